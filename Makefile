@@ -1,0 +1,77 @@
+# `make smoke` and `make test` need nothing but Python >= 3.11 and a network for the first installation.
+
+PYTHON     ?= python3
+SEEDS      ?= 1
+DEVICE     ?= auto
+DATA       ?= data
+RESULTS    ?= results
+REPORTS    ?= reports
+EXTRACTOR  ?= inception
+SAMPLES    ?= 5000
+JOBS       ?= 1
+ITERATIONS ?=
+
+PY      := .venv/bin/python
+TABLES  := table1 table2 table3
+OPTIONS  = --data $(DATA) --results $(RESULTS) --device $(DEVICE)
+LIST     = $(PYTHON) -m benchmarks.tables $(TABLE) --seeds $(SEEDS) $(if $(ITERATIONS),--iterations $(ITERATIONS))
+CORES   := $(shell getconf _NPROCESSORS_ONLN)
+
+.DEFAULT_GOAL := help
+.PHONY: help env smoke $(TABLES) figure1 cells report status test lint clean FORCE
+
+help:  ## this list
+	@grep -hE '^[a-z0-9$$() ]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/$$(TABLES)/table1 table2 table3/' -e 's/:.*## /:/' | column -t -s:
+	@echo
+	@echo "Variables: SEEDS=$(SEEDS) DEVICE=$(DEVICE) DATA=$(DATA) ITERATIONS=$(ITERATIONS) EXTRACTOR=$(EXTRACTOR) SAMPLES=$(SAMPLES) JOBS=$(JOBS) PYTHON=$(PYTHON)"
+
+env: .venv/installed  ## install what is needed into .venv; done by the others when missing
+
+.venv/installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=...")'
+	$(PYTHON) -m venv --clear .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+# A failed cell stops neither the others nor the report; the status at the end says what is missing.
+$(TABLES): env  ## train, evaluate and render that table of the paper
+	-@$(MAKE) --no-print-directory --keep-going --jobs=$(JOBS) cells TABLE=$@
+	@$(PY) -m reports.tables $@ --results $(RESULTS) --out $(REPORTS)
+	@$(PY) -m reports.figures $@ --results $(RESULTS) --out $(REPORTS)
+	@$(PY) -m reports.status $@ --results $(RESULTS) --require-all
+
+smoke: env  ## the same on small twins and embedded data: minutes on a laptop CPU
+	-@OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(MAKE) --no-print-directory --keep-going --jobs=$(CORES) cells TABLE=$@ SEEDS=1 ITERATIONS= EXTRACTOR=effnet SAMPLES=500 DEVICE=cpu
+	@$(PY) -m reports.tables $@ --results $(RESULTS) --out $(REPORTS)
+	@$(PY) -m reports.figures $@ --results $(RESULTS) --out $(REPORTS)
+	@$(PY) -m reports.status $@ --results $(RESULTS) --require-all
+
+ifdef TABLE
+CELLS := $(shell $(LIST))
+$(if $(CELLS),,$(error no cells to run: is TABLE=$(TABLE) a table, SEEDS=$(SEEDS) and ITERATIONS=$(ITERATIONS) numbers?))
+cells: $(CELLS:%=$(RESULTS)/%/metrics.json)
+endif
+
+# Done means evaluated with this extractor, or diverged. Both commands do nothing where they have nothing to do.
+$(RESULTS)/%/metrics.json: FORCE
+	@grep -qsE '"extractor": "$(EXTRACTOR)"|"status": "diverged"' $@ || { $(PY) -m reproduce.train $* $(OPTIONS) && $(PY) -m reproduce.evaluate $* $(OPTIONS) --extractor $(EXTRACTOR) --samples $(SAMPLES); }
+
+figure1: env  ## the gradient-norm plots from the runs there are
+	@for table in $(TABLES); do $(PY) -m reports.figures $$table --results $(RESULTS) --out $(REPORTS); done
+
+report: env  ## render every table, claim and figure from the results there are
+	@for table in $(TABLES) smoke; do $(PY) -m reports.tables $$table --results $(RESULTS) --out $(REPORTS); done
+	@$(MAKE) --no-print-directory figure1
+
+status:  ## done, running, failed and missing cells of each table
+	@$(PYTHON) -m reports.status $(TABLES) smoke --results $(RESULTS)
+
+test: env  ## all tests
+	$(PY) -m pytest
+
+lint: env  ## ruff
+	$(PY) -m ruff check .
+
+clean:  ## remove what smoke made and caches; records of real runs stay
+	rm -rf $(RESULTS)/*-digits-32-*-i*-s0 $(REPORTS)/smoke .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +

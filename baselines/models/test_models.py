@@ -1,0 +1,99 @@
+"""What every model must do, for every file here: the contract of Generator and Discriminator, at every size."""
+
+import pytest
+import torch
+
+from baselines.losses import LOSSES
+from baselines.models import MODELS
+from baselines.recipe import Recipe
+from baselines.regularizers import REGULARIZERS, GradGap, score
+
+SIZES = (32, 64, 128, 256, 512, 1024)
+PUBLISHED = {  # model, resolution -> parameters of G and D, unconditional, counted from the peers' own modules
+    ("dcgan", 64): (3_576_704, 2_765_568),  # PyTorch's DCGAN example
+    ("wgan", 64): (12_220_675, 10_141_441),  # mimicry
+}
+
+
+def recipe_of(model, resolution) -> Recipe:
+    return next(recipe for recipe in model.RECIPES.values() if resolution in recipe.resolutions)
+
+
+def build(name, resolution, classes, **options):
+    model = MODELS[name]
+    recipe = recipe_of(model, resolution)
+    return (model.Generator(resolution, classes, **{**recipe.generator, **options}),
+            model.Discriminator(resolution, classes, **{**recipe.discriminator, **options}))
+
+
+def count(module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("name, resolution", PUBLISHED)
+def test_parameter_counts_are_the_published_ones(name, resolution):
+    with torch.device("meta"):
+        assert tuple(map(count, build(name, resolution, 0))) == PUBLISHED[name, resolution]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_recipes_name_what_exists(name):
+    model = MODELS[name]
+    assert {size for recipe in model.RECIPES.values() for size in recipe.resolutions} == set(SIZES)
+    for recipe in model.RECIPES.values():
+        assert recipe.loss in LOSSES and set(recipe.regularizers) <= set(REGULARIZERS) and recipe.source
+        assert isinstance(model.Discriminator.joint, bool)
+
+
+@pytest.mark.parametrize("classes", [0, 5])
+@pytest.mark.parametrize("resolution", SIZES)
+@pytest.mark.parametrize("name", MODELS)
+def test_one_iteration_with_and_without_the_regularizer(name, resolution, classes):
+    """At every size, on a thin twin: shapes, range, and a gradient for every parameter from loss and penalty."""
+    torch.manual_seed(0)
+    G, D = build(name, resolution, classes, width=1 / 32)
+    n = 2 if resolution <= 256 else 1
+    y = torch.arange(n) % max(classes, 1)
+    images = G(torch.randn(n, G.latent), y)
+    assert images.shape == (n, 3, resolution, resolution) and images.isfinite().all()
+    loss = LOSSES[recipe_of(MODELS[name], resolution).loss]
+    loss.generator(D(images, y)).backward()
+    assert all(p.grad is not None for p in G.parameters() if p.requires_grad)
+    for penalty in (None, GradGap()):
+        D.zero_grad()
+        real, fake = score(D, torch.randn_like(images), y, images.detach(), y)
+        assert real.logits.shape == (n,)
+        total = loss.discriminator(real.logits, fake.logits) + (penalty(D, real, fake) if penalty else 0)
+        total.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in D.parameters())
+
+
+@pytest.mark.parametrize("classes", [0, 5])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_same_seed_and_state_give_the_same_images(name, classes):
+    def images(seed, state=None):
+        torch.manual_seed(seed)
+        G, _ = build(name, 32, classes, width=1 / 16)
+        if state:
+            G.load_state_dict(state)
+        torch.manual_seed(7)
+        with torch.no_grad():
+            return G.eval()(torch.randn(3, G.latent), torch.arange(3)), G.state_dict()
+
+    first, state = images(0)
+    assert torch.equal(first, images(0)[0]) and torch.equal(first, images(1, state)[0])
+    assert not torch.equal(first, images(1)[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_conditional_model_uses_its_label(name):
+    torch.manual_seed(0)
+    G, D = build(name, 32, 5, width=1 / 16)
+    with torch.no_grad():
+        for parameter in [*G.parameters(), *D.parameters()]:  # some label tables begin at constants
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    G, D, z = G.eval(), D.eval(), torch.randn(1, G.latent).expand(2, -1)
+    torch.manual_seed(1)
+    x, y = torch.randn(1, 3, 32, 32).expand(2, -1, -1, -1), torch.tensor([0, 1])
+    scores, images = D(x, y), G(z, y)
+    assert scores[0] != scores[1] and (images[0] - images[1]).abs().max() > 1e-4

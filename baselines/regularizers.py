@@ -1,0 +1,180 @@
+"""Regularizers of the discriminator, one class each: `REGULARIZERS[name]()(D, real, fake)` is a term of its loss.
+
+The weight is not the regularizer's business: a run gives it, as `{"gradgap": 100}`. What a regularizer remembers lives
+in buffers, so that one state_dict saves it. To add one, write its class here and name it in REGULARIZERS.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+
+class Scored:
+    """Images and what the discriminator says of them.
+
+    x       [N, 3, H, W] in [-1, 1], after augmentation: what the discriminator sees
+    y       [N] class labels
+    logits  [N]
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, logits: Tensor, gradient: Callable[[], Tensor]):
+        self.x, self.y, self.logits, self.gradient = x, y, logits, gradient
+
+    def norms(self) -> Tensor:
+        """|| dD/dx_i ||_2 of every image, [N]; differentiable by the discriminator's parameters."""
+        return input_grad(self).norm(dim=1)
+
+
+def score(D: nn.Module, real: Tensor, y_real: Tensor, fake: Tensor, y_fake: Tensor, gradient: bool = True
+          ) -> tuple[Scored, Scored]:
+    """One forward pass of D over real and generated images together, and one backward pass to them if one is asked for.
+
+    A discriminator with `joint = False` (its batch statistics must not mix the two) sees them one after the other.
+    """
+    n = len(real)
+    x, y = torch.cat([real, fake]).requires_grad_(gradient), torch.cat([y_real, y_fake])
+    logits = D(x, y) if D.joint else torch.cat([D(x[:n], y[:n]), D(x[n:], y[n:])])
+
+    @cache
+    def grad() -> Tensor:
+        create = torch.is_grad_enabled()
+        return torch.autograd.grad(logits.sum(), x, create_graph=create, retain_graph=True)[0].flatten(1)
+
+    return (Scored(x[:n], y[:n], logits[:n], lambda: grad()[:n]),
+            Scored(x[n:], y[n:], logits[n:], lambda: grad()[n:]))
+
+
+def input_grad(scored: Scored) -> Tensor:
+    """dD/dx of every image, [N, 3*H*W]: the one gradient that penalties differentiate and plots measure."""
+    return scored.gradient()
+
+
+class Regularizer(nn.Module):
+    """forward(D, real, fake) -> scalar. It is called every `interval` updates of D, at that multiple of its weight."""
+
+    interval = 1
+
+
+class GradGap(Regularizer):
+    """R_t^3, the paper's regularizer: the squared gap of the mean gradient norms, averaged over three updates.
+
+        n_R(t) = mean_i || dD/dx_R,i ||     n_F(t) = mean_i || dD/dx_F,i ||
+        R_t^3  = ( 1/3 sum_{k=0..2} [ n_R(t-k) - n_F(t-k) ] )^2
+
+    A reconstruction from the words of section 3.3 (doi 10.12677/aam.2023.123139), whose equations 2 and 3 are lost. The
+    square is outside the mean because the terms of t-1 and t-2 are constants: inside, they would only rescale lambda.
+    t counts discriminator updates. The first two updates average over what there is.
+    """
+
+    def __init__(self, window: int = 3):
+        super().__init__()
+        self.register_buffer("past", torch.zeros(window - 1))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+        gap = real.norms().mean() - fake.norms().mean()
+        mean = (gap + self.past.sum()) / (self.seen + 1)
+        self.past = torch.cat([gap.detach()[None], self.past])[: len(self.past)]
+        self.seen = (self.seen + 1).clamp(max=len(self.past))
+        return mean**2
+
+
+class GradientPenalty(Regularizer):
+    """Gradient norms of 1 between real and generated images: Gulrajani et al., NeurIPS 2017, equation 3.
+
+    mean_i ( || dD/dx_i || - 1 )^2 at x_i drawn uniformly from the line between a real and a generated image.
+    """
+
+    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+        t = torch.rand(len(real.x), 1, 1, 1, device=real.x.device, dtype=real.x.dtype)
+        x = torch.lerp(fake.x.detach(), real.x.detach(), t).requires_grad_()
+        (gradient,) = torch.autograd.grad(D(x, real.y).sum(), x, create_graph=True)
+        return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+
+
+class R1(Regularizer):
+    """Zero gradients on real images: Mescheder et al., ICML 2018, equation 9; its weight is their gamma.
+
+    1/2 mean_i || dD/dx_R,i ||^2, every 16 updates as in StyleGAN2 (Karras et al. 2020, section 3.1).
+    """
+
+    interval = 16
+
+    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+        return real.norms().square().mean() / 2
+
+
+class Roth(Regularizer):
+    """Zero gradients on real and generated images: Roth et al., NeurIPS 2017; its weight is their gamma.
+
+    1/2 ( mean_i (1 - p_R,i)^2 || dD/dx_R,i ||^2 + mean_i p_F,i^2 || dD/dx_F,i ||^2 ), p = sigmoid(D(x)).
+    """
+
+    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+        on_real = (torch.sigmoid(-real.logits) * real.norms()).square().mean()
+        return (on_real + (torch.sigmoid(fake.logits) * fake.norms()).square().mean()) / 2
+
+
+class DigGAN(Regularizer):
+    """The gap of the gradient norms, pair by pair: Fang et al., NeurIPS 2022.
+
+    mean_i ( || dD/dx_R,i || - || dD/dx_F,i || )^2
+    """
+
+    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+        return (real.norms() - fake.norms()).square().mean()
+
+
+class LeCam(Regularizer):
+    """Scores near the moving average of the other side's: Tseng et al., CVPR 2021.
+
+    mean_i (D(x_R,i) - a_F)^2 + mean_i (D(x_F,i) - a_R)^2 with a_R, a_F moving averages of the scores, decay 0.99.
+    """
+
+    def __init__(self, decay: float = 0.99):
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("sums", torch.zeros(2))  # of scores on real and on generated images
+        self.register_buffer("weight", torch.zeros(()))  # what the sums' weights add up to: 1 - decay^t
+
+    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+        now = torch.stack([real.logits.detach().mean(), fake.logits.detach().mean()])
+        self.sums = self.decay * self.sums + (1 - self.decay) * now
+        self.weight = self.decay * self.weight + (1 - self.decay)
+        average_real, average_fake = self.sums / self.weight
+        return (real.logits - average_fake).square().mean() + (fake.logits - average_real).square().mean()
+
+
+class Consistency(Regularizer):
+    """CR, the same score for an image and its augmentation T: Zhang et al., ICLR 2020.
+
+    mean_i ( D(x_R,i) - D(T(x_R,i)) )^2 with T a shift by up to an eighth of the image, mirrored at the border.
+    """
+
+    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+        x = real.x.detach()
+        reach = x.shape[-1] // 8
+        rows, columns = (self._shifted(x, reach) for _ in range(2))
+        n = torch.arange(len(x), device=x.device)[:, None, None]
+        moved = x.permute(0, 2, 3, 1)[n, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        return (real.logits - D(moved, real.y)).square().mean()
+
+    @staticmethod
+    def _shifted(x: Tensor, reach: int) -> Tensor:
+        """Coordinates 0..size-1 moved by up to `reach` for each image, folded back at the borders; [N, size]."""
+        size = x.shape[-1]
+        shift = torch.randint(-reach, reach + 1, (len(x), 1), device=x.device)
+        return size - 1 - (size - 1 - (torch.arange(size, device=x.device) + shift).abs()).abs()
+
+
+REGULARIZERS = {
+    "gradgap": GradGap,
+    "diggan": DigGAN,
+    "gp": GradientPenalty,
+    "r1": R1,
+    "roth": Roth,
+    "lecam": LeCam,
+    "cr": Consistency,
+}

@@ -1,0 +1,66 @@
+"""Download one file: resumed after an interruption, checked, and never half there under its own name."""
+
+import hashlib
+import http.client
+import urllib.request
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlparse
+
+from tqdm import tqdm
+
+from benchmarks.tables import InputError
+
+DEAD = {  # addresses that papers and readmes still give; not tried
+    "data-efficient-gans.mit.edu": "its AnimalFace and 100-shot archives are gone (404)",
+    "github.com/odegeasslbc": "the account was taken over; it is not FastGAN's authors any more",
+}
+BLOCK = 1 << 20  # bytes
+
+
+def fetch(url: str, folder: Path, md5: str = "") -> Path:
+    """The file at `url`, under its own name in `folder`; fetched only if it is not there yet.
+
+    What has come so far is kept as .<name>.part and continued next time, unless the server has another version by then.
+    Raises InputError where the address is known to be dead, does not answer, or gives another file than `md5` says.
+    """
+    if why := next((why for address, why in DEAD.items() if address in url), None):
+        raise InputError(f"{url}: not tried, {why}")
+    target = folder / (PurePosixPath(urlparse(url).path).name or "download")
+    part = folder / f".{target.name}.part"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            _receive(url, part)
+        except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
+            raise InputError(f"{url}: {getattr(error, 'reason', None) or error}; the same command goes on") from error
+        _check(url, part, md5)
+        part.rename(target)
+    return target
+
+
+def _receive(url: str, part: Path) -> None:
+    version = part.with_suffix(".version")  # the server's tag of what the part is a part of
+    have = part.stat().st_size if part.exists() and version.exists() else 0
+    headers = {"Range": f"bytes={have}-", "If-Range": version.read_text()} if have else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
+        have = have if answer.status == 206 else 0
+        total = have + int(answer.headers["Content-Length"] or 0)
+        if tag := answer.headers["ETag"] or answer.headers["Last-Modified"]:
+            version.write_text(tag)
+        with part.open("ab" if have else "wb") as file, tqdm(
+            desc=part.name[1:-5], initial=have, total=total or None, unit="B", unit_scale=True, disable=None
+        ) as bar:
+            while block := answer.read(BLOCK):
+                file.write(block)
+                bar.update(len(block))
+    if total and part.stat().st_size != total:
+        raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes")
+    version.unlink(missing_ok=True)
+
+
+def _check(url: str, part: Path, md5: str) -> None:
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if md5 and found != md5:
+        part.unlink()
+        raise InputError(f"{url}: not the published file (md5 {found}, expected {md5})")

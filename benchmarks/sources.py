@@ -1,0 +1,364 @@
+"""What a data set comes as: a folder, an archive, parquet files, torchvision's files, a font. One reader for each.
+
+A reader lists the images of a source in a fixed order and hands out the bytes of any one of them, from any thread. It
+neither decodes nor stores: benchmarks/prepare.py does. Archives are never unpacked by the names they hold.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import pickle
+import stat
+import tarfile
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from benchmarks.tables import InputError
+
+IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+ASIDE = {".txt", ".md", ".json", ".jsonl", ".csv", ".html", ".mat", ".pdf", ".ini", ".db", ""}  # come along with images
+MEMBER_LIMIT = 1 << 30  # bytes of one unpacked archive member: an image file is far below
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+FONT = "NotoColorEmoji.ttf"
+DIGITS = Path(find_spec("sklearn").origin).parent / "datasets" / "data" / "digits.csv.gz"  # found without importing it
+
+
+@dataclass
+class Source:
+    """Images as found.
+
+    names   one for each image, in the order of the prepared set
+    labels  int64 [N]; all 0 for a set without classes
+    read    read(i) -> bytes of an image file, or pixels uint8 [H, W] or [H, W, 3]; may be called from any thread
+    aside   files that came along and are no images (readme, list of labels)
+    md5     published checksums of image files, by name, where the source brings them along
+    fixed   whether it is known to be the published set, bit for bit; then images that occur twice belong to it
+    note    what was done to the images before they are decoded
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    read: Callable[[int], bytes | np.ndarray]
+    aside: list[str] = field(default_factory=list)
+    md5: Mapping[str, str] = field(default_factory=dict)
+    fixed: bool = False
+    note: str = ""
+
+
+def open_source(
+    path: Path, classes: int = 0, folder: str = "", reader: Callable[[Path], Source] | None = None
+) -> Source:
+    """The source at `path`, read by what it is; a folder with nothing but an archive in it is that archive.
+
+    classes  if not 0, the folder an image lies in (or the parquet label) is its class
+    folder   for an archive of several sets: the one to take, where it occurs
+    reader   for files in a format of the set's own; parquet files come first, they always look the same
+    """
+    inside = [file for file in path.iterdir() if not file.name.startswith(".")] if path.is_dir() else []
+    if len(inside) == 1 and inside[0].name.endswith(ARCHIVES):
+        path = inside[0]
+    if path.suffix == ".parquet" or any(path.rglob("*.parquet")):
+        return _parquet(path, classes)
+    return reader(path) if reader else image_files(path, classes, folder)
+
+
+def image_files(path: Path, classes: int = 0, folder: str = "") -> Source:
+    """The images of a folder or an archive, sorted by name."""
+    kind = "" if path.is_dir() else path.suffix
+    if kind not in OPEN:
+        raise InputError(f"{path}: neither a folder nor a {', '.join(ARCHIVES)} or .parquet file")
+    names, read = OPEN[kind](path)
+    return _choose(path, names, read, classes, folder)
+
+
+def _choose(path: Path, names: list[str], read: Callable[[str], bytes], classes: int, folder: str) -> Source:
+    """The images among the files of a source, sorted by name."""
+    inside = [n for n in names if _alike(folder) in map(_alike, PurePosixPath(n).parts[:-1])] if folder else []
+    kinds: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for name in sorted(inside or names):
+        kinds[_is_image(name)].append(name)
+    if kinds[None]:
+        raise InputError(f"{path}: {kinds[None][0]} is not an image; valid are {' '.join(sorted(IMAGES))}")
+    if not kinds[True]:
+        raise InputError(f"{path}: no image in it; valid are {' '.join(sorted(IMAGES))}")
+    images = kinds[True]
+    labels = _labels(path, images, classes) if classes else np.zeros(len(images), np.int64)
+    return Source(images, labels, lambda i: read(images[i]), kinds[False])
+
+
+def _is_image(name: str) -> bool | None:
+    """Whether a file is an image, by its name; None if that cannot be said and a person should look."""
+    path = PurePosixPath(name)
+    if any(part.startswith((".", "__MACOSX")) for part in path.parts):
+        return False
+    suffix = path.suffix.lower()
+    return True if suffix in IMAGES else False if suffix in ASIDE else None
+
+
+def _alike(name: str) -> str:
+    return name.lower().replace("_", "-").replace(" ", "-")
+
+
+def _labels(path: Path, names: list[str], classes: int) -> np.ndarray:
+    parents = [PurePosixPath(name).parent.name for name in names]
+    found = sorted(set(parents))
+    if len(found) != classes:
+        raise InputError(f"{path}: images lie in {len(found)} folders, expected one for each of {classes} classes")
+    return np.array([found.index(parent) for parent in parents], np.int64)
+
+
+# Folders and archives: names, and a function from name to bytes
+
+
+def _folder(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+    names = []
+    for folder, subfolders, files in os.walk(path, onerror=_raise):
+        for name in subfolders + files:
+            if (Path(folder) / name).is_symlink():
+                raise InputError(f"{Path(folder) / name}: is a link; put the file itself there")
+        names += [(Path(folder) / name).relative_to(path).as_posix() for name in files]
+    return names, lambda name: (path / name).read_bytes()
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}: corrupt archive ({error}); get it again") from error
+    members = {}
+    for info in archive.infolist():
+        if info.flag_bits & 1:
+            raise InputError(f"{path}: {info.filename} is protected by a password; unpack it and give the folder")
+        _check_member(path, info.filename, info.file_size, stat.S_ISLNK(info.external_attr >> 16), members)
+        if not info.is_dir():
+            members[info.filename] = info
+
+    def read(name: str) -> bytes:
+        try:
+            return archive.read(members[name])
+        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, NotImplementedError) as error:
+            raise InputError(f"{path}: corrupt archive, {name} cannot be read ({error}); get it again") from error
+
+    return list(members), read
+
+
+def _tar(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+    try:
+        plain = _unpacked(path)
+        archive = tarfile.open(fileobj=plain, mode="r:")
+        infos = archive.getmembers()
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zipfile.zlib.error) as error:
+        raise InputError(f"{path}: corrupt archive ({error}); get it again") from error
+    members = {}
+    for info in infos:
+        _check_member(path, info.name, info.size, not (info.isfile() or info.isdir()), members)
+        if info.isfile():
+            members[info.name] = info
+
+    def read(name: str) -> bytes:
+        content = os.pread(plain.fileno(), members[name].size, members[name].offset_data)
+        if len(content) < members[name].size:
+            raise InputError(f"{path}: corrupt archive, {name} is cut short; get it again")
+        return content
+
+    return list(members), read
+
+
+def _unpacked(path: Path):
+    """The plain tar of a .tar.gz, in a nameless temporary file: members can then be read in any order."""
+    if not _begins(path, b"\x1f\x8b"):
+        return path.open("rb")
+    plain = tempfile.TemporaryFile()
+    with gzip.open(path) as packed:
+        while block := packed.read(1 << 20):
+            plain.write(block)
+    plain.flush()
+    plain.seek(0)
+    return plain
+
+
+def _check_member(path: Path, name: str, size: int, special: bool, members: dict) -> None:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in (parts.parts or ("",))[0]:
+        raise InputError(f"{path}: {name} climbs out of the archive; refused")
+    if special:
+        raise InputError(f"{path}: {name} is a link or a device; refused")
+    if size > MEMBER_LIMIT:
+        raise InputError(f"{path}: {name} unpacks to {size >> 20} MiB; refused above {MEMBER_LIMIT >> 20} MiB")
+    if name in members:
+        raise InputError(f"{path}: {name} is in it twice; refused")
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+OPEN = {"": _folder, ".zip": _zip, ".tar": _tar, ".gz": _tar, ".tgz": _tar}  # by suffix; a folder has none
+
+
+# Parquet, as of the Hugging Face hub
+
+
+def _parquet(path: Path, classes: int) -> Source:
+    """Files with a column `image` (or `img`) of encoded images, and perhaps a label column."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(f"{path}: parquet files need pyarrow, which is optional: pip install pyarrow") from error
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    try:
+        shards = [pyarrow.parquet.ParquetFile(file) for file in files]
+        images = [_column(file, shard, ("image", "img")) for file, shard in zip(files, shards, strict=True)]
+    except pyarrow.ArrowInvalid as error:
+        raise InputError(f"{path}: corrupt parquet file ({str(error).splitlines()[0]}); get it again") from error
+    lock = threading.Lock()
+
+    @lru_cache(maxsize=4)
+    def group(shard: int, number: int) -> list[dict]:
+        return shards[shard].read_row_group(number, columns=[images[shard]]).column(0).to_pylist()
+
+    places = [(s, g, row) for s, shard in enumerate(shards) for g in range(shard.num_row_groups)
+              for row in range(shard.metadata.row_group(g).num_rows)]
+
+    def read(i: int) -> bytes:
+        shard, number, row = places[i]
+        with lock:
+            cell = group(shard, number)[row]
+        return cell["bytes"] if isinstance(cell, dict) else cell
+
+    names = [f"{files[s].name}:{g}:{row}" for s, g, row in places]
+    return Source(names, _parquet_labels(shards) if classes else np.zeros(len(names), np.int64), read)
+
+
+def _column(file: Path, shard, names: tuple[str, ...]) -> str:
+    found = [name for name in names if name in shard.schema_arrow.names]
+    if not found:
+        raise InputError(f"{file}: no column {' or '.join(names)}; it has {', '.join(shard.schema_arrow.names)}")
+    return found[0]
+
+
+def _parquet_labels(shards: list) -> np.ndarray:
+    columns = [[n for n in ("fine_label", "label") if n in shard.schema_arrow.names][:1] for shard in shards]
+    parts = [shard.read(columns=c).column(0).to_numpy() if c else np.zeros(shard.metadata.num_rows)
+             for shard, c in zip(shards, columns, strict=True)]
+    return np.concatenate(parts).astype(np.int64)
+
+
+# Sets in formats of their own
+
+
+def ffhq(path: Path) -> Source:
+    """images1024x1024/00000/*.png, each checked by its md5 where ffhq-dataset-v2.json lies beside or above them."""
+    source = image_files(path)
+    beside = [path / "ffhq-dataset-v2.json", path.parent / "ffhq-dataset-v2.json"]
+    index = next(filter(Path.exists, beside), None)
+    if index:
+        entries = [entry["image"] for entry in json.loads(index.read_text(encoding="utf-8")).values()]
+        published = {PurePosixPath(entry["file_path"]).name: entry["file_md5"] for entry in entries}
+        source.md5 = {name: published[PurePosixPath(name).name] for name in source.names}
+    return source
+
+
+def digits(path: Path) -> Source:
+    """scikit-learn's 8 x 8 gray digits, values 0..16 and the label in a line: the test part of the UCI set."""
+    table = np.loadtxt(path, delimiter=",")
+    images = np.rint(table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    return _pixels(images, table[:, 64], "digit", "values 0..16 scaled to 0..255")
+
+
+FASHION_SHA256 = {  # of the unpacked content, which is the same everywhere; the packed files differ
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+}
+
+
+def fashion_mnist(path: Path) -> Source:
+    """The training part, from IDX files (gzipped or not), as torchvision and Debian's dataset-fashion-mnist have them.
+
+    28 x 28 gray, framed by 2 black pixels to 32 x 32 as the models' sizes are powers of two.
+    """
+    images, labels = (_idx(path, name, sha256) for name, sha256 in FASHION_SHA256.items())
+    framed = np.pad(images.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
+    return _pixels(framed, labels, "train", "28 x 28 framed by 2 black pixels to 32 x 32")
+
+
+def _idx(path: Path, name: str, sha256: str) -> np.ndarray:
+    """The bytes behind the header of an IDX file, whose content must be the published one."""
+    found = sorted(file for file in path.rglob(name + "*") if file.name in (name, name + ".gz"))
+    if not found:
+        raise InputError(f"{path}: no {name} or {name}.gz in it")
+    content = found[0].read_bytes()
+    try:
+        content = gzip.decompress(content) if found[0].suffix == ".gz" else content
+    except (gzip.BadGzipFile, EOFError, zipfile.zlib.error) as error:
+        raise InputError(f"{found[0]}: corrupt archive ({error}); get it again") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{found[0]}: not the published file (sha256 of its content differs); get it again")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
+
+
+CIFAR100_MD5 = {"archive": "eb9058c3a382ffc7106e4002c42a8d85", "train": "16019d7e3df5f24257cddd939b257f8d"}
+
+
+def cifar100(path: Path) -> Source:
+    """The training part of cifar-100-python, packed or unpacked, as torchvision leaves it. 32 x 32, fine labels."""
+    packed = "cifar-100-python.tar.gz"
+    inside = [*filter(Path.is_file, path.rglob("train")), *path.rglob(packed)]
+    found = path if path.is_file() else next(iter(inside), None)
+    if not found:
+        raise InputError(f"{path}: neither cifar-100-python/train nor {packed} in it")
+    content = found.read_bytes() if found.name == "train" else _cifar_member(found)
+    if hashlib.md5(content).hexdigest() != CIFAR100_MD5["train"]:
+        raise InputError(f"{found}: not the published file (md5 differs from torchvision's); get it again")
+    batch = pickle.loads(content, encoding="latin1")  # safe: the bytes are the published ones
+    images = batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return _pixels(np.ascontiguousarray(images), batch["fine_labels"], "train")
+
+
+def _cifar_member(path: Path) -> bytes:
+    names, read = _tar(path)
+    train = [name for name in names if PurePosixPath(name).name == "train"]
+    if not train:
+        raise InputError(f"{path}: no cifar-100-python/train in it")
+    return read(train[0])
+
+
+def emoji_faces(path: Path) -> Source:
+    """The face emoji listed in emoji_faces.txt, from Noto Color Emoji's bitmaps (136 x 128, cut to 128), on white."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = path if path.is_file() else next(path.rglob(FONT), None)
+    if not font:
+        raise InputError(f"{path}: no {FONT} in it")
+    lines = (Path(__file__).parent / "emoji_faces.txt").read_text(encoding="utf-8").splitlines()
+    points = [line.split()[0] for line in lines if line and not line.startswith("#")]
+    face = ImageFont.truetype(font, 109)  # the one size of its bitmaps
+
+    def draw(point: str) -> np.ndarray:
+        image = Image.new("RGB", (136, 128), "white")
+        ImageDraw.Draw(image).text((0, 0), chr(int(point, 16)), font=face, embedded_color=True)
+        return np.array(image.crop((4, 0, 132, 128)))
+
+    images = np.stack([draw(point) for point in points])
+    note = "bitmaps of Noto Color Emoji on white, 136 x 128 cut to 128 x 128"
+    return Source(points, np.zeros(len(points), np.int64), images.__getitem__, note=note)
+
+
+def _pixels(images: np.ndarray, labels: np.ndarray, name: str, note: str = "") -> Source:
+    names = [f"{name}/{i:05d}" for i in range(len(images))]
+    return Source(names, np.asarray(labels, np.int64), images.__getitem__, fixed=True, note=note)

@@ -1,0 +1,70 @@
+"""The rows of the tables against the paper's own numbers, and run ids against their grammar."""
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tables import TABLES, InputError, Run, runs
+
+
+@pytest.mark.parametrize("table, cells, numbers", [("table1", 54, 54), ("table2", 30, 30), ("table3", 12, 24)])
+def test_every_published_number_has_its_cell(table, cells, numbers):
+    assert len(TABLES[table]) == cells == len({cell.run.id for cell in TABLES[table]})
+    assert sum(len(cell.published) for cell in TABLES[table]) == numbers
+
+
+@pytest.mark.parametrize("run_id, metric, value", [
+    ("stylegan2-ffhq-1024-f1.0-baseline-s0", "fid", 8.31),  # read off Table 1 of the paper
+    ("biggan-100-shot-panda-256-f1.0-gradgap100-s0", "fid", 21.32),  # Table 2
+    ("biggan-cifar-100-64-f0.1-gradgap100-s0", "is", 8.05),  # Table 3
+])
+def test_published_values_by_run_id(run_id, metric, value):
+    (cell,) = [cell for cells in TABLES.values() for cell in cells if cell.run.id == run_id]
+    assert cell.published[metric] == value
+
+
+def test_published_protocol():
+    published = [cell.run for table in ("table1", "table2", "table3") for cell in TABLES[table]]
+    assert {(run.iterations, run.batch) for run in published} == {(100_000, 16)}
+
+
+@pytest.mark.parametrize("run", [
+    *(cell.run for cells in TABLES.values() for cell in cells),
+    Run("wgan", "100-shot-obama", 256, 0.5, {"gradgap": 0.5, "r1": 10.0, "lecam": 3e-7}, "diffaugment", 7, 4, 3,
+        {"width": 0.25, "recipe": "paper256", "d_steps": 2}),
+])
+def test_an_id_says_everything(run):
+    assert Run.from_id(run.id) == run
+
+
+@pytest.mark.parametrize("text", ["", "wgan", "wgan-digits-32-f0.1-s0", "wgan-digits-32-f0-baseline-s0",
+                                  "wgan-digits-32-f0.0-baseline-s0", "wgan-digits-32-f1.5-baseline-s0",
+                                  "../wgan-digits-32-f1.0-baseline-s0", "wgan-digits-32-f1.0-gradgap-s0",
+                                  "wgan-digits-32-f1.00-baseline-s0", "wgan-digits-32-f1.0-baseline-i100000-s0"])
+def test_what_is_not_an_id_is_refused(text):
+    with pytest.raises(InputError):
+        Run.from_id(text)
+
+
+def test_seeds_and_iterations():
+    rows = runs("table3", seeds=3, iterations=50)
+    assert len(rows) == 36 and {run.seed for run in rows} == {0, 1, 2} and {run.iterations for run in rows} == {50}
+    assert replace(rows[0], iterations=100_000) == TABLES["table3"][0].run
+
+
+def test_the_command_lists_ids_with_the_standard_library_alone():
+    command = [sys.executable, "-S", "-m", "benchmarks.tables"]
+    listed = subprocess.run([*command, "table1"], capture_output=True, text=True, check=True).stdout.split()
+    assert listed == [cell.run.id for cell in TABLES["table1"]]
+    refused = subprocess.run([*command, "table9"], capture_output=True, text=True)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "table9" in refused.stderr
+
+
+def test_related_work_is_complete():
+    with (Path(__file__).parent / "related_work.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 1301 and all(row["protocol"] and float(row["value"]) >= 0 for row in rows)

@@ -1,0 +1,228 @@
+"""What a run is on disk: where its files lie, how they are written, and what is noted down beside every result."""
+
+import argparse
+import fcntl
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from baselines.models import MODELS
+from baselines.recipe import Recipe
+from baselines.regularizers import REGULARIZERS
+from benchmarks.datasets import Dataset
+from benchmarks.tables import InputError, Run
+
+
+def folder(results: Path, run_id: str) -> Path:
+    return Path(results) / run_id
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write aside, flush to the disk and rename: a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error.strerror}; the file that was there is unchanged") from error
+
+
+def write_json(path: Path, content: object) -> None:
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write_torch(path: Path, content: object) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file of a run. Raises InputError when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def device(name: str) -> torch.device:
+    """The device of a name; "auto" is the GPU where there is one. Raises InputError for one that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    valid = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name not in (*valid, *(["cuda"] if torch.cuda.is_available() else [])):
+        raise InputError(f"device {name!r}: not one of {', '.join(valid)}")
+    return torch.device(name)
+
+
+def resolve(run: Run) -> tuple[ModuleType, Recipe]:
+    """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
+    _known("model", run.model, MODELS)
+    for name in run.regularizers:
+        _known("regularizer", name, REGULARIZERS)
+    model, override = MODELS[run.model], dict(run.override)
+    defaults = [name for name, recipe in model.RECIPES.items() if run.resolution in recipe.resolutions]
+    sizes = sorted({size for recipe in model.RECIPES.values() for size in recipe.resolutions})
+    _known("resolution", run.resolution, sizes)
+    name = override.pop("recipe", defaults[0])
+    _known("recipe", name, model.RECIPES)
+    return model, _override(model.RECIPES[name], override)
+
+
+def _override(recipe: Recipe, override: dict) -> Recipe:
+    parts = {"generator": dict(recipe.generator), "discriminator": dict(recipe.discriminator)}
+    names = [field.name for field in fields(Recipe) if isinstance(getattr(recipe, field.name), int | float)]
+    for key, value in override.items():
+        _known("override", key, sorted({*names, *parts["generator"], *parts["discriminator"]}))
+        if key in names:
+            recipe = replace(recipe, **{key: value})
+        for part in parts.values():
+            part |= {key: value} if key in part else {}
+    return replace(recipe, **parts)
+
+
+def _known(kind: str, name: object, names) -> None:
+    if name not in names:
+        raise InputError(f"{kind} {name!r}: not one of {', '.join(map(str, names))}")
+
+
+def provenance(device: torch.device) -> dict:
+    """What code ran on what: commit, versions, device."""
+    here = Path(__file__).parent
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", "-C", here, *args], capture_output=True, text=True, check=False).stdout.strip()
+
+    cuda = device.type == "cuda"
+    return {
+        "commit": git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "torchvision", "numpy")},
+        "device": torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a run's folder alone. Raises InputError when another process holds it; the lock ends with its holder."""
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"run {path.name}: another process is working on it; wait for it or stop it") from error
+        yield
+
+
+@contextmanager
+def failures_noted(path: Path) -> Iterator[None]:
+    """Leave failed.json in a run's folder when what is inside raises, for `make status`; remove an older one."""
+    (path / "failed.json").unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        write_json(path / "failed.json", {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
+        raise
+
+
+def open_config(folder: Path, run: Run, recipe: Recipe, dataset: Dataset, indices: np.ndarray,
+                device: torch.device) -> None:
+    """Write config.json, which holds all that decides a run's numbers, and subset.json; or check those that are there.
+
+    Raises InputError that lists the differences when the run was begun with another config.
+    """
+    subset = {"count": len(indices), "sha256": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()}
+    facts = {key: getattr(dataset, key) for key in ("name", "digest", "classes", "flip")}
+    facts["count"] = len(dataset.images)
+    config = {"id": run.id, "run": asdict(run), "recipe": asdict(recipe), "dataset": facts, "subset": subset}
+    file = folder / "config.json"
+    if not file.exists():
+        write_json(folder / "subset.json", subset | {"indices": indices.tolist()})
+        write_json(file, config | {"provenance": provenance(device)})
+        return
+    there, now = (_flat(c) for c in (read_json(file) | {"provenance": {}}, json.loads(json.dumps(config))))
+    differences = [f"{key}: {there.get(key)} there, {now.get(key)} now"
+                   for key in sorted({*there, *now}) if there.get(key) != now.get(key)]
+    if differences:
+        raise InputError(f"run {run.id} was begun with another config ({'; '.join(differences)}); "
+                         f"remove {folder} to begin anew")
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def save_checkpoint(folder: Path, parts: dict, step: int, seconds: float) -> None:
+    """Write the whole state after `step` iterations, keeping the checkpoint before it."""
+    last, new = folder / "checkpoint.pt", folder / "checkpoint.new.pt"
+    write_torch(new, {name: part.state_dict() for name, part in parts.items()} | {"step": step, "seconds": seconds})
+    if last.exists():
+        last.replace(folder / "checkpoint.prev.pt")
+    new.replace(last)
+
+
+def load_checkpoint(folder: Path, parts: dict) -> tuple[int, float]:
+    """Restore the newest checkpoint that is whole. Returns iterations done and seconds spent; (0, 0.0) without one."""
+    for file in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt"):
+        if file.exists() and (state := _read_checkpoint(file)):
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            return state["step"], state["seconds"]
+    return 0, 0.0
+
+
+def _read_checkpoint(file: Path) -> dict | None:
+    """The checkpoint, or None, said aloud, when it is damaged (torch.load itself does not check the CRCs)."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if archive.testzip() is None:
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, OSError, EOFError):
+        pass  # said below, as for a CRC that does not fit
+    print(f"warning: {file} is damaged; going back to the one before it", file=sys.stderr)
+    return None
+
+
+class Log:
+    """log.jsonl, one line per logged iteration. Lines after `start` belong to steps that are to be done again."""
+
+    def __init__(self, file: Path, start: int):
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+        whole = [line for line in lines if line.endswith("\n") and json.loads(line)["iteration"] <= start]
+        write_bytes(file, "".join(whole).encode())
+        self.file, self.last = file, {}
+
+    def write(self, **values) -> None:
+        self.last = values
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that every command on a run has."""
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")

@@ -1,0 +1,177 @@
+"""Training from outside, as a user runs it: exact resume after SIGKILL, refusals, divergence; and its small parts."""
+
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from baselines.models import MODELS
+from benchmarks.tables import InputError, Run
+from reproduce import record
+from reproduce.train import ema_decay, snapshot, train
+
+ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+TINY = Run("dcgan", "digits", 32, 0.1, {"gradgap": 100.0, "gp": 1.0}, iterations=30, batch=4, override={"width": 0.1})
+
+
+def command(run_id: str, results: Path, data: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "reproduce.train", run_id, "--results", str(results), "--data", str(data), *options]
+
+
+def environment() -> dict:
+    return os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+
+
+def log_of(folder: Path) -> list[dict]:
+    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def assert_equal(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.mark.parametrize("model", ["dcgan", "wgan"])
+def test_killed_at_a_random_moment_and_resumed_ends_with_the_same_bits(model, tmp_path, data):
+    run = replace(TINY, model=model)
+    folder = tmp_path / "killed" / run.id
+    subprocess.run(command(run.id, tmp_path / "whole", data), cwd=ROOT, env=environment(), check=True)
+    process = subprocess.Popen(command(run.id, tmp_path / "killed", data), cwd=ROOT, env=environment())
+    kill_after = random.randint(1, run.iterations - 2)
+    try:
+        while not (folder / "log.jsonl").exists() or len(log_of(folder)) < kill_after:
+            assert process.poll() is None, f"ended before iteration {kill_after}"
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (folder / "generator.pt").exists()
+    subprocess.run(command(run.id, tmp_path / "killed", data), cwd=ROOT, env=environment(), check=True)
+
+    whole = tmp_path / "whole" / run.id
+    assert log_of(folder) == log_of(whole) and len(log_of(whole)) == run.iterations, f"killed after {kill_after}"
+    for name in ("checkpoint.pt", "generator.pt"):
+        states = [torch.load(path / name, weights_only=True) for path in (folder, whole)]
+        assert_equal(*({k: v for k, v in state.items() if k != "seconds"} for state in states))
+
+
+def test_a_finished_run_is_left_alone_and_a_changed_config_refused(tmp_path, data):
+    run = replace(TINY, iterations=2)
+    train(run, data, tmp_path, CPU)
+    folder = tmp_path / run.id
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert "already finished" in train(run, data, tmp_path, CPU)
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    config = json.loads(before["config.json"])
+    record.write_json(folder / "config.json", config | {"recipe": config["recipe"] | {"lr_d": 0.5}})
+    with pytest.raises(InputError, match=r"recipe.lr_d: 0.5 there, 0.0002 now"):
+        train(run, data, tmp_path, CPU)
+
+
+def test_a_run_that_another_process_holds_is_refused(tmp_path, data):
+    folder = tmp_path / TINY.id
+    folder.mkdir()
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process"):
+            train(TINY, data, tmp_path, CPU)
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+def test_infinity_ends_a_run_as_diverged(tmp_path, data):
+    run = replace(TINY, regularizers={"gradgap": 1e38}, iterations=60)
+    assert "diverged" in train(run, data, tmp_path, CPU)
+    assert (tmp_path / run.id / "diverged.json").exists() and not (tmp_path / run.id / "generator.pt").exists()
+
+
+def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data, monkeypatch):
+    run = replace(TINY, iterations=1)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(record, "save_checkpoint", lambda *_: 1 / 0)
+        train(run, data, tmp_path, CPU)
+    assert "ZeroDivisionError" in record.read_json(tmp_path / run.id / "failed.json")["error"]
+    train(run, data, tmp_path, CPU)
+    assert not (tmp_path / run.id / "failed.json").exists()
+
+
+@pytest.mark.parametrize("run_id, options, named", [
+    ("nonsense", [], "nonsense"),
+    ("vae-digits-32-f1.0-baseline-s0", [], "vae"),
+    ("dcgan-digits-48-f1.0-baseline-s0", [], "48"),
+    ("dcgan-digits-32-f0.0-baseline-s0", [], "fraction"),
+    ("dcgan-digits-32-f1.0-wisdom1-s0", [], "wisdom"),
+    ("dcgan-digits-32-f1.0-baseline-depth3-s0", [], "depth"),
+    ("dcgan-no-such-folder-32-f1.0-baseline-s0", [], "no-such-folder"),
+    ("dcgan-digits-32-f1.0-baseline-s0", ["--device", "abacus"], "abacus"),
+])
+def test_wrong_input_is_one_line_and_leaves_nothing(run_id, options, named, tmp_path, data):
+    done = subprocess.run(command(run_id, tmp_path / "results", data, *options), cwd=ROOT, env=environment(),
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and named in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
+    parts = {"layer": nn.Linear(2, 2)}
+    for step in (10, 20):
+        nn.init.constant_(parts["layer"].weight, step)
+        record.save_checkpoint(tmp_path, parts, step, float(step))
+    assert record.load_checkpoint(tmp_path, parts) == (20, 20.0)
+    damaged = bytearray((tmp_path / "checkpoint.pt").read_bytes())
+    place = damaged.index(b"\x00\x00\xa0\x41")  # 20.0 in float32: one bit of a weight flips, the archive stays readable
+    damaged[place + 2] ^= 1
+    (tmp_path / "checkpoint.pt").write_bytes(damaged)
+    assert record.load_checkpoint(tmp_path, parts) == (10, 10.0)
+    assert (parts["layer"].weight == 10).all() and "checkpoint.pt is damaged" in capsys.readouterr().err
+
+
+def test_decay_of_the_average():
+    """d = 0 before the start, then (1 + t)/(10 + t) until that reaches the recipe's."""
+    recipe = replace(MODELS["dcgan"].RECIPES["published"], ema_decay=0.5, ema_start=3)
+    expected = [0.0] * 3 + [(1 + t) / (10 + t) for t in range(3, 8)] + [0.5] * 4
+    assert [ema_decay(recipe, t) for t in range(12)] == pytest.approx(expected)
+
+
+def test_standing_statistics_are_those_of_many_batches():
+    """A generator whose batch norm sees z itself: mean 0 and variance 1 over all batches, not the last one's."""
+
+    class Toy(nn.Module):
+        latent = 3
+
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, z, y):
+            return self.norm(2 * z + 1)
+
+    toy = Toy()
+    G = snapshot(AveragedModel(toy, use_buffers=True), torch.zeros(4, dtype=torch.long), replace(TINY, batch=256))
+    assert not G.training and not toy.norm.running_mean.any()
+    torch.testing.assert_close(G.norm.running_mean, torch.ones(3), atol=0.1, rtol=0)
+    torch.testing.assert_close(G.norm.running_var, torch.full((3,), 4.0), atol=0.2, rtol=0)

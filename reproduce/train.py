@@ -1,0 +1,172 @@
+"""Train one run: `python -m reproduce.train RUN_ID`. The same command again resumes it, or leaves it if it is finished.
+
+All randomness is keyed on (seed, step) and the checkpoint holds the whole state, so that a run that was killed and
+resumed ends with the same bits as one that was not.
+"""
+
+import argparse
+import copy
+import io
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from baselines.losses import LOSSES
+from baselines.recipe import Recipe
+from baselines.regularizers import REGULARIZERS, score
+from benchmarks.datasets import load, subset
+from benchmarks.tables import Run, command
+from reproduce import record
+from reproduce.evaluate import generate
+from reproduce.feed import Feed
+
+
+def train(run: Run, data: Path, results: Path, device: torch.device) -> str:
+    """Train a run to its end; its folder then holds generator.pt, or diverged.json. Returns what happened, one line.
+
+    Raises InputError for a run that cannot be started; nothing is written then.
+    """
+    # 1. What is asked for, checked before anything is written
+    model, recipe = record.resolve(run)
+    dataset = load(run.dataset, run.resolution, data)
+    indices = subset(len(dataset.images), run.fraction, run.seed)
+    feed = Feed(dataset, indices, run.batch, run.seed, device, flip=recipe.flip and dataset.flip)
+    folder = record.folder(results, run.id)
+    with record.locked(folder), record.failures_noted(folder):
+        record.open_config(folder, run, recipe, dataset, indices, device)
+        for end in ("generator.pt", "diverged.json"):
+            if (folder / end).exists():
+                return f"{run.id}: already finished ({end})"
+
+        # 2. The networks and everything else with state, drawn from the seed or taken from the last checkpoint
+        torch.manual_seed(key(run.seed))
+        classes = dataset.classes if recipe.conditional else 0
+        G = model.Generator(run.resolution, classes, **recipe.generator).to(device)
+        D = model.Discriminator(run.resolution, classes, **recipe.discriminator).to(device)
+        ema = AveragedModel(G, use_buffers=True)
+        opt_g = torch.optim.Adam(G.parameters(), recipe.lr_g, recipe.betas, recipe.eps, fused=True)
+        opt_d = torch.optim.Adam(D.parameters(), recipe.lr_d, recipe.betas, recipe.eps, fused=True)
+        loss = LOSSES[recipe.loss]
+        weights = {**recipe.regularizers, **run.regularizers}
+        regularizers = nn.ModuleDict({name: REGULARIZERS[name]() for name in weights}).to(device)
+        parts = {"G": G, "D": D, "ema": ema, "opt_g": opt_g, "opt_d": opt_d, "regularizers": regularizers}
+        start, seconds = record.load_checkpoint(folder, parts)
+        log = record.Log(folder / "log.jsonl", start)
+        log_every = max(1, min(100, run.iterations // 50))
+        save_every, began = 10 * log_every, time.monotonic() - seconds
+
+        for step in tqdm(range(start, run.iterations), run.id, run.iterations, initial=start, mininterval=1):
+            torch.manual_seed(key(run.seed, step))
+            done = step + 1
+            logging = done % log_every == 0 or done == run.iterations
+            for optimizer, rate in ((opt_g, recipe.lr_g), (opt_d, recipe.lr_d)):
+                optimizer.param_groups[0]["lr"] = rate * (1 - step / run.iterations) if recipe.lr_decay else rate
+
+            # 3. Discriminator: its loss, and each regularizer every `interval` updates at that multiple of its weight
+            D.requires_grad_(True)
+            for update in range(step * recipe.d_steps, done * recipe.d_steps):
+                x, y = feed(update)
+                with torch.no_grad():
+                    fake = G(torch.randn(run.batch, G.latent, device=device), y)
+                due = {name: r for name, r in regularizers.items() if update % r.interval == 0}
+                real, fake = score(D, x, y, fake, y, gradient=logging or bool(due))
+                loss_d = loss.discriminator(real.logits, fake.logits)
+                penalty = {name: weights[name] * r.interval * r(D, real, fake) for name, r in due.items()}
+                norms = [s.norms().mean().detach() for s in (real, fake)] if logging else None
+                opt_d.zero_grad()
+                (loss_d + sum(penalty.values())).backward()
+                opt_d.step()
+
+            # 4. Generator, and the average of its weights
+            D.requires_grad_(False)
+            y = feed.labels[torch.randint(len(feed.labels), (run.batch,), device=device)]
+            loss_g = loss.generator(D(G(torch.randn(run.batch, G.latent, device=device), y), y))
+            opt_g.zero_grad()
+            loss_g.backward()
+            opt_g.step()
+            ema.multi_avg_fn = get_ema_multi_avg_fn(ema_decay(recipe, step))
+            ema.update_parameters(G)
+
+            # 5. Log, check, save: the only place that waits for the device
+            if logging:
+                n_real, n_fake = (norm.item() for norm in norms)
+                log.write(iteration=done, kimg=done * recipe.d_steps * run.batch / 1000, loss_d=loss_d.item(),
+                          loss_g=loss_g.item(), n_R=n_real, n_F=n_fake, gap=n_real - n_fake,
+                          penalty={name: value.item() for name, value in penalty.items()},
+                          seconds=round(time.monotonic() - began, 2))
+                if not all(map(math.isfinite, (log.last["loss_d"], log.last["loss_g"], n_real, n_fake))):
+                    record.write_json(folder / "diverged.json", {"iteration": done})
+                    return f"{run.id}: diverged at iteration {done}"
+            if done % save_every == 0:
+                record.save_checkpoint(folder, parts, done, time.monotonic() - began)
+                save_samples(folder, snapshot(ema, feed.labels, run), feed.labels, run)
+
+        # 6. The result: the averaged generator, ready for evaluation
+        record.save_checkpoint(folder, parts, run.iterations, time.monotonic() - began)
+        generator = snapshot(ema, feed.labels, run)
+        save_samples(folder, generator, feed.labels, run)
+        record.write_torch(folder / "generator.pt",
+                           {"run": run.id, "iteration": run.iterations, "state": generator.state_dict()})
+        return f"{run.id}: trained {run.iterations} iterations in {time.monotonic() - began:.0f} s"
+
+
+def key(*numbers: int) -> int:
+    """A seed for torch from the run's seed and the step."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def ema_decay(recipe: Recipe, step: int) -> float:
+    """Decay of the generator's average at a step, rising to the recipe's so that short runs forget their start."""
+    return 0.0 if step < recipe.ema_start else min(recipe.ema_decay, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def snapshot(ema: AveragedModel, labels: Tensor, run: Run, batches: int = 64) -> nn.Module:
+    """The averaged generator in evaluation mode, with standing statistics in its batch norms.
+
+    Batch statistics do not average along with weights: they are taken anew over `batches` batches (Brock et al. 2019,
+    appendix on standing statistics), so that an image does not depend on the others of its batch.
+    """
+    G = copy.deepcopy(ema.module)
+    norms = [module for module in G.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches that follow
+    if norms:
+        torch.manual_seed(key(run.seed))
+        for _ in range(batches):
+            y = labels[torch.randint(len(labels), (run.batch,), device=labels.device)]
+            G.train()(torch.randn(run.batch, G.latent, device=labels.device), y)
+    return G.eval()
+
+
+def save_samples(folder: Path, G: nn.Module, labels: Tensor, run: Run, side: int = 8) -> None:
+    """samples.png: a grid of images at latents and labels that stay the same over training."""
+    present = labels.unique()
+    y = present[torch.arange(side * side, device=labels.device) % len(present)]
+    images = generate(G, side * side, run.seed, y).cpu().numpy()
+    n, c, h, w = images.shape
+    grid = images.reshape(side, side, c, h, w).transpose(0, 3, 1, 4, 2).reshape(side * h, side * w, c)
+    buffer = io.BytesIO()
+    Image.fromarray(grid).save(buffer, "png")
+    record.write_bytes(folder / "samples.png", buffer.getvalue())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run_id", help="as listed by `python -m benchmarks.tables TABLE`")
+    record.add_options(parser)
+    args = parser.parse_args()
+    print(train(Run.from_id(args.run_id), args.data, args.results, record.device(args.device)))
+
+
+if __name__ == "__main__":
+    command(main)
