@@ -59,9 +59,8 @@ $(RESULTS)/%/metrics.json: FORCE
 figure1: env  ## the gradient-norm plots from the runs there are
 	@for table in $(TABLES); do $(PY) -m reports.figures $$table --results $(RESULTS) --out $(REPORTS); done
 
-report: env  ## render every table, claim and figure from the results there are
-	@for table in $(TABLES) smoke; do $(PY) -m reports.tables $$table --results $(RESULTS) --out $(REPORTS); done
-	@$(MAKE) --no-print-directory figure1
+report: env  ## every table, figure and claim from the results there are, and reports/index.html
+	@$(PY) -m reports.page --results $(RESULTS) --out $(REPORTS)
 
 status:  ## done, running, failed and missing cells of each table
 	@$(PYTHON) -m reports.status $(TABLES) smoke --results $(RESULTS)

@@ -5,7 +5,7 @@ in buffers, so that one state_dict saves it. To add one, write its class here an
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -65,11 +65,12 @@ class GradGap(Regularizer):
 
     A reconstruction from the words of section 3.3 (doi 10.12677/aam.2023.123139), whose equations 2 and 3 are lost. The
     square is outside the mean because the terms of t-1 and t-2 are constants: inside, they would only rescale lambda.
-    t counts discriminator updates. The first two updates average over what there is.
+    t counts the discriminator updates that are penalised, every `interval`-th. The first two average over what there is.
     """
 
-    def __init__(self, window: int = 3):
+    def __init__(self, window: int = 3, interval: int = 8):
         super().__init__()
+        self.interval = interval
         self.register_buffer("past", torch.zeros(window - 1))
         self.register_buffer("seen", torch.zeros(()))
 
@@ -171,6 +172,7 @@ class Consistency(Regularizer):
 
 REGULARIZERS = {
     "gradgap": GradGap,
+    "gradgap_exact": partial(GradGap, interval=1),
     "diggan": DigGAN,
     "gp": GradientPenalty,
     "r1": R1,

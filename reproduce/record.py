@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from baselines.augment import AUGMENTATIONS
 from baselines.models import MODELS
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS
@@ -79,6 +81,7 @@ def resolve(run: Run) -> tuple[ModuleType, Recipe]:
     _known("model", run.model, MODELS)
     for name in run.regularizers:
         _known("regularizer", name, REGULARIZERS)
+    _known("augmentation", run.augment, AUGMENTATIONS)
     model, override = MODELS[run.model], dict(run.override)
     defaults = [name for name, recipe in model.RECIPES.items() if run.resolution in recipe.resolutions]
     sizes = sorted({size for recipe in model.RECIPES.values() for size in recipe.resolutions})
@@ -127,10 +130,15 @@ def locked(path: Path) -> Iterator[None]:
     """Hold a run's folder alone. Raises InputError when another process holds it; the lock ends with its holder."""
     path.mkdir(parents=True, exist_ok=True)
     with (path / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"run {path.name}: another process is working on it; wait for it or stop it") from error
+        for attempt in range(5):  # `make status` holds it for an instant while it looks
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if attempt == 4:
+                    raise InputError(f"run {path.name}: another process is working on it; "
+                                     "wait for it or stop it") from error
+                time.sleep(0.05)
         yield
 
 

@@ -9,6 +9,7 @@ import copy
 import io
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from baselines.augment import AUGMENTATIONS
 from baselines.losses import LOSSES
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS, score
@@ -57,11 +59,16 @@ def train(run: Run, data: Path, results: Path, device: torch.device) -> str:
         loss = LOSSES[recipe.loss]
         weights = {**recipe.regularizers, **run.regularizers}
         regularizers = nn.ModuleDict({name: REGULARIZERS[name]() for name in weights}).to(device)
-        parts = {"G": G, "D": D, "ema": ema, "opt_g": opt_g, "opt_d": opt_d, "regularizers": regularizers}
+        augment = AUGMENTATIONS[run.augment]().to(device)
+        parts = {"G": G, "D": D, "ema": ema, "opt_g": opt_g, "opt_d": opt_d, "regularizers": regularizers,
+                 "augment": augment}
         start, seconds = record.load_checkpoint(folder, parts)
         log = record.Log(folder / "log.jsonl", start)
         log_every = max(1, min(100, run.iterations // 50))
         save_every, began = 10 * log_every, time.monotonic() - seconds
+
+        def draw(y: Tensor) -> Tensor:
+            return G(torch.randn(len(y), G.latent, device=device), y)
 
         for step in tqdm(range(start, run.iterations), run.id, run.iterations, initial=start, mininterval=1):
             torch.manual_seed(key(run.seed, step))
@@ -75,20 +82,23 @@ def train(run: Run, data: Path, results: Path, device: torch.device) -> str:
             for update in range(step * recipe.d_steps, done * recipe.d_steps):
                 x, y = feed(update)
                 with torch.no_grad():
-                    fake = G(torch.randn(run.batch, G.latent, device=device), y)
-                due = {name: r for name, r in regularizers.items() if update % r.interval == 0}
+                    x, fake = augment(augment.mix(x, partial(draw, y))), augment(draw(y))
+                due = {name: r for name, r in regularizers.items() if (update + 1) % r.interval == 0}
                 real, fake = score(D, x, y, fake, y, gradient=logging or bool(due))
                 loss_d = loss.discriminator(real.logits, fake.logits)
                 penalty = {name: weights[name] * r.interval * r(D, real, fake) for name, r in due.items()}
-                norms = [s.norms().mean().detach() for s in (real, fake)] if logging else None
+                if logging:
+                    with torch.no_grad():
+                        norms = [scored.norms().mean() for scored in (real, fake)]
                 opt_d.zero_grad()
                 (loss_d + sum(penalty.values())).backward()
                 opt_d.step()
+                augment.observe(real.logits.detach())
 
             # 4. Generator, and the average of its weights
             D.requires_grad_(False)
             y = feed.labels[torch.randint(len(feed.labels), (run.batch,), device=device)]
-            loss_g = loss.generator(D(G(torch.randn(run.batch, G.latent, device=device), y), y))
+            loss_g = loss.generator(D(augment(draw(y)), y))
             opt_g.zero_grad()
             loss_g.backward()
             opt_g.step()

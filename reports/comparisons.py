@@ -1,0 +1,111 @@
+"""Figures that compare scores: FID against the fraction of the data, the sweep over lambda, the regularizer's cost."""
+
+from dataclasses import replace
+from statistics import fmean, stdev
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+from benchmarks.tables import TABLES, Cell
+from reports.evidence import measured
+from reports.results import Results
+from reports.sections import Section, sections, title
+from reports.style import BASELINE, COLOURS, REGULARIZED, key
+
+Series = dict[tuple[str, str, bool], list[tuple[float, list[float]]]]  # model, data set, baseline -> (x, values)
+
+
+def fid_by_fraction(table: str, results: Results) -> plt.Figure | None:
+    """Published above ours, a panel for each data set. None where a table has one fraction only, or no numbers."""
+    section = sections(TABLES[table], results)[0]
+    metric = section.metrics[0]
+    rows = {"published": _series(section, lambda cell: [cell.published[metric]] if cell.published else []),
+            "ours": _series(section, lambda cell: [value.value for value in section.ours(cell, metric)])}
+    rows = {name: series for name, series in rows.items() if any(len(points) > 1 for points in series.values())}
+    if not rows:
+        return None
+    datasets = list(dict.fromkeys(dataset for series in rows.values() for _, dataset, _ in series))
+    models = list(dict.fromkeys(cell.run.model for cell in section.cells))
+    width, height = max(6.5, 3.3 * len(datasets)), 1.1 + 2.3 * len(rows)
+    figure, axes = plt.subplots(len(rows), len(datasets), squeeze=False, figsize=(width, height))
+    figure.subplots_adjust(0.6 / width, 0.5 / height, 0.98, 1 - 0.7 / height)
+    fractions = sorted({x for series in rows.values() for points in series.values() for x, _ in points})
+    for (name, series), line in zip(rows.items(), axes, strict=True):
+        for (model, dataset, baseline), points in series.items():
+            points = [(fractions.index(fraction), values) for fraction, values in points]
+            _errorbar(line[datasets.index(dataset)], points, COLOURS[models.index(model)], baseline)
+        line[0].set_ylabel(f"{title(metric)}, {name}")
+        for axis in line:
+            axis.set_xticks(range(len(fractions)), [f"{fraction:.0%}" for fraction in fractions])
+            axis.yaxis.set_major_locator(MaxNLocator(4))
+            axis.set_ylim(bottom=0)
+    for axis, dataset in zip(axes[0], datasets, strict=True):
+        axis.set_title(dataset, fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("fraction of the training set")
+    key(figure, {title(model): COLOURS[number] for number, model in enumerate(models)})
+    return figure
+
+
+def _series(section: Section, values) -> Series:
+    series: Series = {}
+    for cell in section.cells:
+        if cell.run.iterations and values(cell):
+            name = cell.run.model, cell.run.dataset, not cell.run.regularizers
+            series.setdefault(name, []).append((cell.run.fraction, values(cell)))
+    return {name: sorted(points) for name, points in series.items()}
+
+
+def _errorbar(axis: plt.Axes, points: list[tuple[float, list[float]]], colour: str, baseline: bool) -> None:
+    """Mean and standard deviation over the training seeds."""
+    spread = [stdev(values) if len(values) > 1 else 0 for _, values in points]
+    axis.errorbar([x for x, _ in points], [fmean(values) for _, values in points], spread, color=colour, capsize=2,
+                  marker="o", ms=4, mfc="white" if baseline else colour, **(BASELINE if baseline else REGULARIZED))
+
+
+def lambda_sweep(table: str, results: Results) -> plt.Figure | None:
+    """The first metric of the table against the weight of gradgap. None where no cell was run with three weights."""
+    baselines = [cell for cell in TABLES[table] if not cell.run.regularizers and cell.run.iterations]
+    weights = sorted({run.regularizers["gradgap"] for run in results.runs if list(run.regularizers) == ["gradgap"]})
+    cells = baselines + [Cell(replace(cell.run, regularizers={"gradgap": weight}))
+                         for cell in baselines for weight in weights]
+    section = sections(cells, results)[0]
+    metric, lines = section.metrics[0], {}
+    for cell in cells:
+        if values := [value.value for value in section.ours(cell, metric)]:
+            name = f"{title(cell.run.model)}, {cell.run.dataset} {cell.run.fraction:.0%}"
+            lines.setdefault(name, []).append((cell.run.regularizers.get("gradgap", 0), values))
+    lines = {name: points for name, points in lines.items() if len(points) > 2}
+    if not lines:
+        return None
+    figure, axis = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
+    for number, points in enumerate(lines.values()):
+        _errorbar(axis, points, COLOURS[number % len(COLOURS)], baseline=False)
+    axis.set_xscale("symlog", linthresh=min(weight for weight in weights if weight))
+    axis.set_xlabel("weight of gradgap, lambda (0: the baseline)")
+    axis.set_ylabel(title(metric))
+    axis.legend(list(lines), frameon=False, fontsize=8)
+    return figure
+
+
+def cost(table: str, results: Results) -> plt.Figure | None:
+    """Training time of the regularized run over its baseline's on the same device, a point for each training seed.
+    None without such a pair."""
+    source = measured(table, [table], results)
+    times = {name: source.effects(name, lambda base, value: value / base)
+             for name in source.values if name.startswith("seconds on ")}
+    points = [(task, device, seed_values) for device, tasks in times.items() for task, seed_values in tasks.items()]
+    if not points:
+        return None
+    height = 0.8 + 0.22 * len(points)
+    figure, axis = plt.subplots(figsize=(6.5, height))
+    figure.subplots_adjust(0.42, 0.5 / height, 0.97, 1 - 0.1 / height)
+    for y, (_, _, values) in enumerate(points):
+        axis.plot(list(values.values()), [y] * len(values), "o", ms=4, color=COLOURS[0])
+    axis.axvline(1, color="0.3", lw=1)
+    axis.set_yticks(range(len(points)), [f"{title(model)}, {dataset} {fraction:.0%}"
+                                         for (model, dataset, fraction), _, _ in points], fontsize=8)
+    axis.set_ylim(len(points) - 0.5, -0.5)
+    axis.set_xlim(0, 1.1 * max(max(values.values()) for *_, values in points))
+    axis.set_xlabel("training time with gradgap / without")
+    return figure

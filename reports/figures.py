@@ -1,0 +1,154 @@
+"""The figures of a table, PNG and SVG: gradient norms (Figure 1 of the paper), learning curves, FID against fraction.
+
+`python -m reports.figures TABLE` writes them to reports/TABLE/, with samples.png, a sheet of what each run generates.
+"""
+
+import argparse
+import sys
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from benchmarks.tables import TABLES, InputError, Run, command
+from reports.comparisons import cost, fid_by_fraction, lambda_sweep
+from reports.results import Results, read, write
+from reports.samples import sheet
+from reports.sections import members, title
+from reports.style import BASELINE, COLOURS, REGULARIZED, STYLE, key, save
+
+POINTS = 200  # a curve is drawn as the means of this many stretches
+NORMS = {"n_R": "gradient norm on real images, $n_R$", "n_F": "on generated images, $n_F$",
+         "gap": "gap, $n_R - n_F$"}
+LOSSES = {"loss_d": "discriminator's loss", "loss_g": "generator's loss"}
+
+
+@dataclass
+class Curve:
+    """The logs of one cell, averaged over its training seeds: quantity -> values at `iteration`."""
+
+    run: Run
+    iteration: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+def curves(table: str, results: Results) -> tuple[str, list[Curve]]:
+    """A curve for each cell that has logs, and how their training departs from the table's protocol ("" if not)."""
+    logs: dict[str, dict[str, list]] = {}
+    cells = {cell.run.id: cell.run for cell in TABLES[table]}
+    for cell, run, training in members(TABLES[table], results):
+        if cell.run.iterations and (log := results.log(run.id)):
+            logs.setdefault(training, {}).setdefault(cell.run.id, []).append(log)
+    for training, found in logs.items():  # the table's own protocol where it has any
+        return training, [_curve(cells[cell], seeds) for cell, seeds in found.items()]
+    return "", []
+
+
+def _curve(run: Run, seeds: list[dict[str, array]]) -> Curve:
+    grid = np.linspace(0, max(log["iteration"][-1] for log in seeds), POINTS)
+    stack = np.ma.masked_invalid([_resample(log, grid) for log in seeds])  # [seeds, quantities, POINTS]
+    return Curve(run, grid, dict(zip((*NORMS, *LOSSES), stack.mean(axis=0), strict=True)))
+
+
+def _resample(log: dict[str, array], grid: np.ndarray) -> list[np.ndarray]:
+    """Each quantity of one log, averaged over stretches and read at the iterations of `grid`; nan outside the log."""
+    points = np.stack([log[name] for name in ("iteration", *NORMS, *LOSSES)], axis=1)
+    points = points[np.isfinite(points).all(axis=1)]  # a run that diverges ends in nan
+    starts = np.unique(np.linspace(0, len(points), min(POINTS, len(points)), endpoint=False, dtype=int))
+    means = np.add.reduceat(points, starts) / np.diff([*starts, len(points)])[:, None]
+    return [np.interp(grid, means[:, 0], column, left=np.nan, right=np.nan) for column in means[:, 1:].T]
+
+
+def panels(found: list[Curve], quantities: dict[str, str], departure: str) -> plt.Figure:
+    """A row for each model and data set, a column for each quantity; colour is the fraction, dashed the baseline.
+
+    Where all curves have one fraction, the rows are models and colour is the data set.
+    """
+    fractions = sorted({curve.run.fraction for curve in found})
+    row, colour = (_task, _fraction) if len(fractions) > 1 else (_model, _dataset)
+    rows = list(dict.fromkeys(row(curve.run) for curve in found))
+    names = list(dict.fromkeys(colour(curve.run) for curve in sorted(found, key=lambda curve: curve.run.fraction)))
+    height = 1.2 + 1.9 * len(rows)
+    figure, axes = plt.subplots(len(rows), len(quantities), figsize=(9.9, height), squeeze=False)
+    figure.subplots_adjust(0.085, 0.5 / height, 0.965, 1 - 0.8 / height, wspace=0.2, hspace=0.2)
+    for curve in found:
+        for axis, name in zip(axes[rows.index(row(curve.run))], quantities, strict=True):
+            axis.plot(curve.iteration, curve.values[name], color=COLOURS[names.index(colour(curve.run)) % len(COLOURS)],
+                      **(REGULARIZED if curve.run.regularizers else BASELINE))
+    _label(axes, rows, quantities, max(curve.iteration[-1] for curve in found), departure)
+    key(figure, dict(zip(names, COLOURS, strict=False)))
+    return figure
+
+
+def _label(axes: np.ndarray, rows: list[str], quantities: dict[str, str], end: float, departure: str) -> None:
+    for axis in axes.flat:
+        axis.set_xlim(0, end)
+        axis.set_xticks([0, end / 2, end], [])
+        axis.yaxis.set_major_locator(MaxNLocator(3))
+    for axis, name in zip(axes[:, 0], rows, strict=True):
+        axis.set_ylabel(name)
+    for axis, text in zip(axes[0], quantities.values(), strict=True):
+        axis.set_title(text, fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xticks([0, end / 2, end], ["0", f"{end / 2:,.0f}", f"{end:,.0f}"])
+        axis.set_xlabel(f"iteration ({departure})" if departure else "iteration")
+
+
+def _task(run: Run) -> str:
+    return f"{title(run.model)}\n{run.dataset}"
+
+
+def _model(run: Run) -> str:
+    return title(run.model)
+
+
+def _fraction(run: Run) -> str:
+    return f"{run.fraction:.0%} of the data"
+
+
+def _dataset(run: Run) -> str:
+    return run.dataset
+
+
+def render(table: str, results: Results, folder: Path) -> list[str]:
+    """Write the figures that the results carry, and return their names."""
+    departure, found = curves(table, results)
+    made = []
+    with plt.rc_context(STYLE):
+        for name, draw in {
+            "gradient_norms": lambda: panels(found, NORMS, departure) if found else None,
+            "learning_curves": lambda: panels(found, LOSSES, departure) if found else None,
+            "fid_by_fraction": lambda: fid_by_fraction(table, results),
+            "lambda_sweep": lambda: lambda_sweep(table, results),
+            "cost": lambda: cost(table, results),
+        }.items():
+            if figure := draw():
+                save(figure, folder / name)
+                made.append(name)
+    for name in ("samples", "nearest"):
+        if data := sheet(table, results, f"{name}.png"):
+            write(folder / f"{name}.png", data)
+            made.append(name)
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw the figures of a table.")
+    parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=Path("reports"))
+    args = parser.parse_args()
+    if args.table not in TABLES:
+        raise InputError(f"table {args.table!r}: not one of {', '.join(TABLES)}")
+    results = read(args.results)
+    made = render(args.table, results, args.out / args.table)
+    for problem in results.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    print(f"{args.out / args.table}: {', '.join(made) or 'no figure, no run of this table has left anything yet'}")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,183 @@
+"""The one door from results/ to a report: reads run folders, checks every record, and says what it left out and why.
+
+Standard library only, so that `make status` answers at once while training runs.
+"""
+
+import json
+import math
+import os
+from array import array
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from benchmarks.tables import InputError, Run
+from reports.states import State, state
+
+METRICS = {  # name with Inception features -> direction, decimals to print; others are called NAME_EXTRACTOR
+    "fid": ("lower", 2),
+    "fd": ("lower", 2),  # the Frechet distance of any other extractor: fd_effnet, never "fid"
+    "is": ("higher", 2),
+    "kid": ("lower", 4),
+    "precision": ("higher", 3),
+    "recall": ("higher", 3),
+    "density": ("higher", 3),
+    "coverage": ("higher", 3),
+    "memorised": ("lower", 3),
+}
+RECORD = ("id", "run", "status", "iteration", "config", "provenance", "seconds")
+LOG = ("iteration", "loss_d", "loss_g", "n_R", "n_F", "gap")
+SCORE = ("name", "value", "better", "n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights",
+         "checkpoint")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number with its protocol: what must be equal before two numbers may stand in one column."""
+
+    metric: str
+    value: float
+    protocol: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run: status "done" or "diverged", its scores, and where they come from."""
+
+    run: Run
+    status: str
+    scores: list[Score]
+    provenance: dict
+    seconds: dict
+
+
+@dataclass
+class Results:
+    """Everything under a results folder. `problems` names each thing that was left out, one line each."""
+
+    folder: Path
+    runs: list[Run] = field(default_factory=list)
+    records: dict[str, Record] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    logs: dict[str, dict[str, array]] = field(default_factory=dict)
+
+    def log(self, run_id: str) -> dict[str, array]:
+        """The columns of a run's log.jsonl, read once; {} without one. A half-written last line is passed over: the
+        run may be writing it."""
+        if run_id not in self.logs:
+            path = self.folder / run_id / "log.jsonl"
+            text = path.read_text("utf-8") if path.exists() else ""
+            try:
+                lines = json.loads(f"[{','.join(text[:text.rfind(chr(10)) + 1].splitlines())}]")
+                self.logs[run_id] = {name: array("d", [line[name] for line in lines]) for name in LOG if lines}
+            except (ValueError, KeyError, TypeError) as error:
+                self.logs[run_id] = {}
+                self.problems.append(f"{path}: {_reason(error)}; left out")
+        return self.logs[run_id]
+
+
+def read(folder: Path) -> Results:
+    """Every run folder under `folder`, sorted by name. A damaged record is a line in `problems`, not an error."""
+    results = Results(folder, list(run_folders(folder)))
+    for run in results.runs:
+        path = folder / run.id / "metrics.json"
+        if path.exists():
+            try:
+                results.records[run.id] = _record(run, json.loads(path.read_text("utf-8")), results.problems)
+            except (ValueError, KeyError, TypeError) as error:
+                results.problems.append(f"{path}: {_reason(error)}; left out")
+        results.states[run.id] = state(folder, run)
+    return results
+
+
+def run_folders(folder: Path) -> Iterator[Run]:
+    """The runs that have a folder, sorted by name; what is not named like a run is passed over."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        try:
+            yield Run.from_id(path.name)
+        except InputError:
+            continue
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON ({error})"
+    return f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _record(run: Run, data: dict, problems: list[str]) -> Record:
+    """A checked record; raises KeyError, TypeError or ValueError for one that cannot be believed."""
+    if not isinstance(data, dict):
+        raise ValueError("not a JSON object")
+    _require(data, RECORD)
+    _require(data["config"]["dataset"], ("count", "digest"))
+    _require(data["provenance"], ("commit", "dirty", "versions", "device"))
+    _require(data["seconds"], ("train",))
+    if data["status"] == "done":
+        _require(data, ("metrics",))
+    if data["id"] != run.id or data["run"] != asdict(run):
+        raise ValueError(f"describes {data['id']!r} with {data['run']}, not the run of its folder")
+    if data["status"] not in ("done", "diverged"):
+        raise ValueError(f"status {data['status']!r} is neither done nor diverged")
+    if data["status"] == "done" and data["iteration"] != run.iterations:
+        raise ValueError(f"done at iteration {data['iteration']} of {run.iterations}")
+    scores = {}
+    for entry in data["metrics"] if data["status"] == "done" else []:
+        try:
+            score = _score(entry, data["config"]["dataset"])
+            if scores.setdefault((score.metric, str(score.protocol)), score) is not score:
+                raise ValueError(f"{score.metric} is there twice under one protocol")
+        except (ValueError, KeyError, TypeError) as error:
+            problems.append(f"{run.id}: metric {entry}: {_reason(error)}; left out")
+    return Record(run, data["status"], list(scores.values()), data["provenance"], data["seconds"])
+
+
+def _require(data: dict, keys: tuple[str, ...]) -> None:
+    if missing := [key for key in keys if key not in data]:
+        raise ValueError(f"without {', '.join(missing)}")
+
+
+def _score(entry: dict, dataset: dict) -> Score:
+    _require(entry, SCORE)
+    name, value = entry["name"], entry["value"]
+    better, _ = METRICS.get(family(name), (None, 0))
+    suffix = "" if entry["extractor"] == "inception" else f"_{entry['extractor']}"
+    if better is None or name != family(name) + suffix or (suffix and name.startswith("fid")):
+        raise ValueError(f"{name!r} with extractor {entry['extractor']!r} is not a known metric "
+                         f"(reports/results.py lists {', '.join(METRICS)})")
+    if entry["better"] != better:
+        raise ValueError(f"better is {entry['better']!r}, for {name} it is {better!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"value {value!r} is not a finite number")
+    if family(name) in ("fid", "fd", "is") and value <= 0:
+        raise ValueError(f"value {value!r}: {name} is always above 0")
+    full = entry["n_reference"] == dataset["count"]
+    return Score(name, float(value), {
+        "generated images": str(entry["n_generated"]),
+        "reference": "full training set" if full else f"{entry['n_reference']} images",
+        "extractor": entry["extractor"],
+        "extractor sha256": str(entry["extractor_sha256"])[:12],
+        "resize": str(entry["resize"]),
+        "weights": entry["weights"],
+        "checkpoint": entry["checkpoint"],
+        "data": str(dataset["digest"])[:12],
+    })
+
+
+def family(metric: str) -> str:
+    """The metric without its extractor: "fd" of "fd_effnet"."""
+    return metric.split("_")[0]
+
+
+def decimals(metric: str) -> int:
+    """How many digits after the point a report prints."""
+    return METRICS[family(metric)][1]
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a report file aside, then rename it: nobody reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(data)
+    aside.replace(path)

@@ -1,0 +1,210 @@
+"""The tables of the paper with ours beside the published numbers: reports/TABLE/table.md, table.csv and table.tex.
+
+A table is a pure function of benchmarks.tables.TABLES and results/.
+"""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from benchmarks.tables import TABLES, Cell, InputError, command
+from reports.check import TITLE as CHECK
+from reports.check import check
+from reports.formats import Grid, Text, latex, markdown
+from reports.results import METRICS, Results, decimals, family, read, write
+from reports.sections import Section, method, sections, title
+from reports.status import text as states_text
+
+TITLES = {
+    "table1": "Table 1. FID at 1024 px (lower is better)",
+    "table2": "Table 2. FID of small data sets at 256 px (lower is better)",
+    "table3": "Table 3. FID (lower is better) and IS (higher is better) on CIFAR-100 at 64 px",
+    "smoke": "Smoke table. Small twins of the benchmark on embedded digits, minutes on a CPU",
+}
+R = "gradgap100 is the paper's regularizer R with lambda = 100, a reconstruction from its words."
+LAMBDA = "The paper states lambda = 100 for Table 3 only."
+WAGN = 'The paper prints WGAN as "WAGN".'
+STYLEGAN = 'The paper prints StyleGAN2 as "StyleGAN" in the table.'
+FOOTNOTES = {
+    "table1": [R, LAMBDA, WAGN, STYLEGAN],
+    "table2": [R, LAMBDA, WAGN, STYLEGAN],
+    "table3": [R, WAGN, "The paper prints the pair FID 23.41, IS 8.12 twice: WGAN at 100 % and WGAN with R at 20 %.",
+               "BigGAN at 100 %: the published IS falls from 12.44 to 10.15 with R, against the paper's claim."],
+    "smoke": [R, "The paper has no such table: it shows that the whole suite works, not that the paper reproduces."],
+}
+STAND_INS = {"fd_effnet": "FID (lower is better)", "is_effnet": "IS (higher is better)"}
+STAND_IN = ("{} has EfficientNet-Lite0 features in Inception's place: a stand-in for {} that compares with no "
+            "published number.")
+LEGEND = ("ours: mean ± standard deviation over n training seeds; difference: ours - published; change: with R - "
+          'without; "-": not run; trained: not evaluated yet; empty: no such cell.')
+
+
+class Place(NamedTuple):
+    """One place of a table: a cell of a section under a metric, and the baseline of the cell (None: it has none)."""
+
+    section: Section
+    cell: Cell
+    baseline: Cell | None
+    metric: str
+
+    def mean(self, baseline: bool = False) -> float | None:
+        """Ours, over the training seeds; None where nothing is measured."""
+        cell = self.baseline if baseline else self.cell
+        values = self.section.ours(cell, self.metric) if cell else []
+        return fmean(value.value for value in values) if values else None
+
+    def published(self, baseline: bool = False) -> float | None:
+        cell = self.baseline if baseline else self.cell
+        return cell.published.get(self.metric) if cell and not self.section.departure else None
+
+    def signed(self, value: float | None, reference: float | None) -> str:
+        if value is None or reference is None:
+            return "-"
+        difference = round(value - reference, decimals(self.metric)) + 0.0  # + 0.0: no "-0.00"
+        return f"{difference:+.{decimals(self.metric)}f}"
+
+    def change(self, value: float | None, reference: float | None) -> str:
+        change = self.signed(value, reference)
+        return f"{change} ({(value - reference) / reference:+.0%})" if change != "-" and reference else change
+
+
+LINES: dict[str, Callable[[Place], Text]] = {  # what a method can show, one line each
+    "published": lambda place: Text(f"{place.published():g}"),
+    "ours": lambda place: ours(place),
+    "difference": lambda place: Text(place.signed(place.mean(), place.published())),
+    "change, published": lambda place: Text(place.change(place.published(), place.published(baseline=True))),
+    "change, ours": lambda place: Text(place.change(place.mean(), place.mean(baseline=True))),
+}
+
+
+def ours(place: Place) -> Text:
+    """Mean and standard deviation over the training seeds, or why there are none."""
+    values = place.section.ours(place.cell, place.metric)
+    states = place.section.states.get(place.cell.run.id, [])
+    unfinished = [state for state in states if state.name != "done"]
+    parts = [spread([value.value for value in values], place.metric)] if values else []
+    parts += [states_text(unfinished)] if unfinished else []
+    parts += ["not measured"] if len(states) > len(values) + len(unfinished) else []
+    return Text(", ".join(parts) or "-", "\n".join(value.source for value in values))
+
+
+def spread(values: list[float], metric: str) -> str:
+    digits = decimals(metric)
+    deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{fmean(values):.{digits}f}{deviation} (n={len(values)})"
+
+
+def grid(section: Section) -> Grid:
+    """The paper's shape: lines for each model and method, a column for each data set, fraction and metric."""
+    runs = [cell.run for cell in section.cells]
+    columns = [(dataset, fraction, metric) for dataset in dict.fromkeys(run.dataset for run in runs)
+               for fraction in sorted({run.fraction for run in runs if run.dataset == dataset})
+               for metric in section.metrics]
+    cells = {(cell.run.model, method(cell.run), cell.run.dataset, cell.run.fraction): cell for cell in section.cells}
+    rows = []
+    for model, label in dict.fromkeys((run.model, method(run)) for run in runs):
+        for number, line in enumerate(lines(section, label)):
+            row = [Text("" if number else f"{title(model)}{label}"), Text(line)]
+            for dataset, fraction, metric in columns:
+                cell = cells.get((model, label, dataset, fraction))
+                place = Place(section, cell, cells.get((model, "", dataset, fraction)), metric)
+                row.append(LINES[line](place) if cell else Text(""))
+            rows.append(row)
+    header = [("", "", ""), ("", "", ""), *((d, f"{f:.0%}", title(m)) for d, f, m in columns)]
+    return Grid([levels[:2] for levels in header] if len(section.metrics) == 1 else header, rows, labels=2)
+
+
+def lines(section: Section, label: str) -> list[str]:
+    """Which lines a method gets: published ones only in the table's own protocol, a change only beside a baseline."""
+    published = not section.departure and all(set(section.metrics) <= set(cell.published) for cell in section.cells)
+    names = [name for name in LINES if published or name in ("ours", "change, ours")]
+    return [name for name in names if not name.startswith("change") or label.startswith(" +")]
+
+
+def heading(section: Section) -> str:
+    """What a further section measures, which way is better, and under which other protocol."""
+    names = ", ".join(f"{title(metric)} ({METRICS[family(metric)][0]} is better)" for metric in section.metrics)
+    return f"{names}, other protocol: {section.departure}" if section.departure else names
+
+
+def notes(table: str, parts: list[Section]) -> list[str]:
+    """The footnotes: how to read, the paper's oddities, the stand-ins."""
+    metrics = dict.fromkeys(metric for section in parts for metric in section.metrics)
+    stand_ins = [STAND_IN.format(metric, STAND_INS[metric]) for metric in metrics if metric in STAND_INS]
+    return [LEGEND, *FOOTNOTES[table], *stand_ins]
+
+
+def to_markdown(table: str, results: Results) -> str:
+    parts = sections(TABLES[table], results)
+    text = [f"# {TITLES[table]}", markdown(grid(parts[0]))]
+    if trained := check(parts):
+        text += [f"## {CHECK}", markdown(trained)]
+    for section in parts[1:]:
+        text += [f"## {heading(section)}", markdown(grid(section))]
+    footnotes = [*notes(table, parts), *(f"Left out: {problem}" for problem in results.problems)]
+    return "\n\n".join([*text, "\n".join(f"- {note}" for note in footnotes)]) + "\n"
+
+
+def to_latex(table: str, results: Results) -> str:
+    parts = sections(TABLES[table], results)
+    text = [f"% {TITLES[table]}; needs \\usepackage{{booktabs}}", latex(grid(parts[0]))]
+    for section in parts[1:]:
+        text += [f"% {heading(section)}", latex(grid(section))]
+    footnotes = [*notes(table, parts), *(f"Left out: {problem}" for problem in results.problems)]
+    return "\n\n".join([*text, "\n".join(f"% {note}" for note in footnotes)]) + "\n"
+
+
+def to_csv(table: str, results: Results) -> str:
+    """One line for each cell, metric and protocol, with every digit."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["table", "protocol", "model", "dataset", "resolution", "fraction", "iterations", "method",
+                     "metric", "published", "mean", "sd", "n", "difference", "seeds", "status"])
+    for section in sections(TABLES[table], results):
+        for cell in section.cells:
+            run = cell.run
+            for metric in section.metrics:
+                writer.writerow([table, section.departure, run.model, run.dataset, run.resolution, run.fraction,
+                                 run.iterations, run.method, metric, *_numbers(section, cell, metric)])
+    return file.getvalue()
+
+
+def _numbers(section: Section, cell: Cell, metric: str) -> list:
+    place = Place(section, cell, None, metric)
+    values = {value.seed: value.value for value in section.ours(cell, metric)}
+    published, mean = place.published(), place.mean()
+    deviation = stdev(values.values()) if len(values) > 1 else None
+    difference = None if published is None or mean is None else mean - published
+    status = states_text(section.states.get(cell.run.id, [])) or "missing"
+    return [published, mean, deviation, len(values), difference, " ".join(map(str, values)), status]
+
+
+def write_files(table: str, results: Results, folder: Path) -> None:
+    """table.md, table.csv and table.tex."""
+    for name, text in (("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
+        write(folder / f"table.{name}", text(table, results).encode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a table with ours beside the published numbers.")
+    parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=Path("reports"))
+    args = parser.parse_args()
+    if args.table not in TABLES:
+        raise InputError(f"table {args.table!r}: not one of {', '.join(TABLES)}")
+    results = read(args.results)
+    for problem in results.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    folder = args.out / args.table
+    write_files(args.table, results, folder)
+    print(f"{to_markdown(args.table, results)}\nwrote table.md, table.csv and table.tex in {folder}")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,107 @@
+"""The figures: what they draw is what was written, and the same results give the same bytes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.tables import TABLES, Run
+from reports import comparisons, figures
+from reports.conftest import entry
+from reports.results import read
+from reports.samples import GAP, LABEL, LARGE
+
+
+def test_curves_are_means_over_seeds(writer):
+    run = Run("wgan", "cifar-100", 64, 0.1)
+    for seed in (0, 1):
+        writer.log(replace(run, seed=seed), lines=400)
+    path = writer.folder / replace(run, seed=1).id / "log.jsonl"
+    path.write_text(path.read_text().replace('"gap": 10.0', '"gap": 30.0'))
+    departure, [curve] = figures.curves("table3", read(writer.folder))
+    assert departure == ""
+    inside = ~np.ma.getmaskarray(curve.values["gap"])
+    assert inside.sum() >= figures.POINTS - 2 and np.allclose(curve.values["gap"][inside], 20.0)
+    assert curve.iteration[-1] == 100_000
+
+
+def test_a_curve_ends_where_its_run_diverged(writer):
+    run = Run("wgan", "cifar-100", 64, 0.1)
+    writer.log(run, lines=100)
+    path = writer.folder / run.id / "log.jsonl"
+    last = '{"iteration": 100100, "loss_d": NaN, "loss_g": 0, "n_R": 0, "n_F": 0, "gap": 0}'
+    path.write_text(f"{path.read_text()}{last}\n")
+    _, [curve] = figures.curves("table3", read(writer.folder))
+    assert np.ma.getmaskarray(curve.values["loss_d"])[-1] and np.isfinite(curve.values["loss_d"].compressed()).all()
+
+
+def test_fewer_iterations_are_drawn_where_there_is_nothing_else(writer):
+    run = replace(TABLES["table3"][0].run, iterations=1000)
+    writer.log(run)
+    departure, [curve] = figures.curves("table3", read(writer.folder))
+    assert departure == "1,000 iterations" and curve.iteration[-1] == 1000
+
+
+def test_lines_carry_the_published_and_our_numbers(writer):
+    writer.full("table1", lines=2)
+    figure = comparisons.fid_by_fraction("table1", read(writer.folder))
+    drawn = [tuple(line.get_ydata()) for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 3]
+    assert (80.6, 61, 59.3) in drawn and (42.3, 41.3, 39.9) in drawn  # WGAN on art paintings, without and with R
+    ours = [line.get_ydata() for line in figure.axes[3].get_lines() if len(line.get_xdata()) == 3]
+    assert any(np.allclose(values, (80.6, 61, 59.3)) for values in ours)
+
+
+def test_lambda_sweep(writer):
+    baseline = TABLES["table3"][0].run
+    for weight in (0, 1, 10, 100, 1000):
+        regularizers = {"gradgap": float(weight)} if weight else {}
+        writer.write(replace(baseline, regularizers=regularizers), [entry("fid", 50.0 - weight / 100)])
+    line = comparisons.lambda_sweep("table3", read(writer.folder)).axes[0].get_lines()[0]
+    assert list(line.get_xdata()) == [0, 1, 10, 100, 1000]
+    assert list(line.get_ydata()) == pytest.approx([50, 49.99, 49.9, 49, 40])
+    assert comparisons.lambda_sweep("table1", read(writer.folder)) is None
+
+
+def test_sample_sheet_shows_each_run_in_its_place(writer, tmp_path):
+    """Each run has samples of one colour; the sheet has rows dcgan, dcgan + R, wgan, wgan + R, columns 10 %, 100 %."""
+    runs = [cell.run for cell in TABLES["smoke"] if cell.run.iterations]
+    colours = {run.id: (20 * number + 20, 0, 200) for number, run in enumerate(runs)}
+    for run in runs[:-1]:
+        (writer.folder / run.id).mkdir(parents=True)
+        Image.new("RGB", (256, 256), colours[run.id]).save(writer.folder / run.id / "samples.png")
+    assert "samples" in figures.render("smoke", read(writer.folder), tmp_path)
+    sheet = Image.open(tmp_path / "samples.png")
+    order = [Run(model, "digits", 32, fraction, regularizers, iterations=iterations, override={"width": 0.25})
+             for model, iterations in {run.model: run.iterations for run in runs}.items()
+             for regularizers in ({}, {"gradgap": 100.0}) for fraction in (0.1, 1.0)]
+    for number, run in enumerate(order):
+        x = GAP + number % 2 * (LARGE + GAP) + LARGE // 2
+        y = GAP + number // 2 * (LARGE + LABEL + GAP) + LABEL + LARGE // 2
+        expected = colours[run.id] if run.id != runs[-1].id else (238, 238, 238)
+        assert sheet.getpixel((x, y)) == expected, run.id
+
+
+def test_damaged_samples_are_named(writer, tmp_path):
+    run = TABLES["smoke"][1].run
+    writer.samples(run)
+    path = writer.folder / run.id / "samples.png"
+    path.write_bytes(path.read_bytes()[:500])
+    results = read(writer.folder)
+    assert figures.render("smoke", results, tmp_path) == []
+    assert len(results.problems) == 1 and "samples.png" in results.problems[0]
+
+
+def test_same_results_same_bytes(writer, tmp_path):
+    writer.full("smoke", seeds=1, lines=5)
+    for name in ("a", "b"):
+        figures.render("smoke", read(writer.folder), tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert {"gradient_norms.png", "gradient_norms.svg", "learning_curves.png", "fid_by_fraction.svg",
+            "samples.png"} <= set(files)
+    for name in files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_nothing_to_draw(tmp_path):
+    assert figures.render("smoke", read(tmp_path), tmp_path) == []

@@ -1,0 +1,151 @@
+"""The tables: every number to the last digit, one protocol in a column, and cells without a number told apart."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from benchmarks.tables import TABLES
+from reports import tables
+from reports.conftest import entry
+from reports.results import read
+from reports.sections import sections
+
+PAPER = ["table1", "table2", "table3"]
+CELL = TABLES["table3"][0]  # WGAN, 10 %: FID 49.61, IS 5.98
+
+
+def rows(text: str) -> dict[tuple[str, str], list[str]]:
+    """The rows of the first table of a Markdown text, by their two labels."""
+    found, name = {}, ""
+    for line in text.split("\n\n")[1].splitlines()[2:]:
+        first, second, *values = (part.strip() for part in line.strip("|").split("|"))
+        name = first or name
+        found[name, second] = values
+    return found
+
+
+@pytest.mark.parametrize("table", PAPER)
+def test_full_grid_to_the_last_digit(writer, table):
+    """Ours is written as published - 1, + 0, + 1: the mean is the published value, the deviation is 1."""
+    writer.full(table, lines=2)
+    found = rows(tables.to_markdown(table, read(writer.folder)))
+    published = [value for (_, name), values in found.items() if name == "published" for value in values]
+    ours = [value for (_, name), values in found.items() if name == "ours" for value in values]
+    assert len(published) == sum(len(cell.published) for cell in TABLES[table])
+    assert ours == [f"{float(value):.2f} ± 1.00 (n=3)" for value in published]
+    assert {value for (_, name), values in found.items() if name == "difference" for value in values} == {"+0.00"}
+    assert [values for (_, name), values in found.items() if name == "change, ours"] == [
+        values for (_, name), values in found.items() if name == "change, published"]
+
+
+def test_rows_computed_by_hand(writer):
+    """50.00, 52.00 and 57.00 have the mean 53.00 and the deviation sqrt((9 + 1 + 16) / 2) = 3.6056."""
+    for seed, (baseline, regularized) in enumerate([(50.0, 40.0), (52.0, 42.0), (57.0, 46.0)]):
+        writer.write(replace(CELL.run, seed=seed), [entry("fid", baseline)])
+        writer.write(replace(CELL.run, seed=seed, regularizers={"gradgap": 100.0}), [entry("fid", regularized)])
+    found = rows(tables.to_markdown("table3", read(writer.folder)))
+    assert found["WGAN", "published"][:2] == ["49.61", "5.98"]
+    assert found["WGAN", "ours"][:3] == ["53.00 ± 3.61 (n=3)", "not measured", "-"]
+    assert found["WGAN", "difference"][:3] == ["+3.39", "-", "-"]
+    assert found["WGAN + gradgap100", "change, published"][:2] == ["-21.17 (-43%)", "+0.53 (+9%)"]
+    assert found["WGAN + gradgap100", "change, ours"][:2] == ["-10.33 (-19%)", "-"]
+
+
+def test_csv_agrees_with_pandas(writer, tmp_path):
+    writer.full("table2", lines=2)
+    for path in sorted(writer.folder.iterdir())[::3]:  # uneven numbers of seeds
+        (path / "metrics.json").unlink()
+    tables.write_files("table2", read(writer.folder), tmp_path)
+    ours = [json.loads(path.read_text()) for path in writer.folder.glob("*/metrics.json")]
+    frame = pd.DataFrame([data["run"] | {"value": data["metrics"][0]["value"]} for data in ours])
+    frame["method"] = frame["regularizers"].map(lambda regularizers: "gradgap100" if regularizers else "baseline")
+    expected = frame.groupby(["model", "dataset", "method"])["value"].agg(["mean", "std", "count"])
+    written = pd.read_csv(tmp_path / "table.csv").set_index(["model", "dataset", "method"])
+    assert written["n"].sum() == len(ours) == 60
+    pd.testing.assert_frame_equal(written.loc[expected.index, ["mean", "sd", "n"]].astype(float),
+                                  expected.set_axis(["mean", "sd", "n"], axis=1).astype(float))
+
+
+@pytest.mark.parametrize(("change", "name"), [
+    ({"n_generated": 500}, "generated images 500"),
+    ({"n_reference": 49}, "reference 49 images"),
+    ({"checkpoint": "best"}, "checkpoint best"),
+    ({"weights": "raw"}, "weights raw"),
+    ({"resize": "legacy"}, "resize legacy"),
+])
+def test_another_protocol_gets_a_section_of_its_own(writer, change, name):
+    writer.write(CELL.run, [entry("fid", 11.0, **change)])
+    first, second = sections(TABLES["table3"], read(writer.folder))
+    assert first.ours(CELL, "fid") == []
+    assert second.departure == name and [value.value for value in second.ours(CELL, "fid")] == [11.0]
+
+
+def test_extractors_of_one_name_are_not_mixed(writer):
+    """Two seeds with one network and one with another of the same name: the odd one does not enter the mean."""
+    for seed, sha in enumerate(["a", "b", "b"]):
+        writer.write(replace(CELL.run, seed=seed), [entry("fid", 10.0 + seed, extractor_sha256=sha)])
+    first, second = sections(TABLES["table3"], read(writer.folder))
+    assert [value.value for value in first.ours(CELL, "fid")] == [11.0, 12.0]
+    assert [value.value for value in second.ours(CELL, "fid")] == [10.0] and "sha256 a" in second.departure
+
+
+def test_stand_in_never_enters_the_column_of_fid(writer):
+    writer.write(CELL.run, [entry("fd_effnet", 77.0), entry("is_effnet", 7.0)])
+    text = tables.to_markdown("table3", read(writer.folder))
+    assert rows(text)["WGAN", "ours"] == ["not measured"] * 2 + ["-"] * 4
+    assert "## fd_effnet (lower is better)\n" in text and "77.00 (n=1)" in text
+    assert "compares with no published number" in text
+
+
+def test_fewer_iterations_stand_apart(writer):
+    writer.write(replace(CELL.run, iterations=1000), [entry("fid", 90.0)])
+    text = tables.to_markdown("table3", read(writer.folder))
+    assert rows(text)["WGAN", "ours"] == ["-"] * 6
+    assert "## FID (lower is better), other protocol: 1,000 iterations\n" in text and "90.00 (n=1)" in text
+
+
+def test_cells_without_a_number_are_told_apart(writer):
+    runs = [cell.run for cell in TABLES["table3"] if not cell.run.regularizers]
+    writer.write(runs[0], [], status="diverged", iteration=500)
+    writer.log(runs[1], lines=4)
+    (writer.folder / runs[1].id / "config.json").touch()
+    (writer.folder / runs[2].id).mkdir()
+    (writer.folder / runs[2].id / "failed.json").touch()
+    found = rows(tables.to_markdown("table3", read(writer.folder)))
+    assert found["WGAN", "ours"][::2] == ["diverged", "stopped 100 %", "failed"]
+    assert found["BigGAN", "ours"][::2] == ["-", "-", "-"]
+
+
+def test_left_out_records_are_in_the_footnotes(writer, tmp_path):
+    writer.write(CELL.run, [entry("banana", 1.0)])
+    tables.write_files("table3", read(writer.folder), tmp_path)
+    for name in ("table.md", "table.tex"):
+        assert f"Left out: {CELL.run.id}: metric" in (tmp_path / name).read_text()
+
+
+def test_smoke_says_pass_and_fail(writer):
+    """Synthetic stand-ins: untrained 200; at 10 % of the data 140 (ratio 0.7), at 100 % 50 (ratio 0.25)."""
+    writer.full("smoke", seeds=1, lines=2)
+    lines = tables.to_markdown("smoke", read(writer.folder)).splitlines()
+    assert "| wgan-digits-32-f0.1-baseline-i300-width0.25-s0 | fd_effnet | 139.00 | 199.00 | 0.698 | FAIL |" in lines
+    assert "| wgan-digits-32-f1.0-baseline-i300-width0.25-s0 | fd_effnet | 49.00 | 199.00 | 0.246 | pass |" in lines
+
+
+def test_latex_has_as_many_columns_as_it_says(writer):
+    text = tables.to_latex("table1", read(writer.folder))
+    assert text.count("\\begin{tabular}{llrrrrrrrrr}") == 1
+    body = [line for line in text.splitlines() if line.startswith("WGAN") or line.startswith(" & ours")]
+    assert body and {line.count("&") for line in body} == {10}
+    assert "%" not in text.split("\\midrule", 1)[1].split("\\end")[0].replace("\\%", "")
+
+
+def test_command(writer, tmp_path, capsys, monkeypatch):
+    writer.write(CELL.run, [entry("banana", 1.0)])
+    monkeypatch.setattr("sys.argv", ["", "table3", "--results", str(writer.folder), "--out", str(tmp_path)])
+    tables.main()
+    assert "banana" in capsys.readouterr().err
+    with (tmp_path / "table3" / "table.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 24
