@@ -39,8 +39,9 @@ def score(D: nn.Module, real: Tensor, y_real: Tensor, fake: Tensor, y_fake: Tens
 
     @cache
     def grad() -> Tensor:
-        create = torch.is_grad_enabled()
-        return torch.autograd.grad(logits.sum(), x, create_graph=create, retain_graph=True)[0].flatten(1)
+        (gradient,) = torch.autograd.grad(logits, x, torch.ones_like(logits), retain_graph=True,
+                                          create_graph=torch.is_grad_enabled())
+        return gradient.flatten(1)
 
     return (Scored(x[:n], y[:n], logits[:n], lambda: grad()[:n]),
             Scored(x[n:], y[n:], logits[n:], lambda: grad()[n:]))

@@ -68,13 +68,19 @@ class Order:
 
 def prepare(order: Order) -> Path:
     """Prepare a set, if that is not done yet, and return its folder. Raises InputError and keeps what was there."""
-    try:
-        with _locked(order.target):
-            if not is_current(order.target, order.stamp):
-                _prepare(order)
-    except OSError as error:
-        raise InputError(f"{error.filename or order.target}: {error.strerror or error}") from error
+    with one_line(order.target), _locked(order.target):
+        if not is_current(order.target, order.stamp):
+            _prepare(order)
     return order.target
+
+
+@contextmanager
+def one_line(path: Path) -> Iterator[None]:
+    """A full disk, a missing permission and their like as InputError; `path` is named where the system names none."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: {error.strerror or error}") from error
 
 
 def is_current(target: Path, stamp: dict) -> bool:
@@ -110,7 +116,7 @@ def _prepare(order: Order) -> None:
     partial = order.target.with_name(f".{order.target.name}.partial")
     try:
         source = order.opened()
-        _check_count(order, len(source.names), "")
+        _check_count(order, len(source.names))
         _begin(partial, order, source)
         hashes = _store(partial, order, source)
         _check_duplicates(order, source, [h[0] for h in hashes])
@@ -121,9 +127,9 @@ def _prepare(order: Order) -> None:
         raise
 
 
-def _check_count(order: Order, count: int, why: str) -> None:
+def _check_count(order: Order, count: int) -> None:
     if order.count not in (None, count) and not order.allow_count:
-        raise InputError(f"{order.path}: {count} images{why}, but {order.name} has {order.count}; "
+        raise InputError(f"{order.path}: {count} images, but {order.name} has {order.count}; "
                          "ALLOW_COUNT=1 (--allow-count) takes them as they are and notes it in every result")
 
 
@@ -168,7 +174,7 @@ def _store(partial: Path, order: Order, source: Source) -> list[tuple[str, str]]
             return start, [hashes for _, hashes in pairs]
 
         todo = [start for start in range(0, count, step) if start not in done]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for start, hashes in tqdm(pool.map(chunk, todo), order.target.name, len(todo), unit="chunk", disable=None):
                 print(json.dumps([start, hashes]), file=log, flush=True)
                 done[start] = hashes
@@ -176,8 +182,13 @@ def _store(partial: Path, order: Order, source: Source) -> list[tuple[str, str]]
     return [tuple(pair) for start in sorted(done) for pair in done[start]]
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def _done(log: TextIO, array: int, first: int, size: int) -> dict[int, list[tuple[str, str]]]:
-    """What an interrupted preparation has finished, if the pixels are really there: first image of a chunk -> hashes."""
+    """What an interrupted preparation has finished and stored: first image of a chunk -> hashes of its images."""
     log.seek(0)
     rows = [json.loads(line) for line in log if line.endswith("\n")]
     if rows:
@@ -215,11 +226,11 @@ def decode(content: bytes | np.ndarray, name: str) -> Image.Image:
         _check_size(image, name)
         image.load()
         return to_rgb(ImageOps.exif_transpose(image))
+    except InputError:
+        raise
     except PIL.UnidentifiedImageError as error:
         raise InputError(f"{name} is not an image, whatever its name says") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except Exception as error:  # what Pillow raises on damaged files is of many types
         raise InputError(f"{name} is damaged ({error}); get it again") from error
 
 

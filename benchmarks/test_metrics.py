@@ -1,0 +1,244 @@
+"""Metrics against closed forms, float64 brute force, clean-fid, and torch-fidelity where that is installed."""
+
+import numpy as np
+import pytest
+import torch
+from cleanfid.fid import fid_from_feats
+
+from benchmarks import metrics
+from benchmarks.metrics import METRICS, Comparison, Features
+from benchmarks.tables import InputError
+
+CONSTANT = np.ones((20, 8), np.float32)
+
+
+def compare(real, generated, logits=None, **known) -> Comparison:
+    return Comparison(real, Features(generated, generated if logits is None else logits), **known)
+
+
+def scores(pair: Comparison) -> dict[str, float]:
+    return {name: metric.measure(pair).value for name, metric in METRICS.items()}
+
+
+def fd(pair: Comparison) -> float:
+    return METRICS["fd"].measure(pair).value
+
+
+def gaussian(n, d=64, shift=0.0, scale=1.0, seed=0):
+    """Features with the long-tailed spectrum of real ones, float32 [n, d]."""
+    x = np.random.default_rng(seed).standard_normal((n, d)) * np.geomspace(1, 1e-3, d)
+    return np.float32(x * scale + shift)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Real images as features: 1,797 digits of 64 pixels, pixel by pixel."""
+    from sklearn.datasets import load_digits
+
+    return np.float32(load_digits().data)
+
+
+# --- Frechet distance -------------------------------------------------------------------------------------------------
+
+
+def frechet_of_diagonals(shift, scale, d):
+    """Closed form for equal axes: |shift|^2 d + sum (sigma - scale sigma)^2."""
+    return d * shift**2 + ((1 - scale) ** 2 * np.geomspace(1, 1e-3, d) ** 2).sum()
+
+
+def whitened(n, d, **moments):
+    """A sample whose mean and covariance are exactly those of gaussian()."""
+    x = np.random.default_rng(1).standard_normal((n, d))
+    x -= x.mean(0)
+    x = np.linalg.qr(x)[0] * (n - 1) ** 0.5 * np.geomspace(1, 1e-3, d)
+    return x * moments.get("scale", 1.0) + moments.get("shift", 0.0)
+
+
+@pytest.mark.parametrize("n, m", [(100, 100), (100, 5000), (5000, 100), (5000, 5000)])
+def test_frechet_distance_equals_the_closed_form(n, m):
+    pair = compare(np.float32(whitened(n, 64)), np.float32(whitened(m, 64, shift=0.2, scale=1.5)))
+    assert fd(pair) == pytest.approx(frechet_of_diagonals(0.2, 1.5, 64), rel=1e-5)
+
+
+@pytest.mark.parametrize("n, m, d, tolerance", [
+    (100, 389, 32, 1e-6), (389, 5000, 64, 1e-6), (50_000, 5000, 64, 1e-6),  # full rank
+    (100, 389, 512, 1e-4), (100, 2000, 256, 1e-4),  # fewer images than features: clean-fid's covariances lose digits
+])  # fmt: skip
+def test_frechet_distance_equals_clean_fid(n, m, d, tolerance):
+    real, generated = gaussian(n, d), gaussian(m, d, shift=0.05, scale=1.2, seed=1)
+    expected = fid_from_feats(real.astype(np.float64), generated.astype(np.float64))
+    assert fd(compare(real, generated)) == pytest.approx(expected, rel=tolerance)
+
+
+def test_frechet_distance_of_real_images_equals_clean_fid(digits):
+    noisy = digits[900:] + np.random.default_rng(0).normal(0, 0.5, digits[900:].shape).astype(np.float32)
+    expected = fid_from_feats(digits[:900].astype(np.float64), noisy.astype(np.float64))
+    assert fd(compare(digits[:900], noisy)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_frechet_distance_of_few_images_keeps_its_digits():
+    """A rotation of all features moves nothing, where covariances of rank 11 in 512 dimensions would lose digits."""
+    real, generated = gaussian(12, 512), gaussian(2000, 512, shift=0.01, seed=1)
+    turn = np.linalg.qr(np.random.default_rng(2).standard_normal((512, 512)))[0]
+    values = [fd(compare(*map(np.float32, pair))) for pair in ((real, generated), (real @ turn, generated @ turn))]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+# --- KID --------------------------------------------------------------------------------------------------------------
+
+
+def mmd2(x, y):
+    """Unbiased MMD^2, term by term: Binkowski et al. 2018, equation 4."""
+    def kernel(a, b):
+        return (np.dot(a, b) / len(a) + 1) ** 3
+
+    n, m = len(x), len(y)
+    within = [sum(kernel(a, b) for i, a in enumerate(s) for j, b in enumerate(s) if i != j) / (len(s) * (len(s) - 1))
+              for s in (x, y)]
+    return sum(within) - 2 * sum(kernel(a, b) for a in x for b in y) / (n * m)
+
+
+def test_kernel_distance_of_whole_sets_equals_the_double_sum():
+    x, y = (s.astype(np.float64) for s in (gaussian(30, 8), gaussian(30, 8, shift=0.3, seed=1)))
+    score = METRICS["kid"].measure(compare(np.float32(x), np.float32(y)))
+    assert score.value == pytest.approx(mmd2(np.float32(x).astype(float), np.float32(y).astype(float)), rel=1e-9)
+    assert score.sd == pytest.approx(0, abs=1e-12)  # every subset is the whole set
+
+
+def test_kernel_distance_is_unbiased_and_its_deviation_covers_the_error():
+    """Subsets of 60 of 900 estimate what the whole sets give; of one distribution, that is about zero."""
+    x, y = gaussian(60, 8), gaussian(900, 8, shift=0.3, seed=1)
+    score = METRICS["kid"].measure(compare(x, y))
+    whole = METRICS["kid"].measure(compare(gaussian(900, 8), y)).value
+    assert score.sd > 0 and abs(score.value - whole) < 5 * score.sd
+    same = METRICS["kid"].measure(compare(x, gaussian(900, 8, seed=2)))
+    assert abs(same.value) < 5 * same.sd
+
+
+# --- Inception Score --------------------------------------------------------------------------------------------------
+
+
+def test_inception_score_of_known_predictions():
+    certain = np.float32(np.tile(np.eye(10) * 1000, (10, 1)))  # each tenth holds all 10 classes once
+    x = gaussian(100, 4)
+    assert METRICS["is"].measure(compare(x, x, certain)).value == pytest.approx(10, rel=1e-9)
+    assert METRICS["is"].measure(compare(x, x, np.zeros_like(certain))).value == pytest.approx(1, rel=1e-9)
+    one_class = np.float32(np.repeat(np.eye(10) * 1000, 10, axis=0))  # each tenth holds one class
+    assert METRICS["is"].measure(compare(x, x, one_class)).value == pytest.approx(1, rel=1e-9)
+
+
+# --- Neighbourhoods ---------------------------------------------------------------------------------------------------
+
+
+def brute_force(real, generated):
+    """Precision, recall, density and coverage from all distances in float64."""
+    def distances(a, b):
+        return np.sqrt(((a[:, None].astype(np.float64) - b[None]) ** 2).sum(-1))
+
+    def radius(a, k):
+        return np.sort(distances(a, a), axis=1)[:, k]  # column 0 is the image itself
+
+    cross = distances(real, generated)
+    balls3, balls5 = (cross <= radius(real, k)[:, None] for k in (3, 5))
+    recalled = cross <= radius(generated, 3)
+    return {"precision": balls3.any(0).mean(), "recall": recalled.any(1).mean(), "density": balls5.sum(0).mean() / 5,
+            "coverage": balls5.any(1).mean()}
+
+
+@pytest.mark.parametrize("n, m", [(100, 300), (300, 100)])
+def test_neighbourhoods_equal_brute_force(n, m, monkeypatch):
+    monkeypatch.setattr(metrics.overlap, "__defaults__", (64,))  # several chunks
+    monkeypatch.setattr(metrics.neighbours, "__defaults__", (64,))
+    real, generated = gaussian(n, 16), gaussian(m, 16, shift=0.02, scale=1.3, seed=1)
+    found = scores(compare(real, generated))
+    assert {name: found[name] for name in brute_force(real, generated)} == pytest.approx(brute_force(real, generated))
+
+
+def test_memorised_tells_copies_from_new_images(digits):
+    order = np.random.default_rng(0).permutation(len(digits))
+    real, new = digits[order[:900]], digits[order[900:]]
+    train = np.arange(900) < 450
+    assert scores(compare(real, real[train], train=train))["memorised"] == 1
+    assert scores(compare(real, real[~train], train=train))["memorised"] < 0.12
+    half = np.concatenate([new[:200], real[:200]])
+    assert scores(compare(real, half, train=train))["memorised"] == pytest.approx(0.53, abs=0.04)
+
+
+# --- Odd input --------------------------------------------------------------------------------------------------------
+
+
+def test_identical_sets(digits):
+    found = scores(compare(digits, digits, gaussian(len(digits), 10)))
+    assert found["fd"] == pytest.approx(0, abs=1e-6 * float(digits.var(0).sum()))
+    assert found["kid"] < 0
+    assert [found[name] for name in ("precision", "recall", "coverage", "memorised")] == [1, 1, 1, 1]
+
+
+def test_constant_images():
+    found = scores(compare(CONSTANT, CONSTANT))
+    assert found == pytest.approx({"fd": 0, "kid": 0, "is": 1, "precision": 1, "recall": 1, "density": 4, "coverage": 1,
+                                   "memorised": 0})
+    apart = scores(compare(CONSTANT, 3 * CONSTANT))
+    assert apart["fd"] == pytest.approx(8 * 4)  # the squared distance of the means
+    assert apart["kid"] == pytest.approx(8 + 1000 - 2 * 64)  # (1 + 1)^3 + (9 + 1)^3 - 2 (3 + 1)^3
+    assert apart["precision"] == apart["recall"] == apart["coverage"] == 0
+
+
+@pytest.mark.parametrize("wrong, words", [
+    (np.full((20, 8), np.nan, np.float32), "NaN"),
+    (CONSTANT[:9], "of 9 images, at least 10"),
+    (CONSTANT[:1], "of 1 images"),
+    (CONSTANT.astype(np.uint8), "uint8"),
+    (CONSTANT[:, 0], "[20]"),
+    (CONSTANT[:, :4], "features of real, "),
+])  # fmt: skip
+def test_what_cannot_be_measured_is_refused_in_one_line(wrong, words):
+    for sides in ((wrong, CONSTANT), (CONSTANT, wrong)):
+        with pytest.raises(InputError) as caught:
+            compare(*sides, logits=CONSTANT)
+        assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_perturbation_of_one_in_a_million_moves_nothing(digits):
+    """What another batch size, device or thread count does to features must not show in a metric."""
+    real, generated = digits[:900], digits[900:] + 0.3
+    noise = 1 + 1e-6 * np.random.default_rng(0).standard_normal(generated.shape).astype(np.float32)
+    logits = gaussian(len(generated), 10)
+    before = scores(compare(real, generated, logits))
+    after = scores(compare(real, generated * noise, logits * noise[:, :10]))
+    assert after == pytest.approx(before, rel=1e-4)
+
+
+# --- torch-fidelity, an oracle for developers (pip install torch-fidelity) --------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fidelity():
+    return pytest.importorskip("torch_fidelity")
+
+
+@pytest.mark.parametrize("n, d, tolerance", [(100, 256, 1e-4), (389, 64, 1e-6), (5000, 64, 1e-6)])
+def test_distances_equal_torch_fidelity(fidelity, n, d, tolerance):
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    real, generated = gaussian(n, d), gaussian(389, d, shift=0.05, scale=1.2, seed=1)
+    found, tensors = scores(compare(real, generated)), (torch.from_numpy(generated), torch.from_numpy(real))
+    fid = fid_statistics_to_metric(*map(fid_features_to_statistics, tensors), False)
+    assert found["fd"] == pytest.approx(fid["frechet_inception_distance"], rel=tolerance)
+    prc = prc_features_to_metric(*tensors, prc_neighborhood=3, prc_batch_size=1000, verbose=False)
+    assert [found["precision"], found["recall"]] == pytest.approx([prc["precision"], prc["recall"]], abs=1e-6)
+    whole = [tensor[:100].double() for tensor in tensors]  # it keeps the type it is given
+    kid = kid_features_to_metric(*whole, kid_subsets=2, kid_subset_size=100, verbose=False)
+    ours = METRICS["kid"].measure(compare(real[:100], generated[:100])).value
+    assert ours == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-9)
+
+
+def test_inception_score_equals_torch_fidelity(fidelity):
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    logits = 5 * gaussian(503, 20)
+    score = METRICS["is"].measure(compare(logits, logits, logits))
+    expected = isc_features_to_metric(torch.from_numpy(logits), 10, shuffle=False)
+    assert list(score) == pytest.approx([expected["inception_score_mean"], expected["inception_score_std"]], rel=1e-9)

@@ -1,0 +1,270 @@
+"""Evaluation from a trained run to metrics.json, as a user runs it, and what it refuses."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from baselines.models import MODELS
+from benchmarks.datasets import load, subset
+from benchmarks.extractors import EXTRACTORS
+from benchmarks.metrics import METRICS, Comparison
+from benchmarks.tables import InputError, Run
+from reproduce import record
+from reproduce.evaluate import Protocol, evaluate, generate, printed, reference, stored, stream
+
+ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+RUN = Run("dcgan", "few", 32, 0.5, iterations=0, override={"width": 0.1})
+COUNT = 40
+EFFNET = Protocol("effnet", samples=24)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A data folder with a set of 40 images."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "few").mkdir()
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (COUNT, 4, 4, 3), np.uint8)):
+        Image.fromarray(image).resize((32, 32)).save(folder / "few" / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, data) -> Path:
+    """A results folder with an untrained generator as training leaves it."""
+    results = tmp_path_factory.mktemp("results")
+    folder, (model, recipe), dataset = results / RUN.id, record.resolve(RUN), load(RUN.dataset, RUN.resolution, data)
+    record.open_config(folder, RUN, recipe, dataset, subset(len(dataset.images), RUN.fraction, RUN.seed), CPU)
+    torch.manual_seed(0)
+    G = model.Generator(RUN.resolution, dataset.classes if recipe.conditional else 0, **recipe.generator)
+    record.write_torch(folder / "generator.pt", {"run": RUN.id, "iteration": 0, "state": G.state_dict()})
+    return results
+
+
+@pytest.fixture
+def results(trained, tmp_path) -> Path:
+    return shutil.copytree(trained, tmp_path / "results")
+
+
+def metrics_of(results: Path) -> dict:
+    return json.loads((results / RUN.id / "metrics.json").read_text())
+
+
+def command(*options: object) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "reproduce.evaluate", *map(str, options)], cwd=ROOT, check=False,
+                          capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+# --- The record -------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_carry_their_evidence_and_the_same_command_does_nothing(results, data):
+    line = evaluate(RUN, EFFNET, data, results, CPU)
+    found = metrics_of(results)
+    assert "fd_effnet" in line and "\n" not in line
+    assert (found["id"], found["status"], found["iteration"]) == (RUN.id, "done", 0)
+    assert found["config"] == json.loads((results / RUN.id / "config.json").read_text())
+    assert {m["name"] for m in found["metrics"]} == {f"{name}_effnet" for name in METRICS}
+    for metric in found["metrics"]:
+        assert metric["better"] in ("lower", "higher") and np.isfinite(metric["value"])
+        assert (metric["n_generated"], metric["n_reference"], metric["seed"]) == (24, COUNT, 0)
+        assert (metric["extractor"], metric["resize"], metric["weights"]) == ("effnet", "bicubic-128", "ema")
+    before = (results / RUN.id / "metrics.json").stat().st_mtime_ns
+    assert "already" in evaluate(RUN, EFFNET, data, results, CPU)
+    assert (results / RUN.id / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_values_are_those_of_the_metrics_on_the_images(results, data):
+    """By hand: the same images through the same network, compared with the real ones."""
+    evaluate(RUN, EFFNET, data, results, CPU)
+    dataset, (model, recipe) = load(RUN.dataset, RUN.resolution, data), record.resolve(RUN)
+    indices = subset(COUNT, 0.5, 0)
+    G = model.Generator(32, dataset.classes if recipe.conditional else 0, **recipe.generator)
+    G.load_state_dict(torch.load(results / RUN.id / "generator.pt", weights_only=True)["state"])
+    labels = torch.from_numpy(np.random.default_rng(0).choice(dataset.labels[indices], 24))
+    extractor = EXTRACTORS["effnet"](32, CPU, None, data)
+    real = extractor([torch.from_numpy(np.array(dataset.images))]).features
+    train = np.isin(np.arange(COUNT), indices)
+    pair = Comparison(real, extractor([generate(G.eval(), 24, 0, labels)]), train)
+    expected = {f"{name}_effnet": metric.measure(pair).value for name, metric in METRICS.items()}
+    assert {m["name"]: m["value"] for m in metrics_of(results)["metrics"]} == pytest.approx(expected, rel=1e-4)
+
+
+def test_another_draw_or_number_of_samples_is_measured_and_kept_apart(results, data):
+    evaluate(RUN, EFFNET, data, results, CPU)
+    evaluate(RUN, Protocol("effnet", samples=24, draws=2), data, results, CPU)
+    values = {m["seed"]: m["value"] for m in metrics_of(results)["metrics"] if m["name"] == "fd_effnet"}
+    assert set(values) == {0, 1} and values[0] != values[1]
+    evaluate(RUN, Protocol("effnet", samples=12), data, results, CPU)
+    assert {m["n_generated"] for m in metrics_of(results)["metrics"]} == {12}
+
+
+def test_a_new_generator_is_measured_anew(results, data):
+    evaluate(RUN, EFFNET, data, results, CPU)
+    before = metrics_of(results)["metrics"][0]["value"]
+    saved = torch.load(results / RUN.id / "generator.pt", weights_only=True)
+    saved["state"] = {k: v * 3 if v.is_floating_point() else v for k, v in saved["state"].items()}
+    record.write_torch(results / RUN.id / "generator.pt", saved)
+    assert "already" not in evaluate(RUN, EFFNET, data, results, CPU)
+    assert metrics_of(results)["metrics"][0]["value"] != before
+
+
+def test_only_inception_gives_the_names_of_the_literature():
+    assert [printed(name, "inception") for name in ("fd", "is", "kid")] == ["fid", "is", "kid"]
+    names = [printed(name, extractor) for name in METRICS for extractor in EXTRACTORS]
+    assert len(set(names)) == len(names)
+    assert not {"fid", "is", "kid"} & {printed(name, e) for name in METRICS for e in EXTRACTORS if e != "inception"}
+
+
+def test_a_diverged_run_has_no_metrics(results, data):
+    record.write_json(results / RUN.id / "diverged.json", {"iteration": 7})
+    (results / RUN.id / "generator.pt").unlink()
+    assert "diverged" in evaluate(RUN, EFFNET, data, results, CPU)
+    found = metrics_of(results)
+    assert (found["status"], found["iteration"], found["metrics"]) == ("diverged", 7, [])
+
+
+# --- Images -----------------------------------------------------------------------------------------------------------
+
+
+class Identity(nn.Module):
+    """A generator whose images show its input: latent 0 in every pixel, the label in the last column."""
+
+    latent = 4
+
+    def forward(self, z, y):
+        x = z[:, :1, None, None].repeat(1, 3, 8, 8)
+        x[..., -1] = y[:, None, None] / 10
+        return x
+
+
+def test_images_are_keyed_on_the_seed_and_rounded():
+    labels = torch.arange(70) % 10
+    images = generate(Identity(), 70, 3, labels)
+    assert images.dtype == torch.uint8 and images.shape == (70, 3, 8, 8)
+    z = torch.randn(70, 4, generator=torch.Generator().manual_seed(3))[:, 0]
+    expected = ((z.double() + 1) * 127.5).round().clamp(0, 255)
+    assert torch.equal(images[:, 0, 0, 0].double(), expected)
+    assert torch.equal(images[:, 0, 0, -1].double(), ((labels / 10 + 1) * 127.5).double().round())
+    assert torch.equal(torch.cat(list(stream(Identity(), 3, labels))), images)
+    assert not torch.equal(generate(Identity(), 70, 4, labels), images)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_generates(name):
+    recipe = next(iter(MODELS[name].RECIPES.values()))
+    G = MODELS[name].Generator(32, 0, **recipe.generator | {"width": 0.1}).eval()
+    images = generate(G, 3, 0, torch.zeros(3, dtype=torch.long))
+    assert images.shape == (3, 3, 32, 32) and images.dtype == torch.uint8
+
+
+# --- Stored features --------------------------------------------------------------------------------------------------
+
+
+def made(value: float, calls: list) -> dict[str, np.ndarray]:
+    calls.append(value)
+    return {"features": np.full((3, 2), value, np.float32)}
+
+
+def test_stored_arrays_are_remade_when_stale_or_damaged(tmp_path):
+    path, calls = tmp_path / "features" / "x.npz", []
+    for facts, value in (({"a": 1}, 1.0), ({"a": 1}, 2.0), ({"a": 2}, 3.0)):
+        arrays = stored(path, facts, lambda value=value: made(value, calls))
+    assert calls == [1.0, 3.0] and arrays["features"][0, 0] == 3
+    content = path.read_bytes()
+    one_value = np.float32(3).tobytes()
+    for damaged in (content[:100], b"", bytes(b ^ 255 for b in content), content.replace(one_value, b"abcd")):
+        path.write_bytes(damaged)
+        assert stored(path, {"a": 2}, lambda: made(4.0, calls))["features"][0, 0] == 4
+    assert len(calls) == 6 and sorted(p.name for p in path.parent.iterdir()) == ["x.lock", "x.npz"]
+
+
+def slowly(path: Path, calls: Path) -> None:
+    def make():
+        with calls.open("a") as file:
+            file.write("made\n")
+        time.sleep(0.5)
+        return made(1.0, [])
+
+    assert stored(path, {"a": 1}, make)["features"].shape == (3, 2)
+
+
+def test_two_processes_make_the_features_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=slowly, args=(tmp_path / "x.npz", tmp_path / "calls")) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "calls").read_text() == "made\n"
+
+
+def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_path):
+    dataset, extractor = load("few", 32, data), EXTRACTORS["effnet"](32, CPU, None, data)
+    few = type(dataset)(**vars(dataset) | {"images": dataset.images[:12], "digest": "one"})
+    first = reference(few, extractor, tmp_path)
+    other = type(dataset)(**vars(few) | {"images": dataset.images[12:24], "digest": "two"})
+    assert not np.array_equal(reference(other, extractor, tmp_path)["features"], first["features"])
+    assert np.array_equal(reference(few, extractor, tmp_path)["features"], first["features"])
+    assert len(list((tmp_path / "features").glob("*.npz"))) == 2
+
+
+# --- Refusals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options, words", [
+    (("--extractor", "vgg"), "extractor 'vgg'"),
+    (("--inception", "missing.pt"), "missing.pt"),
+])  # fmt: skip
+def test_wrong_options_end_with_one_line_and_status_2(options, words, results, data):
+    ended = command(RUN.id, "--results", results, "--data", data, *options)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert words in ended.stderr and ended.stderr.count("\n") == 1
+    assert not (results / RUN.id / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("options, words", [({"samples": 9}, "samples 9"), ({"draws": 0}, "seeds 0")])
+def test_too_few_samples_or_draws_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        Protocol("effnet", **options)
+
+
+def test_runs_that_cannot_be_measured_are_refused(results, data, tmp_path):
+    def refused(words: str, run: Run = RUN, root: Path = data):
+        with pytest.raises(InputError, match=words):
+            evaluate(run, EFFNET, root, results, CPU)
+
+    refused("not trained", replace(RUN, fraction=0.2))
+    assert not (results / replace(RUN, fraction=0.2).id).exists()
+    generator = results / RUN.id / "generator.pt"
+    generator.write_bytes(generator.read_bytes()[:1000])
+    refused("damaged")
+    generator.unlink()
+    refused("training has not finished")
+    assert not (results / RUN.id / "metrics.json").exists()
+
+
+def test_a_data_set_that_changed_since_training_is_refused(results, data):
+    config = json.loads((results / RUN.id / "config.json").read_text())
+    config["dataset"]["digest"] = "another"
+    record.write_json(results / RUN.id / "config.json", config)
+    with pytest.raises(InputError, match="not the one"):
+        evaluate(RUN, EFFNET, data, results, CPU)
+
+
+def test_a_run_in_training_is_not_measured(results, data):
+    with record.locked(results / RUN.id), pytest.raises(InputError, match="another process"):
+        evaluate(RUN, EFFNET, data, results, CPU)
