@@ -18,10 +18,10 @@ LIST     = $(PYTHON) -m benchmarks.tables $(TABLE) --seeds $(SEEDS) $(if $(ITERA
 CORES   := $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help env smoke $(TABLES) figure1 cells report status test lint clean FORCE
+.PHONY: help env smoke $(TABLES) figure1 cells data data-status report status bench-data bench-eval bench-models test lint clean FORCE
 
 help:  ## this list
-	@grep -hE '^[a-z0-9$$() ]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/$$(TABLES)/table1 table2 table3/' -e 's/:.*## /:/' | column -t -s:
+	@awk -F ':.*## ' '/^[a-zA-Z0-9$$() -]+:.*## / {sub(/[$$].TABLES./, "$(TABLES)", $$1); sub(/: bench-%/, "", $$1); printf "%-34s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "Variables: SEEDS=$(SEEDS) DEVICE=$(DEVICE) DATA=$(DATA) ITERATIONS=$(ITERATIONS) EXTRACTOR=$(EXTRACTOR) SAMPLES=$(SAMPLES) JOBS=$(JOBS) PYTHON=$(PYTHON)"
 
@@ -41,7 +41,7 @@ $(TABLES): env  ## train, evaluate and render that table of the paper
 	@$(PY) -m reports.status $@ --results $(RESULTS) --require-all
 
 smoke: env  ## the same on small twins and embedded data: minutes on a laptop CPU
-	-@OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(MAKE) --no-print-directory --keep-going --jobs=$(CORES) cells TABLE=$@ SEEDS=1 ITERATIONS= EXTRACTOR=effnet SAMPLES=500 DEVICE=cpu
+	-@OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(MAKE) --no-print-directory --keep-going --jobs=$(CORES) cells TABLE=$@ SEEDS=1 ITERATIONS= EXTRACTOR=effnet SAMPLES=300 DEVICE=cpu
 	@$(PY) -m reports.tables $@ --results $(RESULTS) --out $(REPORTS)
 	@$(PY) -m reports.figures $@ --results $(RESULTS) --out $(REPORTS)
 	@$(PY) -m reports.status $@ --results $(RESULTS) --require-all
@@ -62,8 +62,17 @@ figure1: env  ## the gradient-norm plots from the runs there are
 report: env  ## every table, figure and claim from the results there are, and reports/index.html
 	@$(PY) -m reports.page --results $(RESULTS) --out $(REPORTS)
 
+data: env  ## prepare a data set: DATASET=name [SOURCE=folder|zip|parquet|url] [RESOLUTION=px] [ALLOW_COUNT=1]
+	@$(PY) -m benchmarks.datasets prepare "$(DATASET)" --root $(DATA) $(if $(SOURCE),--source "$(SOURCE)") $(if $(RESOLUTION),--resolution $(RESOLUTION)) $(if $(ALLOW_COUNT),--allow-count)
+
+data-status: env  ## every data set: there or how to get it, how many images, licence
+	@$(PY) -m benchmarks.datasets status --root $(DATA)
+
 status:  ## done, running, failed and missing cells of each table
 	@$(PYTHON) -m reports.status $(TABLES) smoke --results $(RESULTS)
+
+bench-data bench-eval bench-models: bench-%: env  ## measure feeding, evaluation, model cost: results/bench/
+	@$(PY) -W ignore -m reproduce.bench_$* --results $(RESULTS)
 
 test: env  ## all tests
 	$(PY) -m pytest

@@ -1,4 +1,4 @@
-"""Regularizers of the discriminator, one class each: `REGULARIZERS[name]()(D, real, fake)` is a term of its loss.
+"""Regularizers, one class each: `REGULARIZERS[name]()(D, real, fake)` is a term of the discriminator's loss.
 
 The weight is not the regularizer's business: a run gives it, as `{"gradgap": 100}`. What a regularizer remembers lives
 in buffers, so that one state_dict saves it. To add one, write its class here and name it in REGULARIZERS.
@@ -53,8 +53,13 @@ def input_grad(scored: Scored) -> Tensor:
 
 
 class Regularizer(nn.Module):
-    """forward(D, real, fake) -> scalar. It is called every `interval` updates of D, at that multiple of its weight."""
+    """Base of all. Called every `interval` updates of its network, at that multiple of its weight.
 
+    forward(D, real, fake) -> scalar, a term of the discriminator's loss; or, where `of` is "G", forward(G, z, y) ->
+    scalar of latents z [N, latent] and labels y [N], a term of the generator's.
+    """
+
+    of = "D"
     interval = 1
 
 
@@ -66,7 +71,7 @@ class GradGap(Regularizer):
 
     A reconstruction from the words of section 3.3 (doi 10.12677/aam.2023.123139), whose equations 2 and 3 are lost. The
     square is outside the mean because the terms of t-1 and t-2 are constants: inside, they would only rescale lambda.
-    t counts the discriminator updates that are penalised, every `interval`-th. The first two average over what there is.
+    t counts the updates that are penalised, every `interval`-th; the first two average over what there is.
     """
 
     def __init__(self, window: int = 3, interval: int = 8):
@@ -171,6 +176,31 @@ class Consistency(Regularizer):
         return size - 1 - (size - 1 - (torch.arange(size, device=x.device) + shift).abs()).abs()
 
 
+class PathLength(Regularizer):
+    """Of G, steps in style space that change the image by a constant amount: Karras et al., CVPR 2020, equation 4.
+
+    mean_i ( || J_w^T noise ||_2 - a )^2 with a the moving average of the lengths, on half of the batch.
+    """
+
+    of = "G"
+    interval = 4
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, G: nn.Module, z: Tensor, y: Tensor) -> Tensor:
+        half = (len(z) + 1) // 2
+        ws = G.mapping(z[:half], y[:half])
+        images = G.synthesis(ws)
+        noise = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
+        (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)  # [N, layers, style]
+        lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+        mean = self.mean.lerp(lengths.mean(), 0.01)
+        self.mean.copy_(mean.detach())
+        return (lengths - mean).square().mean()
+
+
 REGULARIZERS = {
     "gradgap": GradGap,
     "gradgap_exact": partial(GradGap, interval=1),
@@ -180,4 +210,5 @@ REGULARIZERS = {
     "roth": Roth,
     "lecam": LeCam,
     "cr": Consistency,
+    "path_length": PathLength,
 }

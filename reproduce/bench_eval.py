@@ -81,7 +81,7 @@ def clean_fid(real: Path, generated: Path, weights: Path) -> dict:
 def ours(real: Path, generated: Path, weights: Path) -> dict:
     watch = Stopwatch()
     with patch.object(extractors, "build_resizer", lambda mode: watch.timed("resize", build_resizer(mode))):
-        extractor = extractors.EXTRACTORS["inception"](0, CPU, weights, weights.parent)
+        extractor = extractors.EXTRACTORS["inception"](CPU, weights, weights.parent)
     read = watch.timed("decode", lambda path: torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None])
     began = time.process_time()
     features = [extractor(map(torch.cat, _chunks([*map(read, sorted(folder.iterdir()))])))

@@ -23,7 +23,7 @@ from baselines.losses import LOSSES
 from baselines.models import MODELS
 from baselines.regularizers import score
 from benchmarks.tables import command
-from reproduce.record import provenance, write_json
+from reproduce import record
 
 BATCH, ROUNDS = 16, 3
 # model, resolution, classes, batch: the configurations whose speed is measured
@@ -139,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs")
     args = parser.parse_args()
+    record.keep_memory()
     columns = "{model:10} {resolution:>5} {classes:>4} {parameters_g:>12,} {parameters_d:>12,} " \
               "{gflop_g:9.2f} {gflop_d:9.2f} {gflop_iteration:10.2f} {peak_gb:8.2f}"
     print(f"model       size    y  parameters G            D   GFLOP/image: G   D      iteration   GB, batch {BATCH}")
@@ -153,8 +154,8 @@ def main() -> None:
         timed.append(row)
         print("{model:10} {resolution:>5} {batch:>6} {gflop_per_s:10.1f} {convolution_gflop_per_s:10.1f} {ratio:10.2f}"
               .format(**row), flush=True)
-    write_json(args.results / "bench" / "models.json",
-               {"sizes": sizes, "speed": timed, "provenance": provenance(torch.device("cpu"))})
+    record.write_json(args.results / "bench" / "models.json",
+               {"sizes": sizes, "speed": timed, "provenance": record.provenance(torch.device("cpu"))})
 
 
 if __name__ == "__main__":

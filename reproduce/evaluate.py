@@ -120,7 +120,7 @@ def _measure(run: Run, protocol: Protocol, state: dict, digest: str, data: Path,
     dataset = load(run.dataset, run.resolution, data)
     if dataset.digest != record.read_json(folder / "config.json")["dataset"]["digest"]:
         raise InputError(f"dataset {run.dataset!r} under {data}: not the one that run {run.id} was trained on")
-    extractor = EXTRACTORS[protocol.extractor](run.resolution, device, protocol.weights, data / "weights")
+    extractor = EXTRACTORS[protocol.extractor](device, protocol.weights, data / "weights")
     indices = subset(len(dataset.images), run.fraction, run.seed)
     G = _generator(run, dataset, state).to(device)
     real = reference(dataset, extractor, data)
@@ -232,6 +232,7 @@ def main() -> None:
                         help="weights file of Inception, instead of a download")
     record.add_options(parser)
     args = parser.parse_args()
+    record.keep_memory()
     protocol = Protocol(args.extractor, args.samples, args.seeds, args.inception)
     print(evaluate(Run.from_id(args.run_id), protocol, args.data, args.results, record.device(args.device)))
 

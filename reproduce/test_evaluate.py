@@ -94,7 +94,7 @@ def test_values_are_those_of_the_metrics_on_the_images(results, data):
     G = model.Generator(32, dataset.classes if recipe.conditional else 0, **recipe.generator)
     G.load_state_dict(torch.load(results / RUN.id / "generator.pt", weights_only=True)["state"])
     labels = torch.from_numpy(np.random.default_rng(0).choice(dataset.labels[indices], 24))
-    extractor = EXTRACTORS["effnet"](32, CPU, None, data)
+    extractor = EXTRACTORS["effnet"](CPU, None, data)
     real = extractor([torch.from_numpy(np.array(dataset.images))]).features
     train = np.isin(np.arange(COUNT), indices)
     pair = Comparison(real, extractor([generate(G.eval(), 24, 0, labels)]), train)
@@ -213,7 +213,7 @@ def test_two_processes_make_the_features_once(tmp_path):
 
 
 def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_path):
-    dataset, extractor = load("few", 32, data), EXTRACTORS["effnet"](32, CPU, None, data)
+    dataset, extractor = load("few", 32, data), EXTRACTORS["effnet"](CPU, None, data)
     few = type(dataset)(**vars(dataset) | {"images": dataset.images[:12], "digest": "one"})
     first = reference(few, extractor, tmp_path)
     other = type(dataset)(**vars(few) | {"images": dataset.images[12:24], "digest": "two"})

@@ -59,6 +59,7 @@ def train(run: Run, data: Path, results: Path, device: torch.device) -> str:
         loss = LOSSES[recipe.loss]
         weights = {**recipe.regularizers, **run.regularizers}
         regularizers = nn.ModuleDict({name: REGULARIZERS[name]() for name in weights}).to(device)
+        of_d, of_g = ({name: r for name, r in regularizers.items() if r.of == network} for network in "DG")
         augment = AUGMENTATIONS[run.augment]().to(device)
         parts = {"G": G, "D": D, "ema": ema, "opt_g": opt_g, "opt_d": opt_d, "regularizers": regularizers,
                  "augment": augment}
@@ -83,7 +84,7 @@ def train(run: Run, data: Path, results: Path, device: torch.device) -> str:
                 x, y = feed(update)
                 with torch.no_grad():
                     x, fake = augment(augment.mix(x, partial(draw, y))), augment(draw(y))
-                due = {name: r for name, r in regularizers.items() if (update + 1) % r.interval == 0}
+                due = {name: r for name, r in of_d.items() if (update + 1) % r.interval == 0}
                 real, fake = score(D, x, y, fake, y, gradient=logging or bool(due))
                 loss_d = loss.discriminator(real.logits, fake.logits)
                 penalty = {name: weights[name] * r.interval * r(D, real, fake) for name, r in due.items()}
@@ -99,8 +100,11 @@ def train(run: Run, data: Path, results: Path, device: torch.device) -> str:
             D.requires_grad_(False)
             y = feed.labels[torch.randint(len(feed.labels), (run.batch,), device=device)]
             loss_g = loss.generator(D(augment(draw(y)), y))
+            due = {name: r for name, r in of_g.items() if done % r.interval == 0}
+            z = torch.randn(run.batch, G.latent, device=device)
+            penalty |= {name: weights[name] * r.interval * r(G, z, y) for name, r in due.items()}
             opt_g.zero_grad()
-            loss_g.backward()
+            (loss_g + sum(penalty[name] for name in due)).backward()
             opt_g.step()
             ema.multi_avg_fn = get_ema_multi_avg_fn(ema_decay(recipe, step))
             ema.update_parameters(G)
@@ -175,6 +179,7 @@ def main() -> None:
     parser.add_argument("run_id", help="as listed by `python -m benchmarks.tables TABLE`")
     record.add_options(parser)
     args = parser.parse_args()
+    record.keep_memory()
     print(train(Run.from_id(args.run_id), args.data, args.results, record.device(args.device)))
 
 
