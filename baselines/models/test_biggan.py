@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from baselines.layers import ConditionalNorm
 from baselines.models import biggan
 from baselines.models.biggan import (
     D_CHANNELS,
@@ -15,7 +16,6 @@ from baselines.models.biggan import (
     HIERARCHICAL_LATENT,
     RECIPES,
     Attention,
-    ConditionalNorm,
     Discriminator,
     Generator,
 )

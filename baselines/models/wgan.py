@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.layers import ConditionalNorm, PlainNorm
 from baselines.recipe import Recipe
 
 
@@ -26,23 +27,13 @@ def linear(before: int, after: int) -> nn.Linear:
     return layer
 
 
-class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain and bias are looked up by class; plain batch norm for 0 classes (Dumoulin et al. 2017)."""
+def norm(channels: int, classes: int) -> nn.Module:
+    """Batch norm; with classes, gain and bias are looked up by label and begin at 1 and 0 (Dumoulin et al. 2017)."""
 
-    def __init__(self, channels: int, classes: int):
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=not classes)
-        self.embed = nn.Embedding(classes, 2 * channels) if classes else None
-        if classes:
-            nn.init.constant_(self.embed.weight[:, :channels], 1.0)
-            nn.init.constant_(self.embed.weight[:, channels:], 0.0)
+    def table(channels: int) -> nn.Embedding:
+        return nn.Embedding(classes, channels, _weight=torch.zeros(classes, channels))
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        x = self.norm(x)
-        if self.embed is None:
-            return x
-        gain, bias = self.embed(y)[:, :, None, None].chunk(2, dim=1)
-        return gain * x + bias
+    return ConditionalNorm(channels, table) if classes else PlainNorm(channels)
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -54,8 +45,8 @@ class GBlock(nn.Module):
 
     def __init__(self, before: int, after: int, classes: int):
         super().__init__()
-        self.norm1, self.conv1 = ConditionalBatchNorm2d(before, classes), conv(before, after, 3)
-        self.norm2, self.conv2 = ConditionalBatchNorm2d(after, classes), conv(after, after, 3)
+        self.norm1, self.conv1 = norm(before, classes), conv(before, after, 3)
+        self.norm2, self.conv2 = norm(after, classes), conv(after, after, 3)
         self.shortcut = conv(before, after, 1, gain=1.0)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
