@@ -80,7 +80,7 @@ def test_metrics_carry_their_evidence_and_the_same_command_does_nothing(results,
     for metric in found["metrics"]:
         assert metric["better"] in ("lower", "higher") and np.isfinite(metric["value"])
         assert (metric["n_generated"], metric["n_reference"], metric["seed"]) == (24, COUNT, 0)
-        assert (metric["extractor"], metric["resize"], metric["weights"]) == ("effnet", "bicubic-128", "ema")
+        assert (metric["extractor"], metric["resize"], metric["weights"]) == ("effnet", "bicubic-224", "ema")
     before = (results / RUN.id / "metrics.json").stat().st_mtime_ns
     assert "already" in evaluate(RUN, EFFNET, data, results, CPU)
     assert (results / RUN.id / "metrics.json").stat().st_mtime_ns == before
