@@ -78,22 +78,25 @@ def panels(found: list[Curve], quantities: dict[str, str], departure: str) -> pl
         for axis, name in zip(axes[rows.index(row(curve.run))], quantities, strict=True):
             axis.plot(curve.iteration, curve.values[name], color=COLOURS[names.index(colour(curve.run)) % len(COLOURS)],
                       **(REGULARIZED if curve.run.regularizers else BASELINE))
-    _label(axes, rows, quantities, max(curve.iteration[-1] for curve in found), departure)
+    ends = [max(curve.iteration[-1] for curve in found if row(curve.run) == name) for name in rows]
+    _label(axes, rows, quantities, ends, departure)
     key(figure, dict(zip(names, COLOURS, strict=False)))
     return figure
 
 
-def _label(axes: np.ndarray, rows: list[str], quantities: dict[str, str], end: float, departure: str) -> None:
-    for axis in axes.flat:
-        axis.set_xlim(0, end)
-        axis.set_xticks([0, end / 2, end], [])
-        axis.yaxis.set_major_locator(MaxNLocator(3))
+def _label(axes: np.ndarray, rows: list[str], quantities: dict[str, str], ends: list[float], departure: str) -> None:
+    for number, (line, end) in enumerate(zip(axes, ends, strict=True), start=1):
+        ticks = [0, end / 2, end]
+        labelled = len(set(ends)) > 1 or number == len(ends)
+        for axis in line:
+            axis.set_xlim(0, end)
+            axis.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks] if labelled else [])
+            axis.yaxis.set_major_locator(MaxNLocator(3))
     for axis, name in zip(axes[:, 0], rows, strict=True):
         axis.set_ylabel(name)
     for axis, text in zip(axes[0], quantities.values(), strict=True):
         axis.set_title(text, fontsize=9)
     for axis in axes[-1]:
-        axis.set_xticks([0, end / 2, end], ["0", f"{end / 2:,.0f}", f"{end:,.0f}"])
         axis.set_xlabel(f"iteration ({departure})" if departure else "iteration")
 
 
