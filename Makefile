@@ -8,8 +8,11 @@ RESULTS    ?= results
 REPORTS    ?= reports
 EXTRACTOR  ?= inception
 SAMPLES    ?= 5000
+EVAL_SEEDS ?= 1
+EVAL_EVERY ?=
 JOBS       ?= 1
 ITERATIONS ?=
+METHOD     ?=
 
 PY      := .venv/bin/python
 TABLES  := table1 table2 table3
@@ -17,13 +20,19 @@ OPTIONS  = --data $(DATA) --results $(RESULTS) --device $(DEVICE)
 LIST     = $(PYTHON) -m benchmarks.tables $(TABLE) --seeds $(SEEDS) $(if $(ITERATIONS),--iterations $(ITERATIONS))
 CORES   := $(shell getconf _NPROCESSORS_ONLN)
 
+# Train and evaluate the cells of table $1; those of smoke are small: a core each, and the stand-in extractor
+SMALL    = $(filter smoke,$1)
+RUN      = $(if $(SMALL),OMP_NUM_THREADS=1 TQDM_DISABLE=1) $(MAKE) --no-print-directory --keep-going --jobs=$(if $(SMALL),$(CORES),$(JOBS)) \
+           cells TABLE=$1 $(if $(SMALL),EXTRACTOR=effnet SAMPLES=300 DEVICE=cpu)
+CHOSEN   = $(or $(TABLE),smoke)
+
 .DEFAULT_GOAL := help
-.PHONY: help env smoke $(TABLES) figure1 cells data data-status report status bench-data bench-eval bench-models test lint clean FORCE
+.PHONY: help env smoke $(TABLES) compare lambda figure1 cells data data-status report status bench-data bench-eval bench-models bench-regularizers test lint clean FORCE
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-zA-Z0-9$$() -]+:.*## / {sub(/[$$].TABLES./, "$(TABLES)", $$1); sub(/: bench-%/, "", $$1); printf "%-34s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "Variables: SEEDS=$(SEEDS) DEVICE=$(DEVICE) DATA=$(DATA) ITERATIONS=$(ITERATIONS) EXTRACTOR=$(EXTRACTOR) SAMPLES=$(SAMPLES) JOBS=$(JOBS) PYTHON=$(PYTHON)"
+	@echo "Variables: SEEDS=$(SEEDS) DEVICE=$(DEVICE) DATA=$(DATA) ITERATIONS=$(ITERATIONS) EXTRACTOR=$(EXTRACTOR) SAMPLES=$(SAMPLES) EVAL_SEEDS=$(EVAL_SEEDS) EVAL_EVERY=$(EVAL_EVERY) JOBS=$(JOBS) PYTHON=$(PYTHON)"
 
 env: .venv/installed  ## install what is needed into .venv; done by the others when missing
 
@@ -35,16 +44,25 @@ env: .venv/installed  ## install what is needed into .venv; done by the others w
 
 # A failed cell stops neither the others nor the report; the status at the end says what is missing.
 $(TABLES): env  ## train, evaluate and render that table of the paper
-	-@$(MAKE) --no-print-directory --keep-going --jobs=$(JOBS) cells TABLE=$@
+	-@+$(call RUN,$@)
 	@$(PY) -m reports.tables $@ --results $(RESULTS) --out $(REPORTS)
 	@$(PY) -m reports.figures $@ --results $(RESULTS) --out $(REPORTS)
 	@$(PY) -m reports.status $@ --results $(RESULTS) --require-all
 
 smoke: env  ## the same on small twins and embedded data: minutes on a laptop CPU
-	-@OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(MAKE) --no-print-directory --keep-going --jobs=$(CORES) cells TABLE=$@ SEEDS=1 ITERATIONS= EXTRACTOR=effnet SAMPLES=300 DEVICE=cpu
+	-@+$(call RUN,$@) SEEDS=1 ITERATIONS=
 	@$(PY) -m reports.tables $@ --results $(RESULTS) --out $(REPORTS)
 	@$(PY) -m reports.figures $@ --results $(RESULTS) --out $(REPORTS)
 	@$(PY) -m reports.status $@ --results $(RESULTS) --require-all
+
+compare: env  ## a method on a table: METHOD=path/to/mine.py or METHOD=diffaugment+lecam0.3 [TABLE=smoke]
+	@$(PY) -m reproduce.compare "$(METHOD)"
+	-@+$(call RUN,$(CHOSEN)) LIST='$(PY) -m reproduce.compare "$(METHOD)" --table $(CHOSEN) --seeds $(SEEDS) $(if $(ITERATIONS),--iterations $(ITERATIONS)) --results $(RESULTS)'
+	@$(PY) -m reports.compare --method "$$($(PY) -m reproduce.compare "$(METHOD)")" --table $(CHOSEN) --results $(RESULTS) --out $(REPORTS)
+
+lambda: env  ## the weight of gradgap from 0 to 10,000 on the baselines of a table [TABLE=smoke]
+	-@+$(call RUN,$(CHOSEN)) LIST='$(PYTHON) -m benchmarks.tables $(CHOSEN) --seeds $(SEEDS) $(if $(ITERATIONS),--iterations $(ITERATIONS)) --sweep'
+	@$(PY) -m reports.figures $(CHOSEN) --results $(RESULTS) --out $(REPORTS)
 
 ifdef TABLE
 CELLS := $(shell $(LIST))
@@ -52,9 +70,11 @@ $(if $(CELLS),,$(error no cells to run: is TABLE=$(TABLE) a table, SEEDS=$(SEEDS
 cells: $(CELLS:%=$(RESULTS)/%/metrics.json)
 endif
 
-# Done means evaluated with this extractor, or diverged. Both commands do nothing where they have nothing to do.
+# Done means evaluated just so (a line of the list "evaluated"), or diverged. Both commands do nothing where they have
+# nothing to do. EVAL_SEEDS: draws of the samples; EVAL_EVERY: iterations between generators kept for a learning curve.
+EVALUATED = $(EXTRACTOR) $(SAMPLES) x$(EVAL_SEEDS)$(if $(EVAL_EVERY), every $(EVAL_EVERY))
 $(RESULTS)/%/metrics.json: FORCE
-	@grep -qsE '"extractor": "$(EXTRACTOR)"|"status": "diverged"' $@ || { $(PY) -m reproduce.train $* $(OPTIONS) && $(PY) -m reproduce.evaluate $* $(OPTIONS) --extractor $(EXTRACTOR) --samples $(SAMPLES); }
+	@grep -qsF -e '"$(EVALUATED)"' -e '"status": "diverged"' $@ || { $(PY) -m reproduce.train $* $(OPTIONS) $(if $(METHOD),--method "$(METHOD)") $(if $(EVAL_EVERY),--keep-every $(EVAL_EVERY)) && $(PY) -m reproduce.evaluate $* $(OPTIONS) --extractor $(EXTRACTOR) --samples $(SAMPLES) --seeds $(EVAL_SEEDS) $(if $(EVAL_EVERY),--every $(EVAL_EVERY)); }
 
 figure1: env  ## the gradient-norm plots from the runs there are
 	@for table in $(TABLES); do $(PY) -m reports.figures $$table --results $(RESULTS) --out $(REPORTS); done
@@ -71,8 +91,9 @@ data-status: env  ## every data set: there or how to get it, how many images, li
 status:  ## done, running, failed and missing cells of each table
 	@$(PYTHON) -m reports.status $(TABLES) smoke --results $(RESULTS)
 
-bench-data bench-eval bench-models: bench-%: env  ## measure feeding, evaluation, model cost: results/bench/
+bench-data bench-eval bench-models bench-regularizers: bench-%: env  ## measure feeding, evaluation, model cost, regularizer cost
 	@$(PY) -W ignore -m reproduce.bench_$* --results $(RESULTS)
+	@$(PY) -m reports.bench --results $(RESULTS) --out $(REPORTS)
 
 test: env  ## all tests
 	$(PY) -m pytest

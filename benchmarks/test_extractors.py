@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -176,9 +178,83 @@ def test_effnet_resizes_like_pillow(resolution, images):
     np.testing.assert_allclose(extractor([image]).features, expected.numpy(), atol=2e-3)
 
 
+class Mean(nn.Module):
+    """A network of features: the mean of each channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+class FeatureExtractorCLIP(nn.Module):
+    """The interface of torch-fidelity's class."""
+
+    def __init__(self, name, features_list, feature_extractor_weights_path=None):
+        super().__init__()
+        assert (name, features_list) == ("clip-vit-b-32", ["clip"])
+        self.scale = float(Path(feature_extractor_weights_path).read_text())
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        assert x.dtype == torch.uint8
+        return (x.float().mean((2, 3)) * self.scale,)
+
+
+@pytest.fixture
+def extras(tmp_path, monkeypatch) -> dict[str, Path]:
+    """Weights files of the optional extractors, with a stand-in for torch-fidelity."""
+    module = types.ModuleType("torch_fidelity.feature_extractor_clip")
+    module.FeatureExtractorCLIP = FeatureExtractorCLIP
+    monkeypatch.setitem(sys.modules, "torch_fidelity", types.ModuleType("torch_fidelity"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    (tmp_path / "clip.pt").write_text("2.0")
+    known = Weights("clip.pt", (tmp_path / "clip.pt").as_uri(), 3, hashlib.sha256(b"2.0").hexdigest())
+    monkeypatch.setattr(extractors, "CLIP", known)
+    torch.jit.script(Mean()).save(str(tmp_path / "dinov2.pt"))
+    return {"clip": tmp_path / "clip.pt", "dinov2": tmp_path / "dinov2.pt"}
+
+
+def test_clip_is_torch_fidelitys(extras, images, tmp_path):
+    expected = images.double().mean((2, 3)) * 2
+    for path in (extras["clip"], None):  # given, fetched
+        clip = EXTRACTORS["clip"](CPU, path, tmp_path / "weights")
+        found = clip([images])
+        np.testing.assert_allclose(found.features, expected, rtol=1e-5)
+        assert found.logits.shape == (40, 0) and not clip.classes and clip.sha256 == extractors.CLIP.sha256
+    (tmp_path / "clip.pt").write_text("3.0")
+    with pytest.raises(InputError, match="clip.pt: sha256"):
+        EXTRACTORS["clip"](CPU, tmp_path / "clip.pt", tmp_path)
+
+
+def test_clip_without_torch_fidelity_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(InputError, match="pip install torch-fidelity") as caught:
+        EXTRACTORS["clip"](CPU, None, tmp_path)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_dinov2_sees_pillows_resize_normalized_as_for_imagenet(extras, images):
+    extractor = EXTRACTORS["dinov2"](CPU, extras["dinov2"], Path())
+    channels = [Image.fromarray(np.float32(c), "F").resize((224, 224), Image.BICUBIC) for c in images[0].numpy()]
+    x = np.stack(channels).clip(0, 255) / 255
+    expected = (x.mean((1, 2)) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    found = extractor([images[:1]])
+    np.testing.assert_allclose(found.features[0], expected, rtol=1e-4, atol=1e-5)
+    assert found.logits.shape == (1, 0) and not extractor.classes
+    assert extractor.sha256 == hashlib.sha256(extras["dinov2"].read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("content, words", [(None, "--weights FILE"), (b"no archive", "not a TorchScript file")])
+def test_dinov2_without_its_file_says_how_to_make_it(content, words, tmp_path):
+    path = tmp_path / "dinov2.pt"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=words) as caught:
+        EXTRACTORS["dinov2"](CPU, path, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", EXTRACTORS)
-def test_every_extractor_gives_the_same_features_in_any_batches(name, stand_in, images, tmp_path):
-    path = stand_in if name.startswith("inception") else None
+def test_every_extractor_gives_the_same_features_in_any_batches(name, stand_in, extras, images, tmp_path):
+    path = stand_in if name.startswith("inception") else extras.get(name)
     extractor = EXTRACTORS[name](CPU, path, tmp_path)
     whole, parts = extractor([images[:7]]), extractor(images[:7].split(3))
     assert whole.features.dtype == whole.logits.dtype == np.float32

@@ -14,6 +14,7 @@ HEADER = ["run", "metric", "trained", "untrained", "ratio", "at most 0.5"]
 def check(sections: list[Section]) -> Grid | None:
     """A row for each trained run; None for a table without untrained generators."""
     start = {_model(cell): cell for cell in sections[0].cells if cell.run.iterations == 0}
+    sections = [section for section in sections if "checkpoint" not in section.departure]  # the headline is the last
     rows = [row for section in sections for metric in section.metrics if family(metric) in ("fd", "fid")
             for cell in section.cells if cell.run.iterations > 0 and _model(cell) in start
             for row in _rows(section, cell, metric, _untrained(sections, start[_model(cell)], metric))]

@@ -1,5 +1,6 @@
 """Figures that compare scores: FID against the fraction of the data, the sweep over lambda, the regularizer's cost."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean, stdev
 
@@ -7,11 +8,12 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.tables import TABLES, Cell
-from reports.evidence import measured
+from reports.evidence import late_gap, measured
 from reports.results import Results
 from reports.sections import Section, sections, title
 from reports.style import BASELINE, COLOURS, REGULARIZED, key
 
+GAP = "|$n_R - n_F$|, mean over the second half of training"
 Series = dict[tuple[str, str, bool], list[tuple[float, list[float]]]]  # model, data set, baseline -> (x, values)
 
 
@@ -64,28 +66,39 @@ def _errorbar(axis: plt.Axes, points: list[tuple[float, list[float]]], colour: s
 
 
 def lambda_sweep(table: str, results: Results) -> plt.Figure | None:
-    """The first metric of the table against the weight of gradgap. None where no cell was run with three weights."""
+    """The first metric of the table, and the gap of the gradient norms late in training, against the weight of gradgap.
+    None where no cell was run with three weights."""
     baselines = [cell for cell in TABLES[table] if not cell.run.regularizers and cell.run.iterations]
     weights = sorted({run.regularizers["gradgap"] for run in results.runs if list(run.regularizers) == ["gradgap"]})
     cells = baselines + [Cell(replace(cell.run, regularizers={"gradgap": weight}))
                          for cell in baselines for weight in weights]
     section = sections(cells, results)[0]
-    metric, lines = section.metrics[0], {}
-    for cell in cells:
-        if values := [value.value for value in section.ours(cell, metric)]:
-            name = f"{title(cell.run.model)}, {cell.run.dataset} {cell.run.fraction:.0%}"
-            lines.setdefault(name, []).append((cell.run.regularizers.get("gradgap", 0), values))
-    lines = {name: points for name, points in lines.items() if len(points) > 2}
-    if not lines:
+    metric = section.metrics[0]
+    scores = _sweeps(cells, lambda cell: [value.value for value in section.ours(cell, metric)])
+    gaps = _sweeps(cells, lambda cell: [gap for run in results.runs if replace(run, seed=0) == cell.run
+                                        if (gap := late_gap(run, results))])
+    if not scores:
         return None
-    figure, axis = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
-    for number, points in enumerate(lines.values()):
-        _errorbar(axis, points, COLOURS[number % len(COLOURS)], baseline=False)
-    axis.set_xscale("symlog", linthresh=min(weight for weight in weights if weight))
-    axis.set_xlabel("weight of gradgap, lambda (0: the baseline)")
-    axis.set_ylabel(title(metric))
-    axis.legend(list(lines), frameon=False, fontsize=8)
+    figure, axes = plt.subplots(1, 2, figsize=(9.9, 3.6), layout="constrained")
+    for axis, lines, label in zip(axes, (scores, gaps), (title(metric), GAP), strict=True):
+        for number, name in enumerate(scores):
+            _errorbar(axis, lines.get(name, []), COLOURS[number % len(COLOURS)], baseline=number >= len(COLOURS))
+        axis.set_xscale("symlog", linthresh=min(weight for weight in weights if weight))
+        axis.set_xlabel("weight of gradgap, lambda (0: the baseline)")
+        axis.set_ylabel(label)
+    axes[1].set_yscale("log")
+    axes[0].legend(list(scores), frameon=False, fontsize=8)
     return figure
+
+
+def _sweeps(cells: list[Cell], values: Callable[[Cell], list[float]]) -> dict[str, list[tuple[float, list[float]]]]:
+    """Model, data set and fraction -> (weight, values) of each cell that has any; those with three weights or more."""
+    lines: dict[str, list[tuple[float, list[float]]]] = {}
+    for cell in cells:
+        if found := values(cell):
+            name = f"{title(cell.run.model)}, {cell.run.dataset} {cell.run.fraction:.0%}"
+            lines.setdefault(name, []).append((cell.run.regularizers.get("gradgap", 0), found))
+    return {name: points for name, points in lines.items() if len(points) > 2}
 
 
 def cost(table: str, results: Results) -> plt.Figure | None:

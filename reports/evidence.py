@@ -67,11 +67,16 @@ def _add_run(evidence: Evidence, run: Run, results: Results) -> None:
     record = results.records[run.id]
     if record.status == "done":
         evidence.add(f"seconds on {record.provenance['device']}", run, run.seed, record.seconds["train"])
+    if late := late_gap(run, results):
+        evidence.add("gap", run, run.seed, late)
+
+
+def late_gap(run: Run, results: Results) -> float:
+    """Mean |n_R - n_F| over the second half of training; 0.0 without a log."""
     log = results.log(run.id)
     gaps = [abs(gap) for iteration, gap in zip(log.get("iteration", ()), log.get("gap", ()), strict=True)
             if iteration > run.iterations / 2 and math.isfinite(gap)]
-    if any(gaps):
-        evidence.add("gap", run, run.seed, fmean(gaps))
+    return fmean(gaps) if gaps else 0.0
 
 
 # The effects: task -> values of seeds, one function for each kind of claim

@@ -6,6 +6,7 @@
 import argparse
 import sys
 from array import array
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmarks.tables import TABLES, InputError, Run, command
 from reports.comparisons import cost, fid_by_fraction, lambda_sweep
-from reports.results import Results, read, write
+from reports.results import Results, Score, read, write
 from reports.samples import sheet
 from reports.sections import members, title
 from reports.style import BASELINE, COLOURS, REGULARIZED, STYLE, key, save
@@ -24,6 +25,7 @@ POINTS = 200  # a curve is drawn as the means of this many stretches
 NORMS = {"n_R": "gradient norm on real images, $n_R$", "n_F": "on generated images, $n_F$",
          "gap": "gap, $n_R - n_F$"}
 LOSSES = {"loss_d": "discriminator's loss", "loss_g": "generator's loss"}
+DISTANCE = "fd"  # the Frechet distance of generators kept on the way, by whatever name
 
 
 @dataclass
@@ -39,27 +41,52 @@ def curves(table: str, results: Results) -> tuple[str, list[Curve]]:
     """A curve for each cell that has logs, and how their training departs from the table's protocol ("" if not)."""
     logs: dict[str, dict[str, list]] = {}
     cells = {cell.run.id: cell.run for cell in TABLES[table]}
+    _, kept = distances(table, results)
     for cell, run, training in members(TABLES[table], results):
         if cell.run.iterations and (log := results.log(run.id)):
-            logs.setdefault(training, {}).setdefault(cell.run.id, []).append(log)
+            logs.setdefault(training, {}).setdefault(cell.run.id, []).append((log, kept.get(run.id, {})))
     for training, found in logs.items():  # the table's own protocol where it has any
         return training, [_curve(cells[cell], seeds) for cell, seeds in found.items()]
     return "", []
 
 
-def _curve(run: Run, seeds: list[dict[str, array]]) -> Curve:
-    grid = np.linspace(0, max(log["iteration"][-1] for log in seeds), POINTS)
-    stack = np.ma.masked_invalid([_resample(log, grid) for log in seeds])  # [seeds, quantities, POINTS]
-    return Curve(run, grid, dict(zip((*NORMS, *LOSSES), stack.mean(axis=0), strict=True)))
+def distances(table: str, results: Results) -> tuple[str, dict[str, dict[int, float]]]:
+    """The Frechet distance of the generators that runs kept, and of their last: its name, run id -> iteration -> value.
+
+    Only what was measured in the most common way, so that no curve mixes two; the first in the alphabet among equals.
+    """
+    records = [results.records[run.id] for _, run, _ in members(TABLES[table], results) if run.id in results.records]
+    counts = Counter(_way(score) for record in records for score in record.curve)
+    way = min(counts, key=lambda way: (-counts[way], way), default=("",))
+    found = {}
+    for record in records:
+        scores = {score.protocol["checkpoint"]: score.value for score in record.curve + record.scores
+                  if _way(score) == way and score.protocol["checkpoint"] != "best"}
+        points = {record.run.iterations if name == "last" else int(name): value for name, value in scores.items()}
+        found |= {record.run.id: dict(sorted(points.items()))} if len(points) > 1 else {}
+    return way[0], found
 
 
-def _resample(log: dict[str, array], grid: np.ndarray) -> list[np.ndarray]:
-    """Each quantity of one log, averaged over stretches and read at the iterations of `grid`; nan outside the log."""
+def _way(score: Score) -> tuple[str, ...]:
+    return score.metric, *(text for name, text in score.protocol.items() if name not in ("checkpoint", "data"))
+
+
+def _curve(run: Run, seeds: list[tuple[dict[str, array], dict[int, float]]]) -> Curve:
+    grid = np.linspace(0, max(log["iteration"][-1] for log, _ in seeds), POINTS)
+    stack = np.ma.masked_invalid([_resample(*seed, grid) for seed in seeds])  # [seeds, quantities, POINTS]
+    return Curve(run, grid, dict(zip((*NORMS, *LOSSES, DISTANCE), stack.mean(axis=0), strict=True)))
+
+
+def _resample(log: dict[str, array], distance: dict[int, float], grid: np.ndarray) -> list[np.ndarray]:
+    """Each quantity of one run, averaged over stretches and read at the iterations of `grid`; nan outside the log."""
     points = np.stack([log[name] for name in ("iteration", *NORMS, *LOSSES)], axis=1)
     points = points[np.isfinite(points).all(axis=1)]  # a run that diverges ends in nan
     starts = np.unique(np.linspace(0, len(points), min(POINTS, len(points)), endpoint=False, dtype=int))
     means = np.add.reduceat(points, starts) / np.diff([*starts, len(points)])[:, None]
-    return [np.interp(grid, means[:, 0], column, left=np.nan, right=np.nan) for column in means[:, 1:].T]
+    read = [np.interp(grid, means[:, 0], column, left=np.nan, right=np.nan) for column in means[:, 1:].T]
+    kept = [*distance] or [0], [*distance.values()] or [np.nan]
+    return [*read, np.interp(grid, *kept, left=np.nan, right=np.nan)]
+
 
 
 def panels(found: list[Curve], quantities: dict[str, str], departure: str) -> plt.Figure:
@@ -119,11 +146,13 @@ def _dataset(run: Run) -> str:
 def render(table: str, results: Results, folder: Path) -> list[str]:
     """Write the figures that the results carry, and return their names."""
     departure, found = curves(table, results)
+    metric, kept = distances(table, results)
+    distance = {DISTANCE: f"{title(metric)} of kept generators"} if kept else {}
     made = []
     with plt.rc_context(STYLE):
         for name, draw in {
             "gradient_norms": lambda: panels(found, NORMS, departure) if found else None,
-            "learning_curves": lambda: panels(found, LOSSES, departure) if found else None,
+            "learning_curves": lambda: panels(found, LOSSES | distance, departure) if found else None,
             "fid_by_fraction": lambda: fid_by_fraction(table, results),
             "lambda_sweep": lambda: lambda_sweep(table, results),
             "cost": lambda: cost(table, results),

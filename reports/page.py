@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from benchmarks.tables import TABLES, command
-from reports import claims, figures, status, tables
+from reports import bench, claims, figures, status, tables
 from reports.check import TITLE as CHECK
 from reports.check import check
 from reports.formats import Grid, Text, to_html
@@ -160,6 +160,7 @@ def main() -> None:
     page = render(results, args.out)
     write(args.out / "claims.md", claims.to_markdown(results).encode())
     write(args.out / "index.html", page.encode())
+    bench.render(args.results, args.out)
     for problem in results.problems:
         print(f"left out: {problem}", file=sys.stderr)
     print(f"wrote {args.out / 'index.html'}, with the tables and figures in the folders beside it")

@@ -8,8 +8,9 @@ import math
 import os
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 from benchmarks.tables import InputError, Run
 from reports.states import State, state
@@ -28,25 +29,36 @@ METRICS = {  # name with Inception features -> direction, decimals to print; oth
 RECORD = ("id", "run", "status", "iteration", "config", "provenance", "seconds")
 LOG = ("iteration", "loss_d", "loss_g", "n_R", "n_F", "gap")
 SCORE = ("name", "value", "better", "n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights",
-         "checkpoint")
+         "checkpoint", "seed")
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number with its protocol: what must be equal before two numbers may stand in one column."""
+    """One number with its protocol: what must be equal before two numbers may stand in one column.
+
+    Where the samples were drawn several times it is the mean over the draws, and `sampling_sd` their standard deviation
+    (of a sample), which is not that over training seeds. `iteration` is that of the generator, where it is known.
+    """
 
     metric: str
     value: float
     protocol: dict[str, str]
+    iteration: int | None = None
+    draws: int = 1
+    sampling_sd: float | None = None
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run: status "done" or "diverged", its scores, and where they come from."""
+    """A finished run: status "done" or "diverged", its scores, and where they come from.
+
+    `curve` holds the scores of generators that were kept during training; those of the last and the best are `scores`.
+    """
 
     run: Run
     status: str
     scores: list[Score]
+    curve: list[Score]
     provenance: dict
     seconds: dict
 
@@ -122,15 +134,30 @@ def _record(run: Run, data: dict, problems: list[str]) -> Record:
         raise ValueError(f"status {data['status']!r} is neither done nor diverged")
     if data["status"] == "done" and data["iteration"] != run.iterations:
         raise ValueError(f"done at iteration {data['iteration']} of {run.iterations}")
-    scores = {}
-    for entry in data["metrics"] if data["status"] == "done" else []:
+    scores = _scores(run, data, problems) if data["status"] == "done" else []
+    curve = [score for score in scores if score.protocol["checkpoint"].isdigit()]
+    scores = [score for score in scores if score not in curve]
+    return Record(run, data["status"], scores, curve, data["provenance"], data["seconds"])
+
+
+def _scores(run: Run, data: dict, problems: list[str]) -> list[Score]:
+    """A score for each metric and protocol, over its draws. What cannot be believed is a line in `problems`."""
+    found: dict[tuple[str, str], dict[int, Score]] = {}
+    for entry in data["metrics"]:
         try:
             score = _score(entry, data["config"]["dataset"])
-            if scores.setdefault((score.metric, str(score.protocol)), score) is not score:
-                raise ValueError(f"{score.metric} is there twice under one protocol")
+            draws = found.setdefault((score.metric, str(score.protocol)), {})
+            if draws.setdefault(entry["seed"], score) is not score:
+                raise ValueError(f"{score.metric} is there twice under one protocol and sampling seed")
         except (ValueError, KeyError, TypeError) as error:
             problems.append(f"{run.id}: metric {entry}: {_reason(error)}; left out")
-    return Record(run, data["status"], list(scores.values()), data["provenance"], data["seconds"])
+    return [_mean(list(draws.values())) for draws in found.values() if draws]
+
+
+def _mean(draws: list[Score]) -> Score:
+    values = [score.value for score in draws]
+    sd = stdev(values) if len(values) > 1 else None
+    return replace(draws[0], value=fmean(values), draws=len(values), sampling_sd=sd)
 
 
 def _require(data: dict, keys: tuple[str, ...]) -> None:
@@ -160,9 +187,9 @@ def _score(entry: dict, dataset: dict) -> Score:
         "extractor sha256": str(entry["extractor_sha256"])[:12],
         "resize": str(entry["resize"]),
         "weights": entry["weights"],
-        "checkpoint": entry["checkpoint"],
+        "checkpoint": str(entry["checkpoint"]),
         "data": str(dataset["digest"])[:12],
-    })
+    }, entry.get("iteration"))
 
 
 def family(metric: str) -> str:

@@ -7,6 +7,7 @@ iterations, fewer images, another extractor) gets a section of its own, named by
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from statistics import fmean
 from typing import NamedTuple
 
 from benchmarks.tables import Cell, Run
@@ -37,10 +38,17 @@ class Section:
     departure: str = ""
     values: dict[tuple[str, str], list[Value]] = field(default_factory=dict)  # (cell id, metric) ->
     states: dict[str, list[State]] = field(default_factory=dict)  # cell id -> a state for each seed that was run
+    scores: dict[tuple[str, str], list[Score]] = field(default_factory=dict)  # (cell id, metric) -> those of the values
 
     def ours(self, cell: Cell, metric: str) -> list[Value]:
         """Ours, in the order of the training seeds; [] where there is none."""
         return self.values.get((cell.run.id, metric), [])
+
+    def sampling_sd(self, cell: Cell, metric: str) -> float | None:
+        """Standard deviation over the draws of the samples: root mean square over the training seeds with several."""
+        scores = self.scores.get((cell.run.id, metric), [])
+        variances = [score.sampling_sd**2 for score in scores if score.sampling_sd is not None]
+        return fmean(variances) ** 0.5 if variances else None
 
 
 class Member(NamedTuple):
@@ -91,6 +99,7 @@ def sections(cells: list[Cell], results: Results) -> list[Section]:
             made[key] = Section([metric], cells, departure, states=_states(runs, results, training))
         value = Value(found.record.run.seed, found.score.value, _source(found.record, found.score))
         made[key].values.setdefault((found.member.cell.run.id, metric), []).append(value)
+        made[key].scores.setdefault((found.member.cell.run.id, metric), []).append(found.score)
     return [first, *(section for section in made.values() if section is not first)]
 
 
@@ -164,4 +173,7 @@ def _source(record: Record, score: Score) -> str:
     commit = f"commit {str(origin['commit'])[:10]}{' (dirty)' if origin['dirty'] else ''}"
     protocol = ", ".join(f"{name} {value}" for name, value in score.protocol.items())
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
-    return f"{record.run.id}: {score.metric} {score.value:g}; {protocol}; {commit}; {origin['device']}; {versions}"
+    sampling = f" (mean of {score.draws} draws, sampling sd {score.sampling_sd:g})" if score.draws > 1 else ""
+    iteration = "" if score.iteration is None else f", iteration {score.iteration}"
+    return (f"{record.run.id}: {score.metric} {score.value:g}{sampling}; {protocol}{iteration}; {commit}; "
+            f"{origin['device']}; {versions}")

@@ -40,6 +40,8 @@ FOOTNOTES = {
 STAND_INS = {"fd_effnet": "FID (lower is better)", "is_effnet": "IS (higher is better)"}
 STAND_IN = ("{} has EfficientNet-Lite0 features in Inception's place: a stand-in for {} that compares with no "
             "published number.")
+SAMPLING = ("sampling sd: standard deviation over several draws of the images of one generator (root mean square over "
+            "the training seeds); ours is then the mean over the draws. It is no part of the deviation after ±.")
 LEGEND = ("ours: mean ± standard deviation over n training seeds; difference: ours - published; change: with R - "
           'without; "-": not run; trained: not evaluated yet; empty: no such cell.')
 
@@ -76,6 +78,7 @@ class Place(NamedTuple):
 LINES: dict[str, Callable[[Place], Text]] = {  # what a method can show, one line each
     "published": lambda place: Text(f"{place.published():g}"),
     "ours": lambda place: ours(place),
+    "sampling sd": lambda place: sampling(place),
     "difference": lambda place: Text(place.signed(place.mean(), place.published())),
     "change, published": lambda place: Text(place.change(place.published(), place.published(baseline=True))),
     "change, ours": lambda place: Text(place.change(place.mean(), place.mean(baseline=True))),
@@ -91,6 +94,14 @@ def ours(place: Place) -> Text:
     parts += [states_text(unfinished)] if unfinished else []
     parts += ["not measured"] if len(states) > len(values) + len(unfinished) else []
     return Text(", ".join(parts) or "-", "\n".join(value.source for value in values))
+
+
+def sampling(place: Place) -> Text:
+    """Standard deviation over the draws of the samples, and how many there are."""
+    sd = place.section.sampling_sd(place.cell, place.metric)
+    draws = {score.draws for score in place.section.scores.get((place.cell.run.id, place.metric), [])}
+    counts = " or ".join(map(str, sorted(draws)))
+    return Text("-" if sd is None else f"{sd:.{decimals(place.metric)}f} (draws={counts})")
 
 
 def spread(values: list[float], metric: str) -> str:
@@ -122,8 +133,15 @@ def grid(section: Section) -> Grid:
 def lines(section: Section, label: str) -> list[str]:
     """Which lines a method gets: published ones only in the table's own protocol, a change only beside a baseline."""
     published = not section.departure and all(set(section.metrics) <= set(cell.published) for cell in section.cells)
-    names = [name for name in LINES if published or name in ("ours", "change, ours")]
+    names = [name for name in LINES if published or name in ("ours", "sampling sd", "change, ours")]
+    if not sampled(section):
+        names.remove("sampling sd")
     return [name for name in names if not name.startswith("change") or label.startswith(" +")]
+
+
+def sampled(section: Section) -> bool:
+    """Were the samples of any score drawn more than once?"""
+    return any(score.draws > 1 for scores in section.scores.values() for score in scores)
 
 
 def heading(section: Section) -> str:
@@ -136,7 +154,7 @@ def notes(table: str, parts: list[Section]) -> list[str]:
     """The footnotes: how to read, the paper's oddities, the stand-ins."""
     metrics = dict.fromkeys(metric for section in parts for metric in section.metrics)
     stand_ins = [STAND_IN.format(metric, STAND_INS[metric]) for metric in metrics if metric in STAND_INS]
-    return [LEGEND, *FOOTNOTES[table], *stand_ins]
+    return [LEGEND, *([SAMPLING] if any(map(sampled, parts)) else []), *FOOTNOTES[table], *stand_ins]
 
 
 def to_markdown(table: str, results: Results) -> str:
@@ -164,7 +182,7 @@ def to_csv(table: str, results: Results) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["table", "protocol", "model", "dataset", "resolution", "fraction", "iterations", "method",
-                     "metric", "published", "mean", "sd", "n", "difference", "seeds", "status"])
+                     "metric", "published", "mean", "sd", "n", "sampling_sd", "difference", "seeds", "status"])
     for section in sections(TABLES[table], results):
         for cell in section.cells:
             run = cell.run
@@ -181,7 +199,8 @@ def _numbers(section: Section, cell: Cell, metric: str) -> list:
     deviation = stdev(values.values()) if len(values) > 1 else None
     difference = None if published is None or mean is None else mean - published
     status = states_text(section.states.get(cell.run.id, [])) or "missing"
-    return [published, mean, deviation, len(values), difference, " ".join(map(str, values)), status]
+    return [published, mean, deviation, len(values), section.sampling_sd(cell, metric), difference,
+            " ".join(map(str, values)), status]
 
 
 def write_files(table: str, results: Results, folder: Path) -> None:

@@ -36,6 +36,37 @@ def test_a_curve_ends_where_its_run_diverged(writer):
     assert np.ma.getmaskarray(curve.values["loss_d"])[-1] and np.isfinite(curve.values["loss_d"].compressed()).all()
 
 
+def test_distance_of_kept_generators_is_read_between_them(writer):
+    """Seed 0: 60, 50, 30 at 20, 60 and 100 thousand iterations; seed 1 is 10 above. At 80 thousand: 40 and 50."""
+    run = Run("wgan", "cifar-100", 64, 0.1)
+    for seed in (0, 1):
+        kept = [entry("fid", value + 10 * seed, checkpoint=str(n)) for n, value in ((20_000, 60.0), (60_000, 50.0))]
+        other = [entry("fd_effnet", 7.0, checkpoint="20000"), entry("fid", 1.0, checkpoint="best")]
+        writer.write(replace(run, seed=seed), [*kept, *other, entry("fid", 30.0 + 10 * seed)])
+        writer.log(replace(run, seed=seed))
+    results = read(writer.folder)
+    _, [curve] = figures.curves("table3", results)
+    drawn = curve.values[figures.DISTANCE]
+    before = curve.iteration < 20_000
+    assert np.ma.getmaskarray(drawn)[before].all() and not np.ma.getmaskarray(drawn)[~before].any()
+    expected = np.interp(curve.iteration, [20_000, 60_000, 100_000], [65.0, 55.0, 35.0])
+    np.testing.assert_allclose(drawn[~before], expected[~before])
+    metric, kept = figures.distances("table3", results)
+    assert metric == "fid" and kept[run.id] == {20_000: 60.0, 60_000: 50.0, 100_000: 30.0}
+
+
+def test_learning_curves_have_a_panel_for_the_distance_where_it_is_known(writer, tmp_path, monkeypatch):
+    run, drawn = Run("wgan", "cifar-100", 64, 0.1), []
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(
+        (path.name, [axis.get_title() for axis in figure.axes])))
+    writer.log(run)
+    for metrics in ([], [entry("fid", 60.0, checkpoint="50000"), entry("fid", 30.0)]):
+        writer.write(run, metrics)
+        figures.render("table3", read(writer.folder), tmp_path)
+    titles = [titles for name, titles in drawn if name == "learning_curves"]
+    assert titles == [list(figures.LOSSES.values()), [*figures.LOSSES.values(), "FID of kept generators"]]
+
+
 def test_fewer_iterations_are_drawn_where_there_is_nothing_else(writer):
     run = replace(TABLES["table3"][0].run, iterations=1000)
     writer.log(run)

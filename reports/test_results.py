@@ -39,6 +39,7 @@ BAD_ENTRIES = {
     "not a number": (entry("kid", float("nan")), "nan"),
     "null": (entry("kid", None), "None"),
     "below zero": (entry("is", -1.0), "above 0"),
+    "no sampling seed": (without(entry("kid", 1.0), "seed"), "without seed"),
     "no sample count": (without(entry("kid", 1.0), "n_generated"), "without n_generated"),
     "twice": (GOOD | {"value": 51.0}, "twice"),
 }

@@ -83,6 +83,40 @@ def test_another_protocol_gets_a_section_of_its_own(writer, change, name):
     assert second.departure == name and [value.value for value in second.ours(CELL, "fid")] == [11.0]
 
 
+def test_draws_of_the_samples_stay_apart_from_training_seeds(writer):
+    """Seed 0: 10, 12, 14, mean 12, sd 2; seed 1: 20, 21, 22, mean 21, sd 1. Over seeds: 16.5, sd 9 / sqrt(2) = 6.36396;
+    over draws: sqrt((4 + 1) / 2) = 1.58114."""
+    for seed, values in enumerate([(10.0, 12.0, 14.0), (20.0, 21.0, 22.0)]):
+        entries = [entry("fid", value, seed=draw) for draw, value in enumerate(values)]
+        writer.write(replace(CELL.run, seed=seed), [*entries, entry("is", 5.0)])
+    results = read(writer.folder)
+    assert results.problems == []
+    text = tables.to_markdown("table3", results)
+    assert rows(text)["WGAN", "ours"][:2] == ["16.50 ± 6.36 (n=2)", "5.00 ± 0.00 (n=2)"]
+    assert rows(text)["WGAN", "sampling sd"][:3] == ["1.58 (draws=3)", "-", "-"]
+    assert "root mean square" in text and "(mean of 3 draws, sampling sd 2)" in sections(
+        TABLES["table3"], results)[0].ours(CELL, "fid")[0].source
+    lines = list(csv.DictReader(tables.to_csv("table3", results).splitlines()))
+    assert (float(lines[0]["mean"]), float(lines[0]["sd"])) == pytest.approx((16.5, 9 / 2**0.5), rel=1e-14)
+    assert float(lines[0]["sampling_sd"]) == pytest.approx(2.5**0.5, rel=1e-14)
+    assert (lines[0]["n"], lines[1]["sampling_sd"]) == ("2", "")
+
+
+def test_one_draw_needs_no_line_of_its_own(writer):
+    writer.write(CELL.run, [entry("fid", 10.0)])
+    assert "sampling" not in tables.to_markdown("table3", read(writer.folder))
+
+
+def test_kept_generators_are_no_sections_and_the_best_is_one(writer):
+    kept = [entry("fid", 60.0 - n, checkpoint=str(n), iteration=n) for n in (10_000, 20_000)]
+    writer.write(CELL.run, [*kept, entry("fid", 9.0), entry("fid", 8.0, checkpoint="best", iteration=20_000)])
+    first, second = sections(TABLES["table3"], read(writer.folder))
+    assert [value.value for value in first.ours(CELL, "fid")] == [9.0]
+    [best] = second.ours(CELL, "fid")
+    assert second.departure == "checkpoint best" and best.value == 8.0
+    assert "checkpoint best" in best.source and "iteration 20000" in best.source
+
+
 def test_extractors_of_one_name_are_not_mixed(writer):
     """Two seeds with one network and one with another of the same name: the odd one does not enter the mean."""
     for seed, sha in enumerate(["a", "b", "b"]):

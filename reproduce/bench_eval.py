@@ -67,15 +67,19 @@ class Stopwatch(Counter):
 
 
 def clean_fid(real: Path, generated: Path, weights: Path) -> dict:
-    watch = Stopwatch()
+    """FID is None where clean-fid gives up: SciPy's sqrtm can fail when there are fewer images than features."""
+    watch, value, error = Stopwatch(), None, {}
     network = InceptionV3W(str(weights.parent), download=False)
     began = time.process_time()
-    with patch.object(fid, "frechet_distance", watch.timed("distance", fid.frechet_distance)):
-        value = fid.compute_fid(
-            str(real), str(generated), num_workers=0, device=CPU, use_dataparallel=False, verbose=False,
-            custom_feat_extractor=watch.timed("network", network),
-            custom_fn_resize=watch.timed("resize", build_resizer("clean")))  # fmt: skip
-    return watch.split(time.process_time() - began, "decode and other") | {"fid": float(value)}
+    try:
+        with patch.object(fid, "frechet_distance", watch.timed("distance", fid.frechet_distance)):
+            value = float(fid.compute_fid(
+                str(real), str(generated), num_workers=0, device=CPU, use_dataparallel=False, verbose=False,
+                custom_feat_extractor=watch.timed("network", network),
+                custom_fn_resize=watch.timed("resize", build_resizer("clean"))))  # fmt: skip
+    except ValueError as failure:
+        error = {"error": str(failure)}
+    return watch.split(time.process_time() - began, "decode and other") | {"fid": value} | error
 
 
 def ours(real: Path, generated: Path, weights: Path) -> dict:
@@ -172,8 +176,10 @@ def main() -> None:
             for tool, run in TOOLS.items():
                 row = table[side][tool] = run(*sets, weights)
                 print(f"{side:4d} px  {tool:15s}", {key: row[key] for key in row if key != "all"}, flush=True)
+    made_by = f"python -m reproduce.bench_eval --images {args.images} --sides {' '.join(map(str, args.sides))}"
     write_json(args.results / "bench" / "eval.json",
-               {"images": args.images, "references": REFERENCES, "cpu_seconds": table, "provenance": provenance(CPU)})
+               {"command": made_by, "images": args.images, "references": REFERENCES, "cpu_seconds": table,
+                "provenance": provenance(CPU)})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 One pass of generated images through a frozen network gives the features that all metrics are worked out from. Features
 are stored with a note of what they were made from: those of the real images under DATA/features, once for all runs,
 those of the generated ones in the run's folder. The same command again does nothing.
+
+Generators that training kept on the way (`--keep-every`) get their Frechet distance, and the best of them all metrics.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +27,27 @@ from torch import Tensor, nn
 
 from benchmarks.datasets import Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
-from benchmarks.metrics import METRICS, MINIMUM, Comparison, Features, neighbours
+from benchmarks.metrics import METRICS, MINIMUM, Comparison, Features, Metric, Score, neighbours
 from benchmarks.tables import InputError, Run, command
 from reproduce import record
 
 BATCH = 32  # images generated at a time
+OF_CLASSES = {"is"}  # metrics of class scores, which not every extractor has
 LITERATURE = {("fd", "inception"): "fid", ("kid", "inception"): "kid", ("is", "inception"): "is"}
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a run is measured: through which network, on how many samples, in how many independent draws of them."""
+    """How a run is measured: through which network, on how many samples, in how many independent draws of them.
+
+    every    the run must have kept its generator every so many iterations; None: it need not
+    weights  file of the network's weights, where they are not to be fetched
+    """
 
     extractor: str
     samples: int = 5000
     draws: int = 1
+    every: int | None = None
     weights: Path | None = None
 
     def __post_init__(self):
@@ -46,6 +55,12 @@ class Protocol:
             raise InputError(f"extractor {self.extractor!r}: not one of {', '.join(EXTRACTORS)}")
         if self.samples < MINIMUM or self.draws < 1:
             raise InputError(f"samples {self.samples}, seeds {self.draws}: must be at least {MINIMUM} and 1")
+        if self.every is not None and self.every < 1:
+            raise InputError(f"every {self.every}: must be at least 1")
+
+    def __str__(self) -> str:
+        """As in the list "evaluated" of metrics.json, where the Makefile looks for it."""
+        return f"{self.extractor} {self.samples} x{self.draws}{f' every {self.every}' if self.every else ''}"
 
 
 def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: torch.device) -> str:
@@ -58,17 +73,25 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
         raise InputError(f"run {run.id}: not trained, no {folder}; first `python -m reproduce.train {run.id}`")
     with record.locked(folder):
         began = time.monotonic()
+        known = record.read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
         if (folder / "diverged.json").exists():
             facts = {"status": "diverged"} | record.read_json(folder / "diverged.json") | {"metrics": []}
-            return _write(folder, facts, device, began)
+            same = all(known.get(key) == value for key, value in facts.items())
+            return f"{run.id}: diverged, as noted" if same else _write(folder, facts, device, began)
         saved, digest = _read_generator(folder / "generator.pt", run)
-        known = _known_metrics(folder, digest)
-        if _complete(known, protocol):
-            return f"{run.id}: already evaluated with {protocol.extractor}"
-        kept = [metric for metric in known if metric["extractor"] != protocol.extractor]
-        new = _measure(run, protocol, saved["state"], digest, data, folder, device)
-        facts = {"status": "done", "iteration": saved["iteration"], "generator_sha256": digest, "metrics": kept + new}
-        return _write(folder, facts, device, began)
+        kept = _kept(folder / "generators", run, protocol)
+        extractor = EXTRACTORS[protocol.extractor](device, protocol.weights, data / "weights")
+        known = known if known.get("generator_sha256") == digest else {"metrics": []}
+        done = known.get("evaluated", [])
+        if _wanted(protocol, extractor, kept) <= _found(known["metrics"], protocol, extractor):
+            if str(protocol) not in done:
+                record.write_json(folder / "metrics.json", known | {"evaluated": [*done, str(protocol)]})
+            return f"{run.id}: already evaluated with {protocol}"
+        others = [metric for metric in known["metrics"] if metric["extractor"] != protocol.extractor]
+        new = _measure(Subject(run, protocol, extractor, data, folder, device), kept)
+        done = [other for other in done if other.split()[0] != protocol.extractor]
+        return _write(folder, {"status": "done", "iteration": saved["iteration"], "generator_sha256": digest,
+                               "evaluated": [*done, str(protocol)], "metrics": others + new}, device, began)
 
 
 def _read_generator(path: Path, run: Run) -> tuple[dict, str]:
@@ -83,17 +106,33 @@ def _read_generator(path: Path, run: Run) -> tuple[dict, str]:
     return saved, hashlib.sha256(content).hexdigest()
 
 
-def _known_metrics(folder: Path, digest: str) -> list[dict]:
-    """The entries of metrics.json, if they are of this generator."""
-    path = folder / "metrics.json"
-    known = record.read_json(path) if path.exists() else {}
-    return known["metrics"] if known.get("generator_sha256") == digest else []
+def _kept(folder: Path, run: Run, protocol: Protocol) -> dict[int, Path]:
+    """Iteration -> file of the generators kept before the last. Raises InputError where the protocol lacks one."""
+    kept = {int(path.stem): path for path in folder.glob("*.pt") if int(path.stem) < run.iterations}
+    for iteration in range(protocol.every, run.iterations, protocol.every) if protocol.every else ():
+        if iteration not in kept:
+            raise InputError(f"run {run.id}: no {folder / str(iteration)}.pt, it was not trained with --keep-every "
+                             f"{protocol.every}; remove {folder.parent} to train it anew")
+    return dict(sorted(kept.items()))
 
 
-def _complete(known: list[dict], protocol: Protocol) -> bool:
-    wanted = {(printed(name, protocol.extractor), protocol.samples, draw)
-              for name in METRICS for draw in range(protocol.draws)}
-    return wanted <= {(metric["name"], metric["n_generated"], metric["seed"]) for metric in known}
+def _wanted(protocol: Protocol, extractor: Extractor, kept: dict[int, Path]) -> set[tuple[str, str, int]]:
+    """Name, checkpoint and draw of every entry that the protocol asks for."""
+    names = [printed(name, extractor.name) for name in metrics(extractor)]
+    full = product(names, ["last", "best"] if kept else ["last"], range(protocol.draws))
+    return {*full, *((printed("fd", extractor.name), str(iteration), 0) for iteration in kept)}
+
+
+def _found(known: list[dict], protocol: Protocol, extractor: Extractor) -> set[tuple[str, str, int]]:
+    """The same of the entries that were measured in this way."""
+    facts = {"n_generated": protocol.samples, **_facts(extractor)}
+    return {(metric["name"], metric["checkpoint"], metric["seed"]) for metric in known
+            if all(metric[key] == value for key, value in facts.items())}
+
+
+def metrics(extractor: Extractor) -> dict[str, Metric]:
+    """The metrics that an extractor can give."""
+    return {name: metric for name, metric in METRICS.items() if extractor.classes or name not in OF_CLASSES}
 
 
 def printed(metric: str, extractor: str) -> str:
@@ -107,46 +146,86 @@ def _write(folder: Path, facts: dict, device: torch.device, began: float) -> str
     seconds = {"train": json.loads(log[-1])["seconds"] if log else 0.0, "evaluate": round(time.monotonic() - began, 2)}
     record.write_json(folder / "metrics.json", {"id": config["id"], "run": config["run"], **facts, "config": config,
                                                 "provenance": record.provenance(device), "seconds": seconds})
-    shown = [f"{metric['name']} {metric['value']:.4g}" for metric in facts["metrics"] if metric["seed"] == 0]
+    shown = [f"{metric['name']} {metric['value']:.4g}" for metric in facts["metrics"]
+             if (metric["checkpoint"], metric["seed"]) == ("last", 0)]
     return f"{config['id']}: {', '.join(shown) or facts['status']}"
 
 
 # --- One pass ---------------------------------------------------------------------------------------------------------
 
 
-def _measure(run: Run, protocol: Protocol, state: dict, digest: str, data: Path, folder: Path,
-             device: torch.device) -> list[dict]:
-    """Every metric of every draw, as entries of metrics.json."""
-    dataset = load(run.dataset, run.resolution, data)
-    if dataset.digest != record.read_json(folder / "config.json")["dataset"]["digest"]:
-        raise InputError(f"dataset {run.dataset!r} under {data}: not the one that run {run.id} was trained on")
-    extractor = EXTRACTORS[protocol.extractor](device, protocol.weights, data / "weights")
-    indices = subset(len(dataset.images), run.fraction, run.seed)
-    G = _generator(run, dataset, state).to(device)
-    real = reference(dataset, extractor, data)
-    train = np.isin(np.arange(len(dataset.images)), indices)
-    entries = []
-    for draw in range(protocol.draws):
-        labels = np.random.default_rng(draw).choice(dataset.labels[indices], protocol.samples)
-        generated = stored(
-            folder / f"features-{extractor.name}-{draw}.npz",
-            {"generator": digest, "samples": protocol.samples, "draw": draw, **_facts(extractor)},
-            lambda labels=labels, draw=draw: extractor(stream(G, draw, torch.from_numpy(labels).to(device)))._asdict())
-        pair = Comparison(real["features"], Features(**generated), train, real["nearest"])
-        entries += _entries(pair, extractor, draw)
-    return entries
+@dataclass
+class Subject:
+    """What the generators of a run share when they are measured. Raises InputError where the data set is another."""
+
+    run: Run
+    protocol: Protocol
+    extractor: Extractor
+    data: Path
+    folder: Path
+    device: torch.device
+
+    def __post_init__(self):
+        run = self.run
+        self.dataset = load(run.dataset, run.resolution, self.data)
+        if self.dataset.digest != record.read_json(self.folder / "config.json")["dataset"]["digest"]:
+            raise InputError(f"dataset {run.dataset!r} under {self.data}: not the one that run {run.id} was trained on")
+        self.indices = subset(len(self.dataset.images), run.fraction, run.seed)
+        self.train = np.isin(np.arange(len(self.dataset.images)), self.indices)
+        self.real = reference(self.dataset, self.extractor, self.data)
+
+    def facts(self, digest: str, draw: int) -> dict:
+        return {"generator": digest, "samples": self.protocol.samples, "draw": draw, **_facts(self.extractor)}
+
+    def features(self, state: dict, draw: int) -> Features:
+        """Of one draw of a generator's images."""
+        labels = np.random.default_rng(draw).choice(self.dataset.labels[self.indices], self.protocol.samples)
+        G = _generator(self.run, self.dataset, state).to(self.device)
+        return self.extractor(stream(G, draw, torch.from_numpy(labels).to(self.device)))
+
+    def comparison(self, features: Features) -> Comparison:
+        return Comparison(self.real["features"], features, self.train, self.real["nearest"])
+
+    def entry(self, name: str, score: Score, **which) -> dict:
+        return {"name": printed(name, self.extractor.name), "value": score.value, "sd": score.sd,
+                "better": METRICS[name].better, "n_generated": self.protocol.samples,
+                "n_reference": len(self.train), **_facts(self.extractor), "weights": "ema", **which}  # fmt: skip
 
 
-def _entries(pair: Comparison, extractor: Extractor, draw: int) -> list[dict]:
-    entries = []
-    for name, metric in METRICS.items():
-        value, sd = metric.measure(pair)
-        entries.append({
-            "name": printed(name, extractor.name), "value": value, "sd": sd, "better": metric.better,
-            "n_generated": len(pair.generated), "n_reference": len(pair.real), **_facts(extractor),
-            "weights": "ema", "checkpoint": "last", "seed": draw,
-        })  # fmt: skip
-    return entries
+def _measure(subject: Subject, kept: dict[int, Path]) -> list[dict]:
+    """The entries of metrics.json: all of the last generator, the Frechet distance of those kept, all of the best."""
+    generators = kept | {subject.run.iterations: subject.folder / "generator.pt"}
+    last = [entry for draw in range(subject.protocol.draws)
+            for entry in _full(subject, generators[subject.run.iterations], draw, checkpoint="last")]
+    curve = [_distance(subject, path, iteration) for iteration, path in kept.items()]
+    if not kept:
+        return last
+    first = next(entry for entry in last if entry["name"] == curve[0]["name"])
+    best = min([first, *curve], key=lambda entry: entry["value"])["iteration"]
+    return [*last, *curve, *(entry for draw in range(subject.protocol.draws)
+                             for entry in _full(subject, generators[best], draw, checkpoint="best"))]
+
+
+def _full(subject: Subject, path: Path, draw: int, checkpoint: str) -> list[dict]:
+    """Every metric of one draw of a generator. The features stay beside the generator."""
+    saved, digest = _read_generator(path, subject.run)
+    pair = subject.comparison(Features(**stored(
+        path.with_name(f"features-{subject.extractor.name}-{draw}.npz"), subject.facts(digest, draw),
+        lambda: subject.features(saved["state"], draw)._asdict())))  # fmt: skip
+    return [subject.entry(name, metric.measure(pair), checkpoint=checkpoint, iteration=saved["iteration"], seed=draw)
+            for name, metric in metrics(subject.extractor).items()]
+
+
+def _distance(subject: Subject, path: Path, iteration: int) -> dict:
+    """The Frechet distance of the first draw of a generator. The distance alone is stored: features fill disks."""
+    saved, digest = _read_generator(path, subject.run)
+
+    def make() -> dict[str, np.ndarray]:
+        pair = subject.comparison(subject.features(saved["state"], 0))
+        return {"fd": np.array(METRICS["fd"].measure(pair).value)}
+
+    found = stored(path.with_name(f"fd-{subject.extractor.name}-{iteration}.npz"), subject.facts(digest, 0), make)
+    return subject.entry("fd", Score(found["fd"].item()), checkpoint=str(iteration), iteration=iteration, seed=0)
 
 
 def _facts(extractor: Extractor) -> dict:
@@ -228,12 +307,14 @@ def main() -> None:
     parser.add_argument("--extractor", default="inception", help=f"one of {', '.join(EXTRACTORS)}")
     parser.add_argument("--samples", type=int, default=5000, help="generated images")
     parser.add_argument("--seeds", type=int, default=1, help="independent draws of them")
-    parser.add_argument("--inception", type=Path, default=os.environ.get("INCEPTION") or None,
-                        help="weights file of Inception, instead of a download")
+    parser.add_argument("--every", type=int, help="the run must have kept its generator every so many iterations")
+    parser.add_argument("--weights", type=Path, help="weights file of the extractor, instead of a download; by default "
+                                                     "$INCEPTION, $CLIP or $DINOV2")
     record.add_options(parser)
     args = parser.parse_args()
     record.keep_memory()
-    protocol = Protocol(args.extractor, args.samples, args.seeds, args.inception)
+    weights = args.weights or os.environ.get(args.extractor.split("_")[0].upper()) or None
+    protocol = Protocol(args.extractor, args.samples, args.seeds, args.every, weights and Path(weights))
     print(evaluate(Run.from_id(args.run_id), protocol, args.data, args.results, record.device(args.device)))
 
 

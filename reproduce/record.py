@@ -77,12 +77,22 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def resolve(run: Run) -> tuple[ModuleType, Recipe]:
-    """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
-    _known("model", run.model, MODELS)
+def require_method(run: Run) -> None:
+    """Raises InputError for a regularizer or an augmentation that does not exist."""
     for name in run.regularizers:
         _known("regularizer", name, REGULARIZERS)
     _known("augmentation", run.augment, AUGMENTATIONS)
+
+
+def method_files(run: Run) -> dict[str, str]:
+    """The sha256 of the file of each regularizer that comes from a user's file."""
+    digests = {name: REGULARIZERS[name]().sha256 for name in run.regularizers}
+    return {name: digest for name, digest in digests.items() if digest}
+
+
+def resolve(run: Run) -> tuple[ModuleType, Recipe]:
+    """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
+    _known("model", run.model, MODELS)
     model, override = MODELS[run.model], dict(run.override)
     defaults = [name for name, recipe in model.RECIPES.items() if run.resolution in recipe.resolutions]
     sizes = sorted({size for recipe in model.RECIPES.values() for size in recipe.resolutions})
@@ -163,7 +173,8 @@ def open_config(folder: Path, run: Run, recipe: Recipe, dataset: Dataset, indice
     subset = {"count": len(indices), "sha256": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()}
     facts = {key: getattr(dataset, key) for key in ("name", "digest", "classes", "flip")}
     facts["count"] = len(dataset.images)
-    config = {"id": run.id, "run": asdict(run), "recipe": asdict(recipe), "dataset": facts, "subset": subset}
+    config = {"id": run.id, "run": asdict(run), "recipe": asdict(recipe), "dataset": facts, "subset": subset,
+              "method_files": method_files(run)}
     file = folder / "config.json"
     if not file.exists():
         write_json(folder / "subset.json", subset | {"indices": indices.tolist()})

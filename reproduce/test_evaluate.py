@@ -18,7 +18,7 @@ from torch import nn
 
 from baselines.models import MODELS
 from benchmarks.datasets import load, subset
-from benchmarks.extractors import EXTRACTORS
+from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.metrics import METRICS, Comparison
 from benchmarks.tables import InputError, Run
 from reproduce import record
@@ -51,6 +51,22 @@ def trained(tmp_path_factory, data) -> Path:
     G = model.Generator(RUN.resolution, dataset.classes if recipe.conditional else 0, **recipe.generator)
     record.write_torch(folder / "generator.pt", {"run": RUN.id, "iteration": 0, "state": G.state_dict()})
     return results
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cheap():
+    """One more extractor, whose features are the means of 8 x 8 pixels."""
+
+    def extractor(device: torch.device, path: Path | None, folder: Path) -> Extractor:
+        def embed(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            features = nn.functional.avg_pool2d(images.float() / 255, 8).flatten(1)
+            return features, features[:, :4]
+
+        return Extractor("cheap", "a" * 64, "none", embed, batch=64)
+
+    EXTRACTORS["cheap"] = extractor
+    yield
+    del EXTRACTORS["cheap"]
 
 
 @pytest.fixture
@@ -109,6 +125,66 @@ def test_another_draw_or_number_of_samples_is_measured_and_kept_apart(results, d
     assert set(values) == {0, 1} and values[0] != values[1]
     evaluate(RUN, Protocol("effnet", samples=12), data, results, CPU)
     assert {m["n_generated"] for m in metrics_of(results)["metrics"]} == {12}
+    assert metrics_of(results)["evaluated"] == ["effnet 12 x1"]
+
+
+def test_fewer_draws_than_there_are_need_no_measuring(results, data):
+    evaluate(RUN, Protocol("cheap", samples=24, draws=2), data, results, CPU)
+    before = metrics_of(results)
+    assert before["evaluated"] == ["cheap 24 x2"]
+    assert "already" in evaluate(RUN, Protocol("cheap", samples=24), data, results, CPU)
+    assert metrics_of(results) == before | {"evaluated": ["cheap 24 x2", "cheap 24 x1"]}
+
+
+def test_extractors_stand_side_by_side(results, data):
+    evaluate(RUN, EFFNET, data, results, CPU)
+    before = metrics_of(results)["metrics"]
+    evaluate(RUN, Protocol("cheap", samples=24), data, results, CPU)
+    found = metrics_of(results)
+    assert found["evaluated"] == ["effnet 24 x1", "cheap 24 x1"] and found["metrics"][:len(METRICS)] == before
+    assert "already" in evaluate(RUN, EFFNET, data, results, CPU)
+
+
+@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"resize": "nearest-224"}])
+def test_another_network_of_the_same_name_measures_anew(change, results, data, monkeypatch):
+    protocol, cheap = Protocol("cheap", samples=24), EXTRACTORS["cheap"]
+    evaluate(RUN, protocol, data, results, CPU)
+    monkeypatch.setitem(EXTRACTORS, "cheap", lambda *args: replace(cheap(*args), **change))
+    assert "already" not in evaluate(RUN, protocol, data, results, CPU)
+    found = metrics_of(results)["metrics"]
+    [(name, value)] = change.items()
+    key = "extractor_sha256" if name == "sha256" else name
+    assert {metric[key] for metric in found} == {value} and len(found) == len(METRICS)
+    assert "already" in evaluate(RUN, protocol, data, results, CPU)
+
+
+def test_an_extractor_without_classes_gives_no_inception_score(results, data, monkeypatch):
+    protocol, cheap = Protocol("cheap", samples=24), EXTRACTORS["cheap"]
+    monkeypatch.setitem(EXTRACTORS, "cheap", lambda *args: replace(cheap(*args), classes=False))
+    evaluate(RUN, protocol, data, results, CPU)
+    assert {m["name"] for m in metrics_of(results)["metrics"]} == {f"{name}_cheap" for name in METRICS} - {"is_cheap"}
+    assert "already" in evaluate(RUN, protocol, data, results, CPU)
+
+
+def made_by_make(results: Path, **variables) -> str:
+    """What the Makefile would run for the metrics of RUN."""
+    target = results / RUN.id / "metrics.json"
+    assigned = {"PY": "echo", "RESULTS": results, "EXTRACTOR": "cheap", "SAMPLES": 24} | variables
+    return subprocess.run(["make", "--no-print-directory", target, *(f"{k}={v}" for k, v in assigned.items())],
+                          cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_make_asks_again_exactly_when_the_protocol_changed(results, data):
+    evaluate(RUN, Protocol("cheap", samples=24), data, results, CPU)
+    assert made_by_make(results) == ""
+    for change in ({"SAMPLES": 2}, {"EXTRACTOR": "inception"}, {"EVAL_SEEDS": 2}, {"EVAL_EVERY": 5}):
+        train, measure = made_by_make(results, **change).splitlines()
+        assert f"-m reproduce.train {RUN.id}" in train and f"-m reproduce.evaluate {RUN.id}" in measure
+    assert "--keep-every 5" in train and "--seeds 1 --every 5" in measure
+    evaluate(RUN, Protocol("cheap", samples=24, draws=2, every=5), data, results, CPU)
+    assert made_by_make(results, EVAL_SEEDS=2, EVAL_EVERY=5) == ""
+    record.write_json(results / RUN.id / "metrics.json", {"status": "diverged"})
+    assert made_by_make(results, EVAL_SEEDS=3) == ""
 
 
 def test_a_new_generator_is_measured_anew(results, data):
@@ -134,6 +210,66 @@ def test_a_diverged_run_has_no_metrics(results, data):
     assert "diverged" in evaluate(RUN, EFFNET, data, results, CPU)
     found = metrics_of(results)
     assert (found["status"], found["iteration"], found["metrics"]) == ("diverged", 7, [])
+    before = (results / RUN.id / "metrics.json").stat().st_mtime_ns
+    assert "diverged" in evaluate(RUN, EFFNET, data, results, CPU)
+    assert (results / RUN.id / "metrics.json").stat().st_mtime_ns == before
+
+
+# --- Generators kept on the way ---------------------------------------------------------------------------------------
+
+LONG = replace(RUN, iterations=30)
+
+
+def keep(results: Path, source: Path, scales: dict[int, float]) -> None:
+    """A folder of LONG with generators of RUN, each with its weights multiplied."""
+    folder = shutil.copytree(source / RUN.id, results / LONG.id)
+    state = torch.load(folder / "generator.pt", weights_only=True)["state"]
+    for iteration, scale in scales.items():
+        scaled = {k: v * scale if v.is_floating_point() else v for k, v in state.items()}
+        last = iteration == LONG.iterations
+        record.write_torch(folder / "generator.pt" if last else folder / "generators" / f"{iteration}.pt",
+                           {"run": LONG.id, "iteration": iteration, "state": scaled})
+
+
+def entries(results: Path, checkpoint: str) -> dict[tuple[str, int], float]:
+    found = json.loads((results / LONG.id / "metrics.json").read_text())["metrics"]
+    return {(m["name"], m["seed"]): m["value"] for m in found if m["checkpoint"] == checkpoint}
+
+
+@pytest.fixture(scope="module")
+def measured(trained, data, tmp_path_factory) -> dict[int, dict[tuple[str, int], float]]:
+    """What each generator gets when it is the last, and measured by itself."""
+    found = {}
+    for scale in (1, 2, 4):
+        results = tmp_path_factory.mktemp("alone")
+        keep(results, trained, {30: scale})
+        evaluate(LONG, Protocol("cheap", 12, draws=2), data, results, CPU)
+        found[scale] = entries(results, "last")
+    return found
+
+
+@pytest.mark.parametrize("scales", [{10: 1, 20: 2, 30: 4}, {10: 4, 20: 2, 30: 1}])
+def test_kept_generators_get_their_distance_and_the_best_all_metrics(scales, measured, trained, data, tmp_path):
+    alone = {iteration: measured[scale] for iteration, scale in scales.items()}
+    keep(tmp_path / "all", trained, scales)
+    protocol = Protocol("cheap", 12, draws=2, every=10)
+    evaluate(LONG, protocol, data, tmp_path / "all", CPU)
+    fd = ("fd_cheap", 0)
+    assert [entries(tmp_path / "all", name) for name in ("10", "20", "last")] == [
+        {fd: alone[10][fd]}, {fd: alone[20][fd]}, alone[30]]
+    best = min(alone, key=lambda iteration: alone[iteration][fd])
+    assert entries(tmp_path / "all", "best") == alone[best]
+    found = json.loads((tmp_path / "all" / LONG.id / "metrics.json").read_text())
+    assert found["evaluated"] == ["cheap 12 x2 every 10"]
+    assert {m["iteration"] for m in found["metrics"] if m["checkpoint"] == "best"} == {best}
+    assert "already" in evaluate(LONG, protocol, data, tmp_path / "all", CPU)
+
+
+def test_a_generator_that_was_not_kept_is_missed(trained, data, tmp_path):
+    keep(tmp_path, trained, {10: 1, 30: 2})
+    with pytest.raises(InputError, match=r"20\.pt.* --keep-every 10"):
+        evaluate(LONG, Protocol("cheap", 24, every=10), data, tmp_path, CPU)
+    assert not (tmp_path / LONG.id / "metrics.json").exists()
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------
@@ -227,7 +363,8 @@ def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_pat
 
 @pytest.mark.parametrize("options, words", [
     (("--extractor", "vgg"), "extractor 'vgg'"),
-    (("--inception", "missing.pt"), "missing.pt"),
+    (("--weights", "missing.pt"), "missing.pt"),
+    (("--extractor", "dinov2"), "--weights FILE"),
 ])  # fmt: skip
 def test_wrong_options_end_with_one_line_and_status_2(options, words, results, data):
     ended = command(RUN.id, "--results", results, "--data", data, *options)
@@ -236,7 +373,8 @@ def test_wrong_options_end_with_one_line_and_status_2(options, words, results, d
     assert not (results / RUN.id / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("options, words", [({"samples": 9}, "samples 9"), ({"draws": 0}, "seeds 0")])
+@pytest.mark.parametrize("options, words", [({"samples": 9}, "samples 9"), ({"draws": 0}, "seeds 0"),
+                                            ({"every": 0}, "every 0")])
 def test_too_few_samples_or_draws_are_refused(options, words):
     with pytest.raises(InputError, match=words):
         Protocol("effnet", **options)

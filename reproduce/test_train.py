@@ -93,6 +93,25 @@ def test_a_finished_run_is_left_alone_and_a_changed_config_refused(tmp_path, dat
         train(run, data, tmp_path, CPU)
 
 
+def test_generators_are_kept_on_the_way_and_training_does_not_feel_it(tmp_path, data):
+    """That of iteration 4 is what a run of 4 iterations ends with."""
+    run, short = replace(TINY, iterations=6), replace(TINY, iterations=4)
+    train(run, data, tmp_path / "plain", CPU)
+    train(short, data, tmp_path / "plain", CPU)
+    train(run, data, tmp_path / "kept", CPU, keep_every=2)
+    folder = tmp_path / "kept" / run.id
+    assert sorted(path.name for path in (folder / "generators").iterdir()) == ["2.pt", "4.pt", "6.pt"]
+    for kept, ended in (("4.pt", short), ("6.pt", run)):
+        paths = (folder / "generators" / kept, tmp_path / "plain" / ended.id / "generator.pt")
+        a, b = (torch.load(path, weights_only=True) for path in paths)
+        assert_equal(a["state"], b["state"])
+        assert a["iteration"] == ended.iterations
+    a, b = (torch.load(tmp_path / name / run.id / "checkpoint.pt", weights_only=True) for name in ("plain", "kept"))
+    assert_equal(a | {"seconds": 0}, b | {"seconds": 0})
+    assert record.read_json(folder / "config.json")["run"] == record.read_json(
+        tmp_path / "plain" / run.id / "config.json")["run"]
+
+
 def test_a_run_that_another_process_holds_is_refused(tmp_path, data):
     folder = tmp_path / TINY.id
     folder.mkdir()
@@ -128,6 +147,7 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
     ("dcgan-digits-32-f1.0-baseline-depth3-s0", [], "depth"),
     ("dcgan-no-such-folder-32-f1.0-baseline-s0", [], "no-such-folder"),
     ("dcgan-digits-32-f1.0-baseline-s0", ["--device", "abacus"], "abacus"),
+    ("dcgan-digits-32-f1.0-baseline-s0", ["--keep-every", "0"], "--keep-every 0"),
 ])
 def test_wrong_input_is_one_line_and_leaves_nothing(run_id, options, named, tmp_path, data):
     done = subprocess.run(command(run_id, tmp_path / "results", data, *options), cwd=ROOT, env=environment(),

@@ -25,18 +25,20 @@ from baselines.losses import LOSSES
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS, score
 from benchmarks.datasets import load, subset
-from benchmarks.tables import Run, command
-from reproduce import record
+from benchmarks.tables import InputError, Run, command
+from reproduce import compare, record
 from reproduce.evaluate import generate
 from reproduce.feed import Feed
 
 
-def train(run: Run, data: Path, results: Path, device: torch.device) -> str:
+def train(run: Run, data: Path, results: Path, device: torch.device, keep_every: int | None = None) -> str:
     """Train a run to its end; its folder then holds generator.pt, or diverged.json. Returns what happened, one line.
 
+    The averaged generator of every keep_every-th iteration is kept as generators/ITERATION.pt, for evaluation.
     Raises InputError for a run that cannot be started; nothing is written then.
     """
     # 1. What is asked for, checked before anything is written
+    record.require_method(run)
     model, recipe = record.resolve(run)
     dataset = load(run.dataset, run.resolution, data)
     indices = subset(len(dataset.images), run.fraction, run.seed)
@@ -122,13 +124,14 @@ def train(run: Run, data: Path, results: Path, device: torch.device) -> str:
             if done % save_every == 0:
                 record.save_checkpoint(folder, parts, done, time.monotonic() - began)
                 save_samples(folder, snapshot(ema, feed.labels, run), feed.labels, run)
+            if keep_every and done % keep_every == 0:
+                save_generator(folder / "generators" / f"{done}.pt", snapshot(ema, feed.labels, run), run, done)
 
         # 6. The result: the averaged generator, ready for evaluation
         record.save_checkpoint(folder, parts, run.iterations, time.monotonic() - began)
         generator = snapshot(ema, feed.labels, run)
         save_samples(folder, generator, feed.labels, run)
-        record.write_torch(folder / "generator.pt",
-                           {"run": run.id, "iteration": run.iterations, "state": generator.state_dict()})
+        save_generator(folder / "generator.pt", generator, run, run.iterations)
         return f"{run.id}: trained {run.iterations} iterations in {time.monotonic() - began:.0f} s"
 
 
@@ -162,6 +165,10 @@ def snapshot(ema: AveragedModel, labels: Tensor, run: Run, batches: int = 64) ->
     return G.eval()
 
 
+def save_generator(file: Path, G: nn.Module, run: Run, iteration: int) -> None:
+    record.write_torch(file, {"run": run.id, "iteration": iteration, "state": G.state_dict()})
+
+
 def save_samples(folder: Path, G: nn.Module, labels: Tensor, run: Run, side: int = 8) -> None:
     """samples.png: a grid of images at latents and labels that stay the same over training."""
     present = labels.unique()
@@ -177,10 +184,16 @@ def save_samples(folder: Path, G: nn.Module, labels: Tensor, run: Run, side: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run_id", help="as listed by `python -m benchmarks.tables TABLE`")
+    parser.add_argument("--method", help="where a regularizer of the run is in a file of your own (reproduce.compare)")
+    parser.add_argument("--keep-every", type=int, metavar="N", help="keep the generator of every N-th iteration")
     record.add_options(parser)
     args = parser.parse_args()
+    if args.keep_every is not None and args.keep_every < 1:
+        raise InputError(f"--keep-every {args.keep_every}: must be at least 1")
     record.keep_memory()
-    print(train(Run.from_id(args.run_id), args.data, args.results, record.device(args.device)))
+    if args.method:
+        compare.read(args.method)
+    print(train(Run.from_id(args.run_id), args.data, args.results, record.device(args.device), args.keep_every))
 
 
 if __name__ == "__main__":

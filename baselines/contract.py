@@ -1,0 +1,164 @@
+"""What every regularizer must hold, and the way in for one from a user's own file, which is held to it first.
+
+The tests hold every registered member to the same functions.
+"""
+
+import copy
+import hashlib
+import math
+import re
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from baselines.regularizers import REGULARIZERS, Regularizer, score
+
+BATCH, SHAPE = 5, (3, 8, 8)
+
+
+class Broken(ValueError):
+    """A regularizer that does not hold the contract: one line that says what it does and what it should do."""
+
+
+def register(path: Path) -> str:
+    """Put the regularizer of a user's file into REGULARIZERS and return its name, the file's without ".py".
+
+    Raises Broken for a file that does not run, or whose regularizer does not hold the contract.
+    """
+    if not path.is_file():
+        raise Broken("there is no such file")
+    name = path.stem
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise Broken("the file's name goes into run ids: lower-case letters, digits and _, first a letter")
+    if name in REGULARIZERS and not REGULARIZERS[name]().sha256:
+        raise Broken(f"{name} is a regularizer already; give the file another name")
+    member = _load(path)
+    check(member)
+    member.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    REGULARIZERS[name] = member
+    return name
+
+
+def _load(path: Path) -> type[Regularizer]:
+    """The one subclass of Regularizer that a file defines."""
+    spec = spec_from_file_location(path.stem, path)
+    module = module_from_spec(spec)
+    _attempt("does not run", lambda: spec.loader.exec_module(module))
+    found = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Regularizer)
+             and value.__module__ == module.__name__]
+    if len(found) != 1:
+        raise Broken(f"defines {len(found)} subclasses of baselines.regularizers.Regularizer; it must define one")
+    return found[0]
+
+
+def _attempt(what: str, work: Callable[[], object]) -> object:
+    try:
+        return work()
+    except Exception as error:  # whatever a stranger's code raises, the user wants it in one line
+        message = str(error).strip().partition("\n")[0]
+        raise Broken(f"{what}: {type(error).__name__}: {message}") from error
+
+
+def check(make: Callable[[], Regularizer]) -> None:
+    """Hold a regularizer to the contract, on a small network. Raises Broken. torch's random state stays as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        regularizer = _attempt("cannot be made without arguments", make)
+        check_settings(regularizer)
+        network = NETWORKS[regularizer.of]()
+        check_value(regularizer, network)
+        check_state(make, network)
+
+
+def check_settings(regularizer: Regularizer) -> None:
+    """Of a network that exists, at a whole interval and a weight of more than 0."""
+    weight, interval = regularizer.default_weight, regularizer.interval
+    if regularizer.of not in NETWORKS:
+        raise Broken(f'of is {regularizer.of!r}; it must be "D" or "G"')
+    if not isinstance(interval, int) or interval < 1:
+        raise Broken(f"interval is {interval!r}; it must be a whole number of at least 1")
+    if not isinstance(weight, int | float) or not 0 < weight < math.inf:
+        raise Broken(f"default_weight is {weight!r}; it must be a number above 0")
+
+
+def check_value(regularizer: Regularizer, network: nn.Module) -> None:
+    """A finite scalar whose gradient reaches the parameters of its network, and is finite."""
+    value = penalise(regularizer, network, 0)
+    if not isinstance(value, Tensor) or value.shape != ():
+        got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise Broken(f"forward returned {got}; it must return a scalar tensor (shape [])")
+    if not value.isfinite():
+        raise Broken(f"forward returned {value.item()}; it must return a finite number")
+    gradients = parameter_gradients(value, network)
+    if not any(gradient.any() for gradient in gradients):
+        raise Broken(f"no gradient reaches the parameters of {regularizer.of}")
+    if not all(gradient.isfinite().all() for gradient in gradients):
+        raise Broken(f"its gradient by the parameters of {regularizer.of} is not finite")
+
+
+def check_state(make: Callable[[], Regularizer], network: nn.Module) -> None:
+    """Whoever goes on from the state_dict computes the same bits as who never stopped."""
+    regularizer, again = make(), make()
+    for update in range(4):
+        penalise(regularizer, network, update)
+    again.load_state_dict(copy.deepcopy(regularizer.state_dict()))
+    for update in range(4, 7):
+        if not torch.equal(*(penalise(member, network, update) for member in (regularizer, again))):
+            raise Broken("does not continue exactly from its state_dict; what it remembers must be in buffers")
+
+
+def parameter_gradients(value: Tensor, network: nn.Module) -> list[Tensor]:
+    """By the parameters that the value depends on; [] where there is none."""
+    if not value.requires_grad:
+        return []
+    return [gradient for gradient in torch.autograd.grad(value, list(network.parameters()), allow_unused=True)
+            if gradient is not None]
+
+
+def penalise(regularizer: Regularizer, network: nn.Module, update: int) -> Tensor:
+    """The regularizer's value at random images or latents, keyed on the update."""
+    torch.manual_seed(update)
+    y = torch.zeros(BATCH, dtype=torch.long)
+    if regularizer.of == "G":
+        return _attempt("forward(G, z, y) failed", lambda: regularizer(network, torch.randn(BATCH, network.latent), y))
+    real, fake = score(network, torch.randn(BATCH, *SHAPE), y, torch.randn(BATCH, *SHAPE), y)
+    return _attempt("forward(D, real, fake) failed", lambda: regularizer(network, real, fake))
+
+
+class Discriminator(nn.Module):
+    """The smallest network whose gradient norms are neither constant nor a closed form."""
+
+    joint = True
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(72, 16),
+                                 nn.Softplus(), nn.Linear(16, 1))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.net(x).squeeze(1)
+
+
+class Generator(nn.Module):
+    """A mapping to two layers' styles and a synthesis from them, as StyleGAN2 has."""
+
+    latent = 4
+
+    def __init__(self):
+        super().__init__()
+        self.style, self.image = nn.Linear(4, 2 * 6), nn.Linear(2 * 6, 3 * 8 * 8)
+
+    def mapping(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.style(z).tanh().unflatten(1, (2, 6))
+
+    def synthesis(self, ws: Tensor) -> Tensor:
+        return self.image(ws.flatten(1)).tanh().unflatten(1, SHAPE)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.synthesis(self.mapping(z, y))
+
+
+NETWORKS = {"D": Discriminator, "G": Generator}

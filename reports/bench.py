@@ -1,0 +1,74 @@
+"""The measurements of `make bench-*` as tables: results/bench/NAME.json is rendered to reports/bench/NAME.md.
+
+A new measurement is a function here, from what its file holds to Markdown, and its line in RENDERERS.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.tables import InputError, command
+from reports.formats import Grid, Text, markdown
+from reports.regularizers import price
+from reports.results import write
+
+APART = ("total", "fid", "all", "error")  # what is no stage of a tool
+
+
+def evaluation(data: dict) -> str:
+    """CPU seconds of an evaluation by each tool, split by stage; a stage that a tool does not tell apart is "-"."""
+    rows = [(side, tool, row) for side, tools in data["cpu_seconds"].items() for tool, row in tools.items()]
+    stages = list(dict.fromkeys(stage for *_, row in rows for stage in row if stage not in APART))
+    header = [(name,) for name in ("px", "tool", *stages, "total", "of clean-fid", "FID")]
+    lines = []
+    for side, tool, row in rows:
+        whole = data["cpu_seconds"][side]["clean-fid"]["total"]
+        values = [f"{row[stage]:.2f}" if stage in row else "-" for stage in (*stages, "total")]
+        score = f"fails: {row['error']}" if row["fid"] is None else f"{row['fid']:.4f}"
+        texts = [side, tool, *values, f"{row['total'] / whole:.2f}", score]
+        lines.append([Text(text) for text in texts])
+    return (f"# Evaluation: CPU seconds of each tool\n\n{markdown(Grid(header, lines, labels=2))}\n\n"
+            f"- {data['images']} generated images against {data['references']} references, PNG files of smooth noise, "
+            "one thread, one network for all: Inception-v3 with random weights, so FID compares the tools only.\n"
+            "- clean-fid gives FID; torch-fidelity, which resizes in its own way, FID, IS, KID, precision and recall; "
+            "ours every metric.\n")
+
+
+RENDERERS: dict[str, Callable[[dict], str]] = {"eval": evaluation, "regularizers": price}
+
+
+def render(results: Path, out: Path) -> list[Path]:
+    """Write a table for each measurement that there is. Raises InputError for a damaged file."""
+    made = []
+    for name, renderer in RENDERERS.items():
+        path = results / "bench" / f"{name}.json"
+        if path.exists():
+            try:
+                data = json.loads(path.read_text("utf-8"))
+                text = renderer(data) + _provenance(data)
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}: damaged ({error!r}); make it anew with `make bench-{name}`") from error
+            made.append(out / "bench" / f"{name}.md")
+            write(made[-1], text.encode())
+    return made
+
+
+def _provenance(data: dict) -> str:
+    origin = data["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
+    return (f"- Made by `{data['command']}`: commit {origin['commit'][:10]}{' (dirty)' if origin['dirty'] else ''}, "
+            f"{origin['device']}, {versions}.\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Render the measurements under results/bench.")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=Path("reports"))
+    args = parser.parse_args()
+    made = render(args.results, args.out)
+    print(f"wrote {', '.join(map(str, made))}" if made else f"nothing measured yet in {args.results / 'bench'}")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,146 @@
+"""A user's own file: it trains without an edit of the project, a broken or changed one is refused with one line."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from baselines.regularizers import REGULARIZERS
+from benchmarks import tables
+from benchmarks.tables import TABLES, InputError, Run
+from reproduce import compare, record
+from reproduce.train import train
+
+ROOT = Path(__file__).parents[1]
+MINE = """
+import torch
+from baselines.regularizers import Regularizer
+
+class Mine(Regularizer):
+    default_weight = 5
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, D, real, fake):
+        value = real.norms().mean() - 0.9 * self.mean
+        self.mean = value.detach()
+        return value**2
+"""
+HEAD = """from baselines.regularizers import Regularizer
+class Mine(Regularizer):
+    def forward(self, D, real, fake):
+"""
+BROKEN = {
+    "syntax": ("def f(:", "SyntaxError"),
+    "no class": ("x = 1", "defines 0 subclasses"),
+    "two": (HEAD + "        pass\nclass Other(Mine):\n    pass\n", "defines 2 subclasses"),
+    "not a regularizer": ("class Mine:\n    pass\n", "defines 0 subclasses"),
+    "crash": ("1 / 0", "ZeroDivisionError"),
+    "shape": (HEAD + "        return real.norms()\n", "shape [5]"),
+    "NaN": (HEAD + "        return real.norms().mean() / 0 * 0\n", "nan"),
+    "no gradient": (HEAD + "        return real.norms().mean().detach()\n", "no gradient"),
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a user's file under tmp_path; what it registers goes with the test."""
+    before = dict(REGULARIZERS)
+
+    def write(text: str, name: str = "mine.py") -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    yield write
+    REGULARIZERS.clear()
+    REGULARIZERS.update(before)
+
+
+@pytest.mark.parametrize("text, name", [
+    ("diggan", "diggan1000"), ("gradgap", "gradgap100"), ("lecam0.3", "lecam0.3"), ("r1", "r1_10"), ("r1_3", "r1_3"),
+    ("gradgap_exact7", "gradgap_exact7"), ("diffaugment+gradgap", "gradgap100-diffaugment"),
+    ("ada", "baseline-ada"), ("lecam+apa+cr2", "lecam0.3+cr2-apa"),
+])
+def test_a_method_in_words(text, name):
+    method = compare.read(text)
+    assert method.name == name
+    run = Run("wgan", "digits", 32, **method._asdict())
+    assert Run.from_id(run.id) == run
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "gradgap+", "ada+apa", "r1+r1_5", "gradgap-1", "none.py", "Mine.py"])
+def test_what_is_no_method_is_refused(text, tmp_path, monkeypatch):
+    (tmp_path / "Mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="method"):
+        compare.read(text)
+
+
+def test_a_file_of_a_registered_name_is_refused(write):
+    with pytest.raises(InputError, match="gradgap is a regularizer already"):
+        compare.read(str(write(MINE, "gradgap.py")))
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_is_refused(kind, write):
+    text, reason = BROKEN[kind]
+    with pytest.raises(InputError, match=re.escape(reason)) as caught:
+        compare.read(str(write(text)))
+    assert "mine.py" in str(caught.value) and "\n" not in str(caught.value) and "mine" not in REGULARIZERS
+
+
+def test_the_command_says_so_in_one_line(tmp_path):
+    (tmp_path / "mine.py").write_text(BROKEN["shape"][0])
+    done = subprocess.run([sys.executable, "-m", "reproduce.compare", tmp_path / "mine.py"], cwd=ROOT, text=True,
+                          capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "mine.py" in done.stderr and "shape [5]" in done.stderr
+
+
+def test_a_file_replaces_each_baseline_and_nothing_else(write):
+    method = compare.read(f"diffaugment+{write(MINE)}2.5")
+    runs = compare.runs(method, "table3", seeds=2)
+    own = [replace(cell.run, seed=seed) for seed in (0, 1) for cell in TABLES["table3"]]
+    assert runs[:len(own)] == own
+    assert [run.id for run in runs[len(own):]] == [
+        replace(run, regularizers={"mine": 2.5}, augment="diffaugment").id for run in own if not run.regularizers]
+    assert compare.runs(compare.read("gradgap"), "table3") == [cell.run for cell in TABLES["table3"]]
+
+
+def test_the_sweep_is_every_baseline_at_every_weight():
+    rows = tables.sweep(tables.runs("smoke"))
+    baselines = [cell.run for cell in TABLES["smoke"] if cell.run.iterations and not cell.run.regularizers]
+    assert rows[::6] == baselines
+    assert [run.regularizers.get("gradgap", 0) for run in rows] == [0, 1, 10, 100, 1000, 10000] * len(baselines)
+    assert all(replace(run, regularizers={}) in baselines for run in rows)
+
+
+def test_a_file_trains_by_its_formula_and_a_changed_one_is_refused(write, tmp_path):
+    path = write(MINE)
+    method = compare.read(str(path))
+    run = Run("dcgan", "digits", 32, 0.1, method.regularizers, iterations=2, batch=2, override={"width": 0.1})
+    train(run, tmp_path / "data", tmp_path / "results", torch.device("cpu"))
+    folder = tmp_path / "results" / run.id
+    logged = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert len(logged) == 2
+    mean = 0.0
+    for line in logged:
+        value = line["n_R"] - 0.9 * mean
+        assert line["penalty"]["mine"] == pytest.approx(5 * value**2, rel=1e-4)
+        mean = value
+    compare.require_same_file(run, tmp_path / "results")
+    before = record.read_json(folder / "config.json")["method_files"]
+    compare.read(str(write(MINE + "# changed\n")))
+    assert list(before) == ["mine"] and before != record.method_files(run)
+    with pytest.raises(InputError, match="another file"):
+        compare.require_same_file(run, tmp_path / "results")
+    with pytest.raises(InputError, match="method_files.mine"):
+        train(run, tmp_path / "data", tmp_path / "results", torch.device("cpu"))
