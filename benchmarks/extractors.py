@@ -254,7 +254,7 @@ def _lite0(path: Path) -> nn.Sequential:
 def clip(device: torch.device, path: Path | None, folder: Path) -> Extractor:
     """CLIP ViT-B/32 as torch-fidelity 0.4.0 runs it, in float32 behind a bilinear resize: 512 features.
 
-    Raises InputError without torch-fidelity, which is not among the requirements.
+    Raises InputError without torch-fidelity.
     """
     try:
         from torch_fidelity.feature_extractor_clip import FeatureExtractorCLIP

@@ -103,8 +103,8 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
             y = feed.labels[torch.randint(len(feed.labels), (run.batch,), device=device)]
             loss_g = loss.generator(D(augment(draw(y)), y))
             due = {name: r for name, r in of_g.items() if done % r.interval == 0}
-            z = torch.randn(run.batch, G.latent, device=device)
-            penalty |= {name: weights[name] * r.interval * r(G, z, y) for name, r in due.items()}
+            penalty |= {name: weights[name] * r.interval * r(G, torch.randn(run.batch, G.latent, device=device), y)
+                        for name, r in due.items()}
             opt_g.zero_grad()
             (loss_g + sum(penalty[name] for name in due)).backward()
             opt_g.step()
