@@ -20,6 +20,7 @@ class Recipe:
     lr_decay       whether the learning rates fall linearly to 0 at the last iteration
     conditional    whether the networks see the class, where the data set has classes
     flip           whether real images are mirrored at random, where the data set allows it
+    channels_last  memory layout of the networks: the faster one, which depends on the architecture
     generator      further arguments of Generator
     discriminator  further arguments of Discriminator
     """
@@ -38,5 +39,6 @@ class Recipe:
     lr_decay: bool = False
     conditional: bool = False
     flip: bool = True
+    channels_last: bool = False
     generator: Mapping[str, float] = field(default_factory=lambda: {"width": 1.0})
     discriminator: Mapping[str, float] = field(default_factory=lambda: {"width": 1.0})

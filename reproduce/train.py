@@ -55,6 +55,8 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
         classes = dataset.classes if recipe.conditional else 0
         G = model.Generator(run.resolution, classes, **recipe.generator).to(device)
         D = model.Discriminator(run.resolution, classes, **recipe.discriminator).to(device)
+        if recipe.channels_last:
+            G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
         ema = AveragedModel(G, use_buffers=True)
         opt_g = torch.optim.Adam(G.parameters(), recipe.lr_g, recipe.betas, recipe.eps, fused=True)
         opt_d = torch.optim.Adam(D.parameters(), recipe.lr_d, recipe.betas, recipe.eps, fused=True)

@@ -210,13 +210,13 @@ RECIPES = {
     "cifar": Recipe(
         source="Zhao et al. 2020 (DiffAugment), arXiv 2006.10738, BigGAN on CIFAR; batch 50 there",
         resolutions=(32, 64), loss="hinge", lr_g=2e-4, lr_d=2e-4, betas=(0.0, 0.999), d_steps=4,
-        ema_decay=0.9999, ema_start=1000, conditional=True,
+        ema_decay=0.9999, ema_start=1000, conditional=True, channels_last=True,
         generator=_CIFAR | {"latent": 128, "hierarchical": False}, discriminator=_CIFAR,
     ),
     "imagenet": Recipe(
         source="Brock et al. 2019 in the authors' PyTorch code, for batch 256 accumulated 8 times",
         resolutions=(128, 256, 512, 1024), loss="hinge", lr_g=1e-4, lr_d=4e-4, betas=(0.0, 0.999), eps=1e-6,
-        ema_decay=0.9999, ema_start=20_000, conditional=True,
+        ema_decay=0.9999, ema_start=20_000, conditional=True, channels_last=True,
         generator=_IMAGENET | {"hierarchical": True}, discriminator=_IMAGENET,
     ),
 }

@@ -130,5 +130,6 @@ RECIPES = {
     "published": Recipe(
         source="Gulrajani et al. 2017, algorithm 1 and appendix; mimicry for learning rate and decay",
         loss="wasserstein", lr_g=2e-4, lr_d=2e-4, betas=(0.0, 0.9), d_steps=5, regularizers={"gp": 10.0}, lr_decay=True,
+        channels_last=True,
     ),
 }
