@@ -35,7 +35,37 @@ def evaluation(data: dict) -> str:
             "ours every metric.\n")
 
 
-RENDERERS: dict[str, Callable[[dict], str]] = {"eval": evaluation, "regularizers": price}
+def models(data: dict) -> str:
+    """Parameters, operations and memory of every model at every size, and the speed of some."""
+    sizes = [[row["model"], f"{row['resolution']} px", str(row["classes"] or "-"), f"{row['parameters_g']:,}",
+              f"{row['parameters_d']:,}", f"{row['gflop_g']:.2f}", f"{row['gflop_d']:.2f}",
+              f"{row['gflop_iteration']:.2f}", f"{row['peak_gb']:.2f}"] for row in data["sizes"]]
+    speed = [[row["model"], f"{row['resolution']} px", str(row["batch"]), f"{row['gflop_per_s']:.1f}",
+              f"{row['convolution_gflop_per_s']:.1f}", f"{row['ratio']:.2f}"] for row in data["speed"]]
+    header = ("model", "size", "classes", "parameters G", "parameters D", "GFLOP / image, G", "D",
+              "one D step + one G step", "GB at the peak, batch 16")
+    return (f"# The models\n\n{_table(header, sizes)}\n\n"
+            "## CPU time per operation of an iteration, as a multiple of a plain 3x3 convolution's\n\n"
+            f"{_table(('model', 'size', 'batch', 'GFLOP / CPU s', 'of the convolution', 'ratio'), speed)}\n\n")
+
+
+def feeding(data: dict) -> str:
+    """Images a second of preparing and feeding a data set beside what others do with the same files."""
+    rows = [[name, f"{value:,.1f}"] for name, value in data["images_per_second"].items()]
+    rows += [[name, f"{value:.2f}x"] for name, value in data["ratios"].items()]
+    return (f"# Preparing and feeding images\n\n{_table(('what', 'images / s'), rows)}\n\n"
+            f"- {data['count']} images of {data['resolution']} px, batches of {data['batch']}, {data['cores']} cores. "
+            "pillow_loop: one process, a file at a time. image_folder: torchvision's ImageFolder and DataLoader. feed: "
+            "ours, for sets within the budget; streamed: ours, for larger ones.\n")
+
+
+def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
+    return markdown(Grid([(name,) for name in header], [[Text(text) for text in row] for row in rows], labels=1))
+
+
+RENDERERS: dict[str, Callable[[dict], str]] = {
+    "data": feeding, "eval": evaluation, "models": models, "regularizers": price,
+}
 
 
 def render(results: Path, out: Path) -> list[Path]:
@@ -46,7 +76,7 @@ def render(results: Path, out: Path) -> list[Path]:
         if path.exists():
             try:
                 data = json.loads(path.read_text("utf-8"))
-                text = renderer(data) + _provenance(data)
+                text = renderer(data) + _provenance(name, data)
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path}: damaged ({error!r}); make it anew with `make bench-{name}`") from error
             made.append(out / "bench" / f"{name}.md")
@@ -54,10 +84,10 @@ def render(results: Path, out: Path) -> list[Path]:
     return made
 
 
-def _provenance(data: dict) -> str:
-    origin = data["provenance"]
+def _provenance(name: str, data: dict) -> str:
+    origin, command = data["provenance"], data.get("command", f"make bench-{name}")
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
-    return (f"- Made by `{data['command']}`: commit {origin['commit'][:10]}{' (dirty)' if origin['dirty'] else ''}, "
+    return (f"- Made by `{command}`: commit {origin['commit'][:10]}{' (dirty)' if origin['dirty'] else ''}, "
             f"{origin['device']}, {versions}.\n")
 
 

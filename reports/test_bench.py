@@ -50,3 +50,20 @@ def test_a_damaged_file_is_named(damage, file, tmp_path):
 
 def test_nothing_measured(tmp_path):
     assert bench.render(tmp_path, tmp_path) == []
+
+
+def test_models_and_feeding(tmp_path):
+    folder = tmp_path / "results" / "bench"
+    folder.mkdir(parents=True)
+    size = {"model": "wgan", "resolution": 64, "classes": 0, "parameters_g": 12220675, "parameters_d": 10141441,
+            "gflop_g": 3.911, "gflop_d": 1.291, "gflop_iteration": 25.93, "peak_gb": 0.54, "batch": 16}
+    speed = {"model": "wgan", "resolution": 64, "batch": 16, "gflop_per_s": 90.0, "convolution_gflop_per_s": 99.0,
+             "ratio": 1.1}
+    feeding = {"images_per_second": {"feed": 1234.5}, "ratios": {"feed / image_folder": 5.5}, "count": 8,
+               "resolution": 256, "batch": 16, "cores": 2, "provenance": PROVENANCE}
+    (folder / "models.json").write_text(json.dumps({"sizes": [size], "speed": [speed], "provenance": PROVENANCE}))
+    (folder / "data.json").write_text(json.dumps(feeding))
+    data, models = (path.read_text() for path in bench.render(tmp_path / "results", tmp_path))
+    assert "| feed | 1,234.5 |" in data and "| feed / image_folder | 5.50x |" in data and "`make bench-data`" in data
+    assert "| wgan | 64 px | - | 12,220,675 | 10,141,441 | 3.91 | 1.29 | 25.93 | 0.54 |" in models
+    assert "| wgan | 64 px | 16 | 90.0 | 99.0 | 1.10 |" in models
