@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.tables import InputError
+from benchmarks.tables import MINIMUM, InputError
 
 SPLITS = 10  # of the Inception Score, as in Salimans et al. 2016
 SUBSETS, SUBSET = 100, 1000  # of KID: how many, and how many images in each at most
 POOL = 5000  # images of each set that KID draws its subsets from
-MINIMUM = 10  # images of a set, below which no metric means anything
 NEAREST = 5  # neighbours kept of every real image
 
 

@@ -18,6 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 ITERATIONS, BATCH = 100_000, 16  # section 4.2 of the paper
+MINIMUM = 10  # images of a set, below which no metric means anything
 GRADGAP = {"gradgap": 100.0}  # lambda = 100: the one value the paper states, for Table 3
 ID = re.compile(
     r"(?P<model>\w+)-(?P<dataset>[\w-]+)-(?P<resolution>\d+)-f(?P<fraction>\d+\.\d+)"
@@ -28,14 +29,22 @@ ID = re.compile(
 class InputError(ValueError):
     """Something the user gave is wrong: one line that names it and says what would be valid."""
 
+    status = 2
+
+
+class TryLaterError(InputError):
+    """Nothing is wrong, but this is not the time: another process is at it, or this one was told to stop."""
+
+    status = 75  # EX_TEMPFAIL of sysexits.h
+
 
 def command(main: Callable[[], int | None]) -> None:
-    """Run a command line; a wrong input ends it with one line on stderr and exit status 2."""
+    """Run a command line; an InputError ends it with one line on stderr and the error's exit status."""
     try:
         sys.exit(main())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,31 @@ def _split(text: str, run_id: str) -> tuple[str, float | str]:
     if match := re.fullmatch(r"([a-z_]+)\.(\w+)", text):
         return match[1], match[2]
     raise InputError(f"run id {run_id!r}: {text!r} is not NAME followed by a number")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a run is measured: through which network, on how many samples, in how many independent draws of them.
+
+    every    the run must have kept its generator every so many iterations; None: it need not
+    weights  file of the network's weights, where they are not to be fetched
+    """
+
+    extractor: str = "inception"
+    samples: int = 5000
+    draws: int = 1
+    every: int | None = None
+    weights: Path | None = None
+
+    def __post_init__(self):
+        if self.samples < MINIMUM or self.draws < 1:
+            raise InputError(f"samples {self.samples}, seeds {self.draws}: must be at least {MINIMUM} and 1")
+        if self.every is not None and self.every < 1:
+            raise InputError(f"every {self.every}: must be at least 1")
+
+    def __str__(self) -> str:
+        """As in the list "evaluated" of metrics.json."""
+        return f"{self.extractor} {self.samples} x{self.draws}{f' every {self.every}' if self.every else ''}"
 
 
 @dataclass(frozen=True)

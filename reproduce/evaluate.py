@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from benchmarks.datasets import Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
-from benchmarks.metrics import METRICS, MINIMUM, Comparison, Features, Metric, Score, neighbours
-from benchmarks.tables import InputError, Run, command
+from benchmarks.metrics import METRICS, Comparison, Features, Metric, Score, neighbours
+from benchmarks.tables import InputError, Protocol, Run, command
 from reproduce import record
 
 BATCH = 32  # images generated at a time
@@ -36,38 +36,13 @@ OF_CLASSES = {"is"}  # metrics of class scores, which not every extractor has
 LITERATURE = {("fd", "inception"): "fid", ("kid", "inception"): "kid", ("is", "inception"): "is"}
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How a run is measured: through which network, on how many samples, in how many independent draws of them.
-
-    every    the run must have kept its generator every so many iterations; None: it need not
-    weights  file of the network's weights, where they are not to be fetched
-    """
-
-    extractor: str
-    samples: int = 5000
-    draws: int = 1
-    every: int | None = None
-    weights: Path | None = None
-
-    def __post_init__(self):
-        if self.extractor not in EXTRACTORS:
-            raise InputError(f"extractor {self.extractor!r}: not one of {', '.join(EXTRACTORS)}")
-        if self.samples < MINIMUM or self.draws < 1:
-            raise InputError(f"samples {self.samples}, seeds {self.draws}: must be at least {MINIMUM} and 1")
-        if self.every is not None and self.every < 1:
-            raise InputError(f"every {self.every}: must be at least 1")
-
-    def __str__(self) -> str:
-        """As in the list "evaluated" of metrics.json, where the Makefile looks for it."""
-        return f"{self.extractor} {self.samples} x{self.draws}{f' every {self.every}' if self.every else ''}"
-
-
 def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: torch.device) -> str:
     """Bring a run's metrics.json up to date. Returns what happened, one line.
 
     Raises InputError for a run that is not trained, a data set that has changed since, missing or wrong weights.
     """
+    if protocol.extractor not in EXTRACTORS:
+        raise InputError(f"extractor {protocol.extractor!r}: not one of {', '.join(EXTRACTORS)}")
     folder = record.folder(results, run.id)
     if not (folder / "config.json").exists():
         raise InputError(f"run {run.id}: not trained, no {folder}; first `python -m reproduce.train {run.id}`")

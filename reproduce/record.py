@@ -27,7 +27,7 @@ from baselines.models import MODELS
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
-from benchmarks.tables import InputError, Run
+from benchmarks.tables import InputError, Run, TryLaterError
 
 
 def folder(results: Path, run_id: str) -> Path:
@@ -138,7 +138,7 @@ def provenance(device: torch.device) -> dict:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a run's folder alone. Raises InputError when another process holds it; the lock ends with its holder."""
+    """Hold a run's folder alone. Raises TryLaterError when another process holds it; the lock ends with its holder."""
     path.mkdir(parents=True, exist_ok=True)
     with (path / ".lock").open("a") as file:
         for attempt in range(5):  # `make status` holds it for an instant while it looks
@@ -147,8 +147,8 @@ def locked(path: Path) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if attempt == 4:
-                    raise InputError(f"run {path.name}: another process is working on it; "
-                                     "wait for it or stop it") from error
+                    raise TryLaterError(f"run {path.name}: another process is working on it; "
+                                        "wait for it or stop it") from error
                 time.sleep(0.05)
         yield
 
@@ -159,6 +159,8 @@ def failures_noted(path: Path) -> Iterator[None]:
     (path / "failed.json").unlink(missing_ok=True)
     try:
         yield
+    except TryLaterError:
+        raise
     except Exception as error:
         write_json(path / "failed.json", {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
         raise

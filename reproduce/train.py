@@ -25,8 +25,9 @@ from baselines.losses import LOSSES
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS, score
 from benchmarks.datasets import load, subset
-from benchmarks.tables import InputError, Run, command
+from benchmarks.tables import InputError, Run, TryLaterError, command
 from reproduce import compare, record
+from reproduce.cell import STOP, stop_on_signals
 from reproduce.evaluate import generate
 from reproduce.feed import Feed
 
@@ -123,6 +124,9 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
                 if not all(map(math.isfinite, (log.last["loss_d"], log.last["loss_g"], n_real, n_fake))):
                     record.write_json(folder / "diverged.json", {"iteration": done})
                     return f"{run.id}: diverged at iteration {done}"
+            if STOP.is_set():
+                record.save_checkpoint(folder, parts, done, time.monotonic() - began)
+                raise TryLaterError(f"run {run.id}: told to stop; saved at iteration {done}, the same command goes on")
             if done % save_every == 0:
                 record.save_checkpoint(folder, parts, done, time.monotonic() - began)
                 save_samples(folder, snapshot(ema, feed.labels, run), feed.labels, run)
@@ -193,6 +197,7 @@ def main() -> None:
     if args.keep_every is not None and args.keep_every < 1:
         raise InputError(f"--keep-every {args.keep_every}: must be at least 1")
     record.keep_memory()
+    stop_on_signals()
     if args.method:
         compare.read(args.method)
     print(train(Run.from_id(args.run_id), args.data, args.results, record.device(args.device), args.keep_every))
