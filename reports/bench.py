@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.tables import InputError, command
 from reports.formats import Grid, Text, markdown
-from reports.regularizers import price
+from reports.regularizers import lazy, price
 from reports.results import write
 
 APART = ("total", "fid", "all", "error")  # what is no stage of a tool
@@ -64,7 +64,7 @@ def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
 
 
 RENDERERS: dict[str, Callable[[dict], str]] = {
-    "data": feeding, "eval": evaluation, "models": models, "regularizers": price,
+    "data": feeding, "eval": evaluation, "models": models, "regularizers": price, "lazy": lazy,
 }
 
 

@@ -1,0 +1,148 @@
+"""Watching a cell's processes: crashes, hangs, refusals, and what happens to them when their watcher dies."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tables import InputError, Protocol, TryLaterError
+from reproduce import cell
+from reproduce.cell import CellError, Settings, finished, watched
+
+RUN_ID = "dcgan-digits-32-f0.1-baseline-i30-b4-s0"
+
+
+@dataclass(frozen=True)
+class Script(Settings):
+    """Settings whose cells are one python program, which finds the results folder in its argument."""
+
+    program: str = ""
+
+    def commands(self, run_id):
+        return [[sys.executable, "-c", self.program, str(self.results)]]
+
+
+def script(tmp_path, program: str, **settings) -> Script:
+    (tmp_path / RUN_ID).mkdir(exist_ok=True)
+    return Script(results=tmp_path, program="import os, sys, time; os.chdir(sys.argv[1])\n" + program, **settings)
+
+
+def gone(pid: int) -> bool:
+    """Has a process ended? One that nobody has waited for yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def eventually(condition, seconds=20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_a_process_that_crashes_is_started_again(tmp_path, capfd):
+    """It dies of SIGKILL twice and works the third time."""
+    program = "open('tries', 'a').write('x')\nif os.path.getsize('tries') < 3: os.kill(os.getpid(), 9)"
+    cell.cell(RUN_ID, script(tmp_path, program, retries=2))
+    assert (tmp_path / "tries").read_text() == "xxx" and capfd.readouterr().err.count("starting it again") == 2
+    (tmp_path / "tries").unlink()
+    with pytest.raises(CellError, match="status -9 2 times"):
+        cell.cell(RUN_ID, script(tmp_path, program, retries=1))
+
+
+@pytest.mark.parametrize("status, error", [(2, InputError), (75, TryLaterError)])
+def test_a_refusal_is_not_tried_again(tmp_path, status, error):
+    program = f"open('tries', 'a').write('x'); sys.exit({status})"
+    with pytest.raises(error) as raised:
+        cell.cell(RUN_ID, script(tmp_path, program))
+    assert type(raised.value) is error and (tmp_path / "tries").read_text() == "x"
+
+
+def test_a_process_that_hangs_is_ended_with_its_children_and_started_again(tmp_path):
+    """The first try starts a child and shows no sign of life any more; the second one works."""
+    program = """
+import subprocess
+if os.path.exists('child'): sys.exit()
+open('child', 'w').write(str(subprocess.Popen(['sleep', '600']).pid))
+time.sleep(600)"""
+    cell.cell(RUN_ID, script(tmp_path, program, timeout=1.0))
+    assert eventually(lambda: gone(int((tmp_path / "child").read_text())))
+
+
+def test_signs_of_life_keep_a_process_alive_beyond_the_timeout(tmp_path):
+    """It takes twice the timeout and writes to its log on the way, with times of last century: clocks may jump."""
+    log = tmp_path / RUN_ID / "log.jsonl"
+    program = f"""
+for i in range(20):
+    open({str(log)!r}, 'a').write('x')
+    os.utime({str(log)!r}, (i, i))
+    time.sleep(0.15)"""
+    settings = script(tmp_path, program)
+    assert watched(settings.commands(RUN_ID)[0], tmp_path / RUN_ID, 1.5) == 0 and log.stat().st_size == 20
+
+
+def test_a_process_ends_with_its_killed_watcher(tmp_path):
+    program = "open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
+    watcher = f"import sys; sys.path.insert(0, {str(cell.ROOT)!r})\nfrom pathlib import Path\n" \
+              f"from reproduce.cell import watched\n" \
+              f"watched({script(tmp_path, program).commands(RUN_ID)[0]!r}, Path({str(tmp_path)!r}), 0)"
+    process = subprocess.Popen([sys.executable, "-c", watcher])
+    try:
+        assert eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert eventually(lambda: gone(int((tmp_path / "pid").read_text())))
+
+
+def test_told_to_stop_it_ends_the_process_kindly(tmp_path, monkeypatch):
+    """The process hears SIGTERM and has the time to note it."""
+    program = """
+import signal
+def note(*_):
+    open('saved', 'w').close(); sys.exit(75)
+signal.signal(signal.SIGTERM, note)
+open('ready', 'w').close()
+time.sleep(600)"""
+
+    class WhenReady:
+        def is_set(self):
+            return (tmp_path / "ready").exists()
+
+    monkeypatch.setattr(cell, "STOP", WhenReady())
+    with pytest.raises(TryLaterError):
+        cell.cell(RUN_ID, script(tmp_path, program))
+    assert (tmp_path / "saved").exists()
+
+
+def test_what_finished_means(tmp_path):
+    settings = Settings(results=tmp_path, protocol=Protocol("effnet", 300))
+    (tmp_path / RUN_ID).mkdir()
+    metrics = tmp_path / RUN_ID / "metrics.json"
+    assert not finished(RUN_ID, settings)
+    for content, expected in (({"status": "done", "evaluated": ["effnet 300 x1"]}, True),
+                              ({"status": "done", "evaluated": ["effnet 3000 x1"]}, False),
+                              ({"status": "done", "evaluated": ["inception 300 x1"]}, False),
+                              ({"status": "diverged"}, True), ({}, False)):  # fmt: skip
+        metrics.write_text(json.dumps(content))
+        assert finished(RUN_ID, settings) == expected
+    metrics.write_text('{"status": "do')
+    assert not finished(RUN_ID, settings)
+
+
+def test_commands_say_what_the_settings_say():
+    settings = Settings(Path("d"), Path("r"), "cpu", Protocol("effnet", 300, 2, 10, Path("w")), "diggan", 1, 4)
+    train, evaluate = (" ".join(command[1:]) for command in settings.commands(RUN_ID))
+    where = f"{RUN_ID} --data d --results r --device cpu"
+    assert train == f"-m reproduce.train {where} --method diggan --micro-batch 4 --keep-every 10"
+    assert evaluate == (f"-m reproduce.evaluate {where} --extractor effnet --samples 300 --seeds 2 --every 10 "
+                        "--weights w")
+    split = replace(settings, gpus_per_run=2).commands(RUN_ID)
+    assert "--nproc-per-node=2" in split[0] and " ".join(split[1][1:]) == evaluate
