@@ -1,9 +1,41 @@
-"""Layers that more than one model is built of."""
+"""Layers that more than one model is built of, and what a layer asks about the batch where its rows are not alone."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class Rows(NamedTuple):
+    """The rows [start, stop) of a batch of `whole`."""
+
+    start: int
+    stop: int
+    whole: int
+
+
+# Which rows a network sees now, where a batch is cut (reproduce.parallel). None: all there are
+ROWS: ContextVar[Rows | None] = ContextVar("rows", default=None)
+
+
+def batch_size(x: Tensor) -> int:
+    """How many rows the batch has that the rows x are of."""
+    return ROWS.get().whole if ROWS.get() else len(x)
+
+
+def noise_like(x: Tensor) -> Tensor:
+    """Standard normal noise shaped and typed as x, the same for a row of a batch however that is cut."""
+    if not ROWS.get():
+        return torch.randn_like(x)
+    start, stop, whole = ROWS.get()
+    return torch.randn(whole, *x.shape[1:], dtype=x.dtype, device=x.device)[start:stop]
+
+
+def group_size(n: int, limit: int) -> int:
+    """The largest divisor of n up to a limit: how many consecutive rows make a group of equal size."""
+    return max(k for k in range(1, limit + 1) if n % k == 0)
 
 
 class PlainNorm(nn.BatchNorm2d):

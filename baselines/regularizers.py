@@ -1,7 +1,8 @@
 """Regularizers, one class each: `REGULARIZERS[name]()(D, real, fake)` is a term of the discriminator's loss.
 
 The weight is not the regularizer's business: a run gives it, as `{"gradgap": 100}`. What a regularizer remembers lives
-in buffers, so that one state_dict saves it. To add one, write its class here and name it in REGULARIZERS.
+in buffers, so that one state_dict saves it, and is changed in place, as CUDA graphs need it (reproduce/graphs.py). To
+add one, write its class here and name it in REGULARIZERS.
 """
 
 from collections.abc import Callable
@@ -90,8 +91,8 @@ class GradGap(Regularizer):
     def averaged(self, gap: Tensor) -> Tensor:
         """The mean of this update's gap and of those in the window before it, which are constants."""
         mean = (gap + self.past.sum()) / (self.seen + 1)
-        self.past = torch.cat([gap.detach()[None], self.past])[: len(self.past)]
-        self.seen = (self.seen + 1).clamp(max=len(self.past))
+        self.past.copy_(torch.cat([gap.detach()[None], self.past])[: len(self.past)])
+        self.seen.add_(1).clamp_(max=len(self.past))
         return mean
 
 
@@ -164,8 +165,8 @@ class LeCam(Regularizer):
 
     def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
         now = torch.stack([real.logits.detach().mean(), fake.logits.detach().mean()])
-        self.sums = self.decay * self.sums + (1 - self.decay) * now
-        self.weight = self.decay * self.weight + (1 - self.decay)
+        self.sums.lerp_(now, 1 - self.decay)
+        self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
         average_real, average_fake = self.sums / self.weight
         return (real.logits - average_fake).square().mean() + (fake.logits - average_real).square().mean()
 

@@ -29,7 +29,7 @@ def state(folder: Path, run: Run) -> State:
         return State("running", *_progress(path / "log.jsonl", run))
     if (path / "failed.json").exists():
         return State("failed")
-    for name, state in (("diverged.json", "diverged"), ("generator.pt", "trained")):
+    for name, state in (("diverged.json", "diverged"), ("generator.safetensors", "trained")):
         if (path / name).exists():
             return State(state, 100)
     if (path / "config.json").exists():

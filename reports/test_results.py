@@ -35,6 +35,10 @@ BAD_ENTRIES = {
     "unknown metric": (entry("banana", 1.0), "'banana'"),
     "a stand-in called fid": (entry("fid", 1.0, extractor="effnet"), "'fid' with extractor 'effnet'"),
     "fid_effnet": (entry("fid_effnet", 1.0), "'fid_effnet'"),
+    "of another extractor": (entry("kid_effnet", 1.0, extractor="clip"), "'kid_effnet' with extractor 'clip'"),
+    "without its extractor": (entry("coverage", 1.0), "'coverage' with extractor 'inception'"),
+    "unknown direction": (entry("banana_effnet", 1.0, better="left"), "lower or higher"),
+    "no name": (entry("kid", 1.0) | {"name": None}, "'None'"),
     "wrong direction": (entry("kid", 1.0, better="higher"), "better is 'higher'"),
     "not a number": (entry("kid", float("nan")), "nan"),
     "null": (entry("kid", None), "None"),
@@ -68,6 +72,14 @@ def test_damaged_metric_is_named_and_the_others_stay(writer, name):
     assert RUN.id in results.problems[0] and reason in results.problems[0]
 
 
+@pytest.mark.parametrize(("name", "extractor"), [("is", "inception"), ("precision_inception", "inception"),
+                                                 ("fd_inception_tf", "inception_tf"), ("vendi_clip", "clip")])
+def test_names_as_evaluation_writes_them(writer, name, extractor):
+    writer.write(RUN, [entry(name, 1.0, extractor=extractor)])
+    results = read(writer.folder)
+    assert [score.metric for score in results.records[RUN.id].scores] == [name] and results.problems == []
+
+
 def test_what_is_no_run_is_passed_over(tmp_path):
     (tmp_path / "bench").mkdir()
     (tmp_path / ".gitkeep").touch()
@@ -98,8 +110,8 @@ STATES = {  # files of a run -> its state
     "config.json log.jsonl": "stopped 50 %",
     "config.json log.jsonl failed.json": "failed",
     "config.json log.jsonl diverged.json": "diverged",
-    "config.json log.jsonl generator.pt": "trained",
-    "config.json log.jsonl generator.pt metrics.json": "damaged",
+    "config.json log.jsonl generator.safetensors": "trained",
+    "config.json log.jsonl generator.safetensors metrics.json": "damaged",
 }
 
 

@@ -20,6 +20,7 @@ from benchmarks.tables import InputError, Protocol, TryLaterError
 ROOT = Path(__file__).parents[1]
 STOP = threading.Event()  # set by SIGTERM (a preemption) or Ctrl-C: what is under way is saved, and ends
 GRACE = 30.0  # seconds between SIGTERM and SIGKILL: time for a checkpoint
+PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # loaded before a fork, not after
 POLL = 0.2  # seconds between two looks at a process
 
 
@@ -35,6 +36,7 @@ class Settings:
     method        a file of your own that a run's regularizer is in, "" for none
     gpus_per_run  processes that one training is split over
     micro_batch   images that go through a network at once; 0: the whole batch
+    graphs        whether steps are launched as CUDA graphs
     timeout       seconds without a new file or log line after which a process has hung; 0: any time is fine
     retries       how often a process that crashed or hung is started again
     """
@@ -46,19 +48,21 @@ class Settings:
     method: str = ""
     gpus_per_run: int = 1
     micro_batch: int = 0
+    graphs: bool = False
     timeout: float = 0.0
     retries: int = 2
 
     def commands(self, run_id: str) -> list[list[str]]:
         """The two commands that make a cell."""
         python = [sys.executable, "-m"]
-        torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={self.gpus_per_run}", "-m"]
+        split = ["reproduce.parallel", str(self.gpus_per_run)] if self.gpus_per_run > 1 else ["reproduce.train"]
         where = [run_id, "--data", str(self.data), "--results", str(self.results), "--device", self.device]
         protocol = self.protocol
         train = {"--method": self.method, "--micro-batch": self.micro_batch, "--keep-every": protocol.every}
         evaluate = {"--extractor": protocol.extractor, "--samples": protocol.samples, "--seeds": protocol.draws,
                     "--every": protocol.every, "--weights": protocol.weights}
-        return [[*python, *(torchrun if self.gpus_per_run > 1 else []), "reproduce.train", *where, *_given(train)],
+        graphs = ["--graphs"] if self.graphs else []
+        return [[*python, *split, *where, *graphs, *_given(train)],
                 [*python, "reproduce.evaluate", *where, *_given(evaluate)]]
 
 
@@ -108,7 +112,7 @@ def watched(command: list[str], folder: Path, timeout: float) -> int | None:
     The command is ended with its starter, however that ends, so that a killed worker leaves no process behind that
     would hold the run's lock.
     """
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=_die_with_parent)
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=die_with_parent)
     signs, seen = None, time.monotonic()
     try:
         while (status := _wait(process, POLL)) is None:
@@ -144,7 +148,7 @@ def _end(process: subprocess.Popen) -> None:
             _wait(process, seconds)
 
 
-def _die_with_parent() -> None:
-    """Linux: let the child get SIGTERM when its parent dies, even of SIGKILL."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def die_with_parent() -> None:
+    """Linux: let this process get SIGTERM when its parent dies, even of SIGKILL."""
+    if PRCTL:
+        PRCTL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -1,4 +1,4 @@
-"""Measure one trained run: `python -m reproduce.evaluate RUN_ID`. Reads generator.pt, writes metrics.json beside it.
+"""Measure one trained run: `python -m reproduce.evaluate RUN_ID`. Reads generator.safetensors, writes metrics.json.
 
 One pass of generated images through a frozen network gives the features that all metrics are worked out from. Features
 are stored with a note of what they were made from: those of the real images under DATA/features, once for all runs,
@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -53,10 +52,10 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
             facts = {"status": "diverged"} | record.read_json(folder / "diverged.json") | {"metrics": []}
             same = all(known.get(key) == value for key, value in facts.items())
             return f"{run.id}: diverged, as noted" if same else _write(folder, facts, device, began)
-        saved, digest = _read_generator(folder / "generator.pt", run)
+        last = record.read_generator(folder / "generator.safetensors", run)
         kept = _kept(folder / "generators", run, protocol)
         extractor = EXTRACTORS[protocol.extractor](device, protocol.weights, data / "weights")
-        known = known if known.get("generator_sha256") == digest else {"metrics": []}
+        known = known if known.get("generator_sha256") == last.sha256 else {"metrics": []}
         done = known.get("evaluated", [])
         if _wanted(protocol, extractor, kept) <= _found(known["metrics"], protocol, extractor):
             if str(protocol) not in done:
@@ -65,29 +64,17 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
         others = [metric for metric in known["metrics"] if metric["extractor"] != protocol.extractor]
         new = _measure(Subject(run, protocol, extractor, data, folder, device), kept)
         done = [other for other in done if other.split()[0] != protocol.extractor]
-        return _write(folder, {"status": "done", "iteration": saved["iteration"], "generator_sha256": digest,
+        return _write(folder, {"status": "done", "iteration": last.iteration, "generator_sha256": last.sha256,
                                "evaluated": [*done, str(protocol)], "metrics": others + new}, device, began)
-
-
-def _read_generator(path: Path, run: Run) -> tuple[dict, str]:
-    """What training left in generator.pt, and the file's sha256."""
-    if not path.exists():
-        raise InputError(f"run {run.id}: training has not finished, no {path}; `python -m reproduce.train {run.id}`")
-    content = path.read_bytes()
-    try:
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: damaged; remove it and `python -m reproduce.train {run.id}` again") from error
-    return saved, hashlib.sha256(content).hexdigest()
 
 
 def _kept(folder: Path, run: Run, protocol: Protocol) -> dict[int, Path]:
     """Iteration -> file of the generators kept before the last. Raises InputError where the protocol lacks one."""
-    kept = {int(path.stem): path for path in folder.glob("*.pt") if int(path.stem) < run.iterations}
+    kept = {int(path.stem): path for path in folder.glob("*.safetensors") if int(path.stem) < run.iterations}
     for iteration in range(protocol.every, run.iterations, protocol.every) if protocol.every else ():
         if iteration not in kept:
-            raise InputError(f"run {run.id}: no {folder / str(iteration)}.pt, it was not trained with --keep-every "
-                             f"{protocol.every}; remove {folder.parent} to train it anew")
+            raise InputError(f"run {run.id}: no {folder / str(iteration)}.safetensors, it was not trained with "
+                             f"--keep-every {protocol.every}; remove {folder.parent} to train it anew")
     return dict(sorted(kept.items()))
 
 
@@ -152,10 +139,10 @@ class Subject:
     def facts(self, digest: str, draw: int) -> dict:
         return {"generator": digest, "samples": self.protocol.samples, "draw": draw, **_facts(self.extractor)}
 
-    def features(self, state: dict, draw: int) -> Features:
+    def features(self, trained: record.Trained, draw: int) -> Features:
         """Of one draw of a generator's images."""
         labels = np.random.default_rng(draw).choice(self.dataset.labels[self.indices], self.protocol.samples)
-        G = _generator(self.run, self.dataset, state).to(self.device)
+        G = generator(self.run, self.dataset.classes, trained.state).to(self.device)
         return self.extractor(stream(G, draw, torch.from_numpy(labels).to(self.device)))
 
     def comparison(self, features: Features) -> Comparison:
@@ -169,7 +156,7 @@ class Subject:
 
 def _measure(subject: Subject, kept: dict[int, Path]) -> list[dict]:
     """The entries of metrics.json: all of the last generator, the Frechet distance of those kept, all of the best."""
-    generators = kept | {subject.run.iterations: subject.folder / "generator.pt"}
+    generators = kept | {subject.run.iterations: subject.folder / "generator.safetensors"}
     last = [entry for draw in range(subject.protocol.draws)
             for entry in _full(subject, generators[subject.run.iterations], draw, checkpoint="last")]
     curve = [_distance(subject, path, iteration) for iteration, path in kept.items()]
@@ -183,23 +170,24 @@ def _measure(subject: Subject, kept: dict[int, Path]) -> list[dict]:
 
 def _full(subject: Subject, path: Path, draw: int, checkpoint: str) -> list[dict]:
     """Every metric of one draw of a generator. The features stay beside the generator."""
-    saved, digest = _read_generator(path, subject.run)
+    trained = record.read_generator(path, subject.run)
     pair = subject.comparison(Features(**stored(
-        path.with_name(f"features-{subject.extractor.name}-{draw}.npz"), subject.facts(digest, draw),
-        lambda: subject.features(saved["state"], draw)._asdict())))  # fmt: skip
-    return [subject.entry(name, metric.measure(pair), checkpoint=checkpoint, iteration=saved["iteration"], seed=draw)
+        path.with_name(f"features-{subject.extractor.name}-{draw}.npz"), subject.facts(trained.sha256, draw),
+        lambda: subject.features(trained, draw)._asdict())))  # fmt: skip
+    return [subject.entry(name, metric.measure(pair), checkpoint=checkpoint, iteration=trained.iteration, seed=draw)
             for name, metric in metrics(subject.extractor).items()]
 
 
 def _distance(subject: Subject, path: Path, iteration: int) -> dict:
     """The Frechet distance of the first draw of a generator. The distance alone is stored: features fill disks."""
-    saved, digest = _read_generator(path, subject.run)
+    trained = record.read_generator(path, subject.run)
 
     def make() -> dict[str, np.ndarray]:
-        pair = subject.comparison(subject.features(saved["state"], 0))
+        pair = subject.comparison(subject.features(trained, 0))
         return {"fd": np.array(METRICS["fd"].measure(pair).value)}
 
-    found = stored(path.with_name(f"fd-{subject.extractor.name}-{iteration}.npz"), subject.facts(digest, 0), make)
+    file = path.with_name(f"fd-{subject.extractor.name}-{iteration}.npz")
+    found = stored(file, subject.facts(trained.sha256, 0), make)
     return subject.entry("fd", Score(found["fd"].item()), checkpoint=str(iteration), iteration=iteration, seed=0)
 
 
@@ -207,20 +195,43 @@ def _facts(extractor: Extractor) -> dict:
     return {"extractor": extractor.name, "extractor_sha256": extractor.sha256, "resize": extractor.resize}
 
 
-def _generator(run: Run, dataset: Dataset, state: dict) -> nn.Module:
-    model, recipe = record.resolve(run)
-    G = model.Generator(run.resolution, dataset.classes if recipe.conditional else 0, **recipe.generator)
+# --- A generator and its images ---------------------------------------------------------------------------------------
+
+
+def generator(run: Run, classes: int, state: dict[str, Tensor]) -> nn.Module:
+    """A run's generator with these weights, in evaluation mode. Raises InputError where they are another network's."""
+    G = untrained(run, classes)
+    require_fit(run, G, state)
     G.load_state_dict(state)
     return G.eval()
+
+
+def untrained(run: Run, classes: int) -> nn.Module:
+    """A run's generator on a data set of so many classes, 0 for none."""
+    model, recipe = record.resolve(run)
+    return model.Generator(run.resolution, classes if recipe.conditional else 0, **recipe.generator)
+
+
+def require_fit(run: Run, G: nn.Module, state: dict[str, Tensor]) -> None:
+    """Raises InputError where weights are not those of a network, by name, type and shape."""
+    there, wanted = ({name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+                      for name, tensor in tensors.items()} for tensors in (state, G.state_dict()))
+    wrong = sorted(name for name in {*wanted, *there} if wanted.get(name) != there.get(name))
+    if wrong:
+        name = wrong[0]
+        raise InputError(f"run {run.id}: {len(wrong)} weights do not fit; {name!r} is {there.get(name, 'missing')}, "
+                         f"the network's is {wanted.get(name, 'none')}")
 
 
 @torch.inference_mode()
 def stream(G: nn.Module, seed: int, labels: Tensor) -> Iterator[Tensor]:
     """Images of a generator in evaluation mode, one for each label [n]: batches of uint8 [<= BATCH, 3, R, R].
 
-    Latents are N(0, 1), keyed on the seed alone and drawn on the CPU, so that they are the same on every device.
+    Latents are N(0, 1), keyed on the seed alone and drawn on the CPU, so that they are the same on every device. What a
+    generator draws by itself, as the noise of StyleGAN2, follows from the seed too.
     """
-    z = torch.randn(len(labels), G.latent, generator=torch.Generator().manual_seed(seed))
+    torch.manual_seed(seed)
+    z = torch.randn(len(labels), G.latent)
     for part, y in zip(z.split(BATCH), labels.split(BATCH), strict=True):
         x = G(part.to(labels.device), y)
         yield x.add(1).mul(127.5).round().clamp(0, 255).byte()
@@ -258,6 +269,7 @@ def stored(path: Path, facts: dict, make: Callable[[], dict[str, np.ndarray]]) -
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        record.remove_asides(path.parent, path.name)
         arrays = _read_arrays(path)
         if str(arrays.pop("facts", "")) != json.dumps(facts):
             arrays = make()

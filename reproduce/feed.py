@@ -21,7 +21,7 @@ ORDER, MIRROR = 0, 1  # the two uses of randomness, kept apart
 
 
 class Feed:
-    """feed(step) -> x float32 [batch, 3, R, R] in [-1, 1], y long [batch], both on the device.
+    """feed(step) -> x [batch, 3, R, R] in [-1, 1], y long [batch], both on the device.
 
     indices  rows of the data set to draw from: without replacement within an epoch, epochs following one another
              without a gap, so that batches are full and a set may be smaller than a batch
@@ -47,7 +47,7 @@ class Feed:
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         rows = torch.from_numpy(self.rows(step)).to(self.device)
         images = self._streamed(step) if self.images is None else self._gathered(rows, step)
-        return images.float().div_(127.5).sub_(1), self.labels[rows]
+        return images.to(torch.get_default_dtype()).div_(127.5).sub_(1), self.labels[rows]
 
     def rows(self, step: int) -> np.ndarray:
         """Positions in `indices` of the images of batch number `step`, int64 [batch]."""

@@ -7,20 +7,24 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import platform
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from baselines.augment import AUGMENTATIONS
 from baselines.models import MODELS
@@ -28,6 +32,7 @@ from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
 from benchmarks.tables import InputError, Run, TryLaterError
+from reproduce import parallel
 
 
 def folder(results: Path, run_id: str) -> Path:
@@ -35,18 +40,30 @@ def folder(results: Path, run_id: str) -> Path:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write aside, flush to the disk and rename: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write aside, flush to the disk and rename: a reader sees the old file or the new one, never a part.
+
+    Of several processes of one training, the first one writes.
+    """
+    if parallel.rank():
+        return
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk not even this can be done
+            aside.unlink()
         raise InputError(f"cannot write {path}: {error.strerror}; the file that was there is unchanged") from error
+
+
+def remove_asides(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes were writing. The caller holds a lock, so that nobody else is writing."""
+    for aside in folder.rglob(f"{name}.*.tmp"):
+        aside.unlink()
 
 
 def write_json(path: Path, content: object) -> None:
@@ -54,8 +71,12 @@ def write_json(path: Path, content: object) -> None:
 
 
 def write_torch(path: Path, content: object) -> None:
+    """Write tensors and numbers, followed by the sha256 of all that; torch.load passes over it."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    digest = hashlib.sha256(buffer.getbuffer()).digest()
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(digest)
     write_bytes(path, buffer.getbuffer())
 
 
@@ -63,8 +84,39 @@ def read_json(path: Path) -> dict:
     """A JSON file of a run. Raises InputError when it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+class Trained(NamedTuple):
+    """A generator as it lies on disk."""
+
+    state: dict[str, Tensor]
+    iteration: int
+    sha256: str  # of the file
+
+
+def write_generator(path: Path, G: nn.Module, run: Run, iteration: int) -> None:
+    """Write weights as safetensors. One entry of the header says whose: several would come in random order."""
+    state = {name: tensor.cpu().contiguous() for name, tensor in G.state_dict().items()}
+    write_bytes(path, save(state, {"trained": json.dumps({"run": run.id, "iteration": iteration})}))
+
+
+def read_generator(path: Path, run: Run) -> Trained:
+    """A run's generator. Nothing in the file is executed. Raises InputError where it is missing, damaged or another."""
+    if not path.exists():
+        raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.train {run.id}` makes it")
+    try:
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}
+            about = json.loads(file.metadata()["trained"])
+        name, iteration = about["run"], int(about["iteration"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a whole safetensors file of a generator; get it again, or remove it and "
+                         f"`python -m reproduce.train {run.id}`") from error
+    if name != run.id:
+        raise InputError(f"{path}: the generator of another run, {name!r}, not of {run.id}")
+    return Trained(state, iteration, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def device(name: str) -> torch.device:
@@ -107,6 +159,8 @@ def _override(recipe: Recipe, override: dict) -> Recipe:
     names = [field.name for field in fields(Recipe) if isinstance(getattr(recipe, field.name), int | float)]
     for key, value in override.items():
         _known("override", key, sorted({*names, *parts["generator"], *parts["discriminator"]}))
+        if isinstance(value, str):
+            raise InputError(f"override {key} {value!r}: must be a number")
         if key in names:
             recipe = replace(recipe, **{key: value})
         for part in parts.values():
@@ -133,14 +187,22 @@ def provenance(device: torch.device) -> dict:
         "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "torchvision", "numpy")},
         "device": torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()})",
         "threads": torch.get_num_threads(),
+        "processes": parallel.processes(),
     }
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a run's folder alone. Raises TryLaterError when another process holds it; the lock ends with its holder."""
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("a") as file:
+    if parallel.rank():  # the first process of this training holds it
+        yield
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("a")
+    except OSError as error:
+        raise InputError(f"cannot write to {path}: {error.strerror}") from error
+    with lock as file:
         for attempt in range(5):  # `make status` holds it for an instant while it looks
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -150,19 +212,22 @@ def locked(path: Path) -> Iterator[None]:
                     raise TryLaterError(f"run {path.name}: another process is working on it; "
                                         "wait for it or stop it") from error
                 time.sleep(0.05)
+        remove_asides(path)
         yield
 
 
 @contextmanager
 def failures_noted(path: Path) -> Iterator[None]:
     """Leave failed.json in a run's folder when what is inside raises, for `make status`; remove an older one."""
-    (path / "failed.json").unlink(missing_ok=True)
+    if not parallel.rank():
+        (path / "failed.json").unlink(missing_ok=True)
     try:
         yield
     except TryLaterError:
         raise
     except Exception as error:
-        write_json(path / "failed.json", {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
+        with suppress(InputError):  # what cannot be written at all must not hide the error
+            write_json(path / "failed.json", {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
         raise
 
 
@@ -201,6 +266,8 @@ def save_checkpoint(folder: Path, parts: dict, step: int, seconds: float) -> Non
     """Write the whole state after `step` iterations, keeping the checkpoint before it."""
     last, new = folder / "checkpoint.pt", folder / "checkpoint.new.pt"
     write_torch(new, {name: part.state_dict() for name, part in parts.items()} | {"step": step, "seconds": seconds})
+    if parallel.rank():
+        return
     if last.exists():
         last.replace(folder / "checkpoint.prev.pt")
     new.replace(last)
@@ -208,24 +275,31 @@ def save_checkpoint(folder: Path, parts: dict, step: int, seconds: float) -> Non
 
 def load_checkpoint(folder: Path, parts: dict) -> tuple[int, float]:
     """Restore the newest checkpoint that is whole. Returns iterations done and seconds spent; (0, 0.0) without one."""
-    for file in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt"):
-        if file.exists() and (state := _read_checkpoint(file)):
+    there = [file for file in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt") if file.exists()]
+    for file in there:
+        if state := _read_checkpoint(file):
             for name, part in parts.items():
                 part.load_state_dict(state[name])
             return state["step"], state["seconds"]
+    if there:
+        print(f"warning: {folder}: no checkpoint is whole; the training begins anew", file=sys.stderr)
     return 0, 0.0
 
 
 def _read_checkpoint(file: Path) -> dict | None:
-    """The checkpoint, or None, said aloud, when it is damaged (torch.load itself does not check the CRCs)."""
+    """The checkpoint, or None, said aloud, when it is damaged. Raises InputError where it is no checkpoint.
+
+    torch.load checks nothing, and the CRCs in its archive cover contents only: one bit in the archive's directory was
+    seen to turn the weights into whatever lay in memory.
+    """
+    content = file.read_bytes()
+    if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+        print(f"warning: {file} is damaged; it is passed over", file=sys.stderr)
+        return None
     try:
-        with zipfile.ZipFile(file) as archive:
-            if archive.testzip() is None:
-                return torch.load(file, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, OSError, EOFError):
-        pass  # said below, as for a CRC that does not fit
-    print(f"warning: {file} is damaged; going back to the one before it", file=sys.stderr)
-    return None
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise InputError(f"{file}: not a checkpoint of tensors and numbers, so refused; remove it") from error
 
 
 class Log:
@@ -239,8 +313,13 @@ class Log:
 
     def write(self, **values) -> None:
         self.last = values
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        if parallel.rank():
+            return
+        try:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:  # half a line may be there, which is dropped when the run goes on
+            raise InputError(f"cannot write {self.file}: {error.strerror}") from error
 
 
 def keep_memory() -> None:

@@ -138,11 +138,11 @@ def test_what_finished_means(tmp_path):
 
 
 def test_commands_say_what_the_settings_say():
-    settings = Settings(Path("d"), Path("r"), "cpu", Protocol("effnet", 300, 2, 10, Path("w")), "diggan", 1, 4)
+    settings = Settings(Path("d"), Path("r"), "cpu", Protocol("effnet", 300, 2, 10, Path("w")), "diggan", 1, 4, True)
     train, evaluate = (" ".join(command[1:]) for command in settings.commands(RUN_ID))
     where = f"{RUN_ID} --data d --results r --device cpu"
-    assert train == f"-m reproduce.train {where} --method diggan --micro-batch 4 --keep-every 10"
+    assert train == f"-m reproduce.train {where} --graphs --method diggan --micro-batch 4 --keep-every 10"
     assert evaluate == (f"-m reproduce.evaluate {where} --extractor effnet --samples 300 --seeds 2 --every 10 "
                         "--weights w")
     split = replace(settings, gpus_per_run=2).commands(RUN_ID)
-    assert "--nproc-per-node=2" in split[0] and " ".join(split[1][1:]) == evaluate
+    assert "-m reproduce.parallel 2 " in " ".join(split[0]) and " ".join(split[1][1:]) == evaluate

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 from baselines.models import MODELS
@@ -22,7 +23,8 @@ from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.metrics import METRICS, Comparison
 from benchmarks.tables import InputError, Run
 from reproduce import record
-from reproduce.evaluate import Protocol, evaluate, generate, printed, reference, stored, stream
+from reproduce.cell import Settings, finished
+from reproduce.evaluate import Protocol, evaluate, generate, generator, printed, reference, stored, stream
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -49,7 +51,7 @@ def trained(tmp_path_factory, data) -> Path:
     record.open_config(folder, RUN, recipe, dataset, subset(len(dataset.images), RUN.fraction, RUN.seed), CPU)
     torch.manual_seed(0)
     G = model.Generator(RUN.resolution, dataset.classes if recipe.conditional else 0, **recipe.generator)
-    record.write_torch(folder / "generator.pt", {"run": RUN.id, "iteration": 0, "state": G.state_dict()})
+    record.write_generator(folder / "generator.safetensors", G, RUN, 0)
     return results
 
 
@@ -76,6 +78,13 @@ def results(trained, tmp_path) -> Path:
 
 def metrics_of(results: Path) -> dict:
     return json.loads((results / RUN.id / "metrics.json").read_text())
+
+
+def scaled(path: Path, scale: float) -> nn.Module:
+    """The generator of RUN in a file, with its weights multiplied."""
+    G = generator(RUN, 0, load_file(path))
+    G.load_state_dict({k: v * scale if v.is_floating_point() else v for k, v in G.state_dict().items()})
+    return G
 
 
 def command(*options: object) -> subprocess.CompletedProcess:
@@ -108,7 +117,7 @@ def test_values_are_those_of_the_metrics_on_the_images(results, data):
     dataset, (model, recipe) = load(RUN.dataset, RUN.resolution, data), record.resolve(RUN)
     indices = subset(COUNT, 0.5, 0)
     G = model.Generator(32, dataset.classes if recipe.conditional else 0, **recipe.generator)
-    G.load_state_dict(torch.load(results / RUN.id / "generator.pt", weights_only=True)["state"])
+    G.load_state_dict(load_file(results / RUN.id / "generator.safetensors"))
     labels = torch.from_numpy(np.random.default_rng(0).choice(dataset.labels[indices], 24))
     extractor = EXTRACTORS["effnet"](CPU, None, data)
     real = extractor([torch.from_numpy(np.array(dataset.images))]).features
@@ -166,33 +175,23 @@ def test_an_extractor_without_classes_gives_no_inception_score(results, data, mo
     assert "already" in evaluate(RUN, protocol, data, results, CPU)
 
 
-def made_by_make(results: Path, **variables) -> str:
-    """What the Makefile would run for the metrics of RUN."""
-    target = results / RUN.id / "metrics.json"
-    assigned = {"PY": "echo", "RESULTS": results, "EXTRACTOR": "cheap", "SAMPLES": 24} | variables
-    return subprocess.run(["make", "--no-print-directory", target, *(f"{k}={v}" for k, v in assigned.items())],
-                          cwd=ROOT, check=True, capture_output=True, text=True).stdout
+def test_a_sweep_asks_again_exactly_when_the_protocol_changed(results, data):
+    def asked(protocol: Protocol) -> bool:
+        return not finished(RUN.id, Settings(results=results, protocol=protocol))
 
-
-def test_make_asks_again_exactly_when_the_protocol_changed(results, data):
-    evaluate(RUN, Protocol("cheap", samples=24), data, results, CPU)
-    assert made_by_make(results) == ""
-    for change in ({"SAMPLES": 2}, {"EXTRACTOR": "inception"}, {"EVAL_SEEDS": 2}, {"EVAL_EVERY": 5}):
-        train, measure = made_by_make(results, **change).splitlines()
-        assert f"-m reproduce.train {RUN.id}" in train and f"-m reproduce.evaluate {RUN.id}" in measure
-    assert "--keep-every 5" in train and "--seeds 1 --every 5" in measure
-    evaluate(RUN, Protocol("cheap", samples=24, draws=2, every=5), data, results, CPU)
-    assert made_by_make(results, EVAL_SEEDS=2, EVAL_EVERY=5) == ""
-    record.write_json(results / RUN.id / "metrics.json", {"status": "diverged"})
-    assert made_by_make(results, EVAL_SEEDS=3) == ""
+    cheap = Protocol("cheap", samples=24)
+    evaluate(RUN, cheap, data, results, CPU)
+    changed = [{"samples": 12}, {"extractor": "inception"}, {"draws": 2}, {"every": 5}]
+    assert not asked(cheap) and all(asked(replace(cheap, **change)) for change in changed)
+    evaluate(RUN, replace(cheap, draws=2, every=5), data, results, CPU)
+    assert not asked(replace(cheap, draws=2, every=5))
 
 
 def test_a_new_generator_is_measured_anew(results, data):
     evaluate(RUN, EFFNET, data, results, CPU)
     before = metrics_of(results)["metrics"][0]["value"]
-    saved = torch.load(results / RUN.id / "generator.pt", weights_only=True)
-    saved["state"] = {k: v * 3 if v.is_floating_point() else v for k, v in saved["state"].items()}
-    record.write_torch(results / RUN.id / "generator.pt", saved)
+    path = results / RUN.id / "generator.safetensors"
+    record.write_generator(path, scaled(path, 3), RUN, 0)
     assert "already" not in evaluate(RUN, EFFNET, data, results, CPU)
     assert metrics_of(results)["metrics"][0]["value"] != before
 
@@ -206,7 +205,7 @@ def test_only_inception_gives_the_names_of_the_literature():
 
 def test_a_diverged_run_has_no_metrics(results, data):
     record.write_json(results / RUN.id / "diverged.json", {"iteration": 7})
-    (results / RUN.id / "generator.pt").unlink()
+    (results / RUN.id / "generator.safetensors").unlink()
     assert "diverged" in evaluate(RUN, EFFNET, data, results, CPU)
     found = metrics_of(results)
     assert (found["status"], found["iteration"], found["metrics"]) == ("diverged", 7, [])
@@ -223,12 +222,10 @@ LONG = replace(RUN, iterations=30)
 def keep(results: Path, source: Path, scales: dict[int, float]) -> None:
     """A folder of LONG with generators of RUN, each with its weights multiplied."""
     folder = shutil.copytree(source / RUN.id, results / LONG.id)
-    state = torch.load(folder / "generator.pt", weights_only=True)["state"]
     for iteration, scale in scales.items():
-        scaled = {k: v * scale if v.is_floating_point() else v for k, v in state.items()}
-        last = iteration == LONG.iterations
-        record.write_torch(folder / "generator.pt" if last else folder / "generators" / f"{iteration}.pt",
-                           {"run": LONG.id, "iteration": iteration, "state": scaled})
+        name = "generator" if iteration == LONG.iterations else f"generators/{iteration}"
+        G = scaled(source / RUN.id / "generator.safetensors", scale)
+        record.write_generator(folder / f"{name}.safetensors", G, LONG, iteration)
 
 
 def entries(results: Path, checkpoint: str) -> dict[tuple[str, int], float]:
@@ -267,7 +264,7 @@ def test_kept_generators_get_their_distance_and_the_best_all_metrics(scales, mea
 
 def test_a_generator_that_was_not_kept_is_missed(trained, data, tmp_path):
     keep(tmp_path, trained, {10: 1, 30: 2})
-    with pytest.raises(InputError, match=r"20\.pt.* --keep-every 10"):
+    with pytest.raises(InputError, match=r"20\.safetensors.* --keep-every 10"):
         evaluate(LONG, Protocol("cheap", 24, every=10), data, tmp_path, CPU)
     assert not (tmp_path / LONG.id / "metrics.json").exists()
 
@@ -304,6 +301,7 @@ def test_every_model_generates(name):
     G = MODELS[name].Generator(32, 0, **recipe.generator | {"width": 0.1}).eval()
     images = generate(G, 3, 0, torch.zeros(3, dtype=torch.long))
     assert images.shape == (3, 3, 32, 32) and images.dtype == torch.uint8
+    assert torch.equal(generate(G, 3, 0, torch.zeros(3, dtype=torch.long)), images)
 
 
 # --- Stored features --------------------------------------------------------------------------------------------------
@@ -387,11 +385,11 @@ def test_runs_that_cannot_be_measured_are_refused(results, data, tmp_path):
 
     refused("not trained", replace(RUN, fraction=0.2))
     assert not (results / replace(RUN, fraction=0.2).id).exists()
-    generator = results / RUN.id / "generator.pt"
-    generator.write_bytes(generator.read_bytes()[:1000])
-    refused("damaged")
-    generator.unlink()
-    refused("training has not finished")
+    file = results / RUN.id / "generator.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    refused("not a whole safetensors file")
+    file.unlink()
+    refused("missing.*reproduce.train")
     assert not (results / RUN.id / "metrics.json").exists()
 
 

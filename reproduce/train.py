@@ -9,6 +9,8 @@ import copy
 import io
 import math
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -25,29 +27,40 @@ from baselines.losses import LOSSES
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS, score
 from benchmarks.datasets import load, subset
-from benchmarks.tables import InputError, Run, TryLaterError, command
-from reproduce import compare, record
+from benchmarks.tables import InputError, Run, TryLaterError
+from reproduce import compare, parallel, record
 from reproduce.cell import STOP, stop_on_signals
 from reproduce.evaluate import generate
 from reproduce.feed import Feed
+from reproduce.graphs import CudaRecorder, Graphed
+
+LOGGED = ("loss_d", "loss_g", "n_R", "n_F")
 
 
-def train(run: Run, data: Path, results: Path, device: torch.device, keep_every: int | None = None) -> str:
-    """Train a run to its end; its folder then holds generator.pt, or diverged.json. Returns what happened, one line.
+def train(run: Run, data: Path, results: Path, device: torch.device, keep_every: int | None = None,
+          micro_batch: int = 0, recorder: Callable | None = None) -> str:
+    """Train a run to its end; its folder then holds generator.safetensors, or diverged.json. Returns one line on it.
 
-    The averaged generator of every keep_every-th iteration is kept as generators/ITERATION.pt, for evaluation.
+    The averaged generator of every keep_every-th iteration is kept as generators/ITERATION.safetensors, for evaluation.
+    micro_batch images go through a network at once, 0: all; the numbers are those of the whole batch. Under torchrun
+    every process calls this, and they share the work. A recorder (reproduce.graphs) makes graphs of the steps.
     Raises InputError for a run that cannot be started; nothing is written then.
     """
     # 1. What is asked for, checked before anything is written
     record.require_method(run)
     model, recipe = record.resolve(run)
-    dataset = load(run.dataset, run.resolution, data)
+    parallel.check(run.batch, recipe.discriminator.get("mbstd_group", 1))
+    with parallel.first():
+        dataset = load(run.dataset, run.resolution, data)
     indices = subset(len(dataset.images), run.fraction, run.seed)
     feed = Feed(dataset, indices, run.batch, run.seed, device, flip=recipe.flip and dataset.flip)
     folder = record.folder(results, run.id)
-    with record.locked(folder), record.failures_noted(folder):
-        record.open_config(folder, run, recipe, dataset, indices, device)
-        for end in ("generator.pt", "diverged.json"):
+    with ExitStack() as held:
+        with parallel.first():
+            held.enter_context(record.locked(folder))
+            held.enter_context(record.failures_noted(folder))
+            record.open_config(folder, run, recipe, dataset, indices, device)
+        for end in ("generator.safetensors", "diverged.json"):
             if (folder / end).exists():
                 return f"{run.id}: already finished ({end})"
 
@@ -59,8 +72,11 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
         if recipe.channels_last:
             G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
         ema = AveragedModel(G, use_buffers=True)
-        opt_g = torch.optim.Adam(G.parameters(), recipe.lr_g, recipe.betas, recipe.eps, fused=True)
-        opt_d = torch.optim.Adam(D.parameters(), recipe.lr_d, recipe.betas, recipe.eps, fused=True)
+        for network in (G, D):
+            parallel.shard(network, micro_batch)
+        opt_g, opt_d = (torch.optim.Adam(network.parameters(), betas=recipe.betas, eps=recipe.eps, fused=True,
+                                         capturable=device.type == "cuda") for network in (G, D))
+        rates = [(torch.tensor(rate, device=device), rate) for rate in (recipe.lr_g, recipe.lr_d)]
         loss = LOSSES[recipe.loss]
         weights = {**recipe.regularizers, **run.regularizers}
         regularizers = nn.ModuleDict({name: REGULARIZERS[name]() for name in weights}).to(device)
@@ -69,6 +85,8 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
         parts = {"G": G, "D": D, "ema": ema, "opt_g": opt_g, "opt_d": opt_d, "regularizers": regularizers,
                  "augment": augment}
         start, seconds = record.load_checkpoint(folder, parts)
+        parallel.any_of(False)  # nobody writes before all have read
+        opt_g.param_groups[0]["lr"], opt_d.param_groups[0]["lr"] = (now for now, _ in rates)
         log = record.Log(folder / "log.jsonl", start)
         log_every = max(1, min(100, run.iterations // 50))
         save_every, began = 10 * log_every, time.monotonic() - seconds
@@ -76,68 +94,77 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
         def draw(y: Tensor) -> Tensor:
             return G(torch.randn(len(y), G.latent, device=device), y)
 
+        # 3. A discriminator step: its loss, and each regularizer that is due, with the weight of the updates it was not
+        def step_d(x: Tensor, y: Tensor, due: tuple[str, ...], logging: bool) -> dict[str, Tensor]:
+            D.requires_grad_(True)
+            with torch.no_grad():
+                x, fake = augment(augment.mix(x, partial(draw, y))), augment(draw(y))
+            real, fake = score(D, x, y, fake, y, gradient=logging or bool(due))
+            losses = {"loss_d": loss.discriminator(real.logits, fake.logits)}
+            losses |= {name: weights[name] * of_d[name].interval * of_d[name](D, real, fake) for name in due}
+            with torch.no_grad():
+                norms = {"n_R": real.norms().mean(), "n_F": fake.norms().mean()} if logging else {}
+            opt_d.zero_grad()
+            sum(losses.values()).backward()
+            opt_d.step()
+            augment.observe(real.logits.detach())
+            return {name: value.detach() for name, value in (losses | norms).items()}
+
+        # 4. A generator step
+        def step_g(y: Tensor, due: tuple[str, ...]) -> dict[str, Tensor]:
+            D.requires_grad_(False)
+            losses = {"loss_g": loss.generator(D(augment(draw(y)), y))}
+            losses |= {name: weights[name] * of_g[name].interval
+                       * of_g[name](G, torch.randn(run.batch, G.latent, device=device), y) for name in due}
+            opt_g.zero_grad()
+            sum(losses.values()).backward()
+            opt_g.step()
+            return {name: value.detach() for name, value in losses.items()}
+
+        if recorder:
+            state = nn.ModuleList([G, D, regularizers, augment])
+            step_d, step_g = Graphed(step_d, state, recorder), Graphed(step_g, state, recorder)
+
+        # 5. Iterations: discriminator steps, one generator step, the average of its weights
         for step in tqdm(range(start, run.iterations), run.id, run.iterations, initial=start, mininterval=1):
             torch.manual_seed(key(run.seed, step))
             done = step + 1
             logging = done % log_every == 0 or done == run.iterations
-            for optimizer, rate in ((opt_g, recipe.lr_g), (opt_d, recipe.lr_d)):
-                optimizer.param_groups[0]["lr"] = rate * (1 - step / run.iterations) if recipe.lr_decay else rate
-
-            # 3. Discriminator: its loss, and each regularizer every `interval` updates at that multiple of its weight
-            D.requires_grad_(True)
+            for now, rate in rates:
+                now.fill_(rate * (1 - step / run.iterations) if recipe.lr_decay else rate)
             for update in range(step * recipe.d_steps, done * recipe.d_steps):
-                x, y = feed(update)
-                with torch.no_grad():
-                    x, fake = augment(augment.mix(x, partial(draw, y))), augment(draw(y))
-                due = {name: r for name, r in of_d.items() if (update + 1) % r.interval == 0}
-                real, fake = score(D, x, y, fake, y, gradient=logging or bool(due))
-                loss_d = loss.discriminator(real.logits, fake.logits)
-                penalty = {name: weights[name] * r.interval * r(D, real, fake) for name, r in due.items()}
-                if logging:
-                    with torch.no_grad():
-                        norms = [scored.norms().mean() for scored in (real, fake)]
-                opt_d.zero_grad()
-                (loss_d + sum(penalty.values())).backward()
-                opt_d.step()
-                augment.observe(real.logits.detach())
-
-            # 4. Generator, and the average of its weights
-            D.requires_grad_(False)
+                due = tuple(name for name, r in of_d.items() if (update + 1) % r.interval == 0)
+                found = step_d(*feed(update), due=due, logging=logging)
             y = feed.labels[torch.randint(len(feed.labels), (run.batch,), device=device)]
-            loss_g = loss.generator(D(augment(draw(y)), y))
-            due = {name: r for name, r in of_g.items() if done % r.interval == 0}
-            penalty |= {name: weights[name] * r.interval * r(G, torch.randn(run.batch, G.latent, device=device), y)
-                        for name, r in due.items()}
-            opt_g.zero_grad()
-            (loss_g + sum(penalty[name] for name in due)).backward()
-            opt_g.step()
+            found |= step_g(y, due=tuple(name for name, r in of_g.items() if done % r.interval == 0))
             ema.multi_avg_fn = get_ema_multi_avg_fn(ema_decay(recipe, step))
             ema.update_parameters(G)
 
-            # 5. Log, check, save: the only place that waits for the device
+            # Log, check, save: the only place that waits for the device
             if logging:
-                n_real, n_fake = (norm.item() for norm in norms)
-                log.write(iteration=done, kimg=done * recipe.d_steps * run.batch / 1000, loss_d=loss_d.item(),
-                          loss_g=loss_g.item(), n_R=n_real, n_F=n_fake, gap=n_real - n_fake,
-                          penalty={name: value.item() for name, value in penalty.items()},
+                values = {name: value.item() for name, value in found.items()}
+                log.write(iteration=done, kimg=done * recipe.d_steps * run.batch / 1000,
+                          **{name: values[name] for name in LOGGED}, gap=values["n_R"] - values["n_F"],
+                          penalty={name: value for name, value in values.items() if name not in LOGGED},
                           seconds=round(time.monotonic() - began, 2))
-                if not all(map(math.isfinite, (log.last["loss_d"], log.last["loss_g"], n_real, n_fake))):
+                if not all(math.isfinite(values[name]) for name in LOGGED):
                     record.write_json(folder / "diverged.json", {"iteration": done})
                     return f"{run.id}: diverged at iteration {done}"
-            if STOP.is_set():
+            if parallel.any_of(STOP.is_set()):
                 record.save_checkpoint(folder, parts, done, time.monotonic() - began)
                 raise TryLaterError(f"run {run.id}: told to stop; saved at iteration {done}, the same command goes on")
             if done % save_every == 0:
                 record.save_checkpoint(folder, parts, done, time.monotonic() - began)
                 save_samples(folder, snapshot(ema, feed.labels, run), feed.labels, run)
             if keep_every and done % keep_every == 0:
-                save_generator(folder / "generators" / f"{done}.pt", snapshot(ema, feed.labels, run), run, done)
+                record.write_generator(folder / "generators" / f"{done}.safetensors",
+                                       snapshot(ema, feed.labels, run), run, done)
 
         # 6. The result: the averaged generator, ready for evaluation
         record.save_checkpoint(folder, parts, run.iterations, time.monotonic() - began)
         generator = snapshot(ema, feed.labels, run)
         save_samples(folder, generator, feed.labels, run)
-        save_generator(folder / "generator.pt", generator, run, run.iterations)
+        record.write_generator(folder / "generator.safetensors", generator, run, run.iterations)
         return f"{run.id}: trained {run.iterations} iterations in {time.monotonic() - began:.0f} s"
 
 
@@ -171,10 +198,6 @@ def snapshot(ema: AveragedModel, labels: Tensor, run: Run, batches: int = 64) ->
     return G.eval()
 
 
-def save_generator(file: Path, G: nn.Module, run: Run, iteration: int) -> None:
-    record.write_torch(file, {"run": run.id, "iteration": iteration, "state": G.state_dict()})
-
-
 def save_samples(folder: Path, G: nn.Module, labels: Tensor, run: Run, side: int = 8) -> None:
     """samples.png: a grid of images at latents and labels that stay the same over training."""
     present = labels.unique()
@@ -191,17 +214,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run_id", help="as listed by `python -m benchmarks.tables TABLE`")
     parser.add_argument("--method", help="where a regularizer of the run is in a file of your own (reproduce.compare)")
+    parser.add_argument("--micro-batch", type=int, default=0, metavar="N", help="images in a network at once; 0: all")
+    parser.add_argument("--graphs", action="store_true", help="launch each step as one CUDA graph")
     parser.add_argument("--keep-every", type=int, metavar="N", help="keep the generator of every N-th iteration")
     record.add_options(parser)
     args = parser.parse_args()
     if args.keep_every is not None and args.keep_every < 1:
         raise InputError(f"--keep-every {args.keep_every}: must be at least 1")
+    if args.micro_batch < 0:
+        raise InputError(f"--micro-batch {args.micro_batch}: must be at least 0")
     record.keep_memory()
     stop_on_signals()
     if args.method:
         compare.read(args.method)
-    print(train(Run.from_id(args.run_id), args.data, args.results, record.device(args.device), args.keep_every))
+    device = parallel.device(record.device(args.device))
+    if args.graphs and (device.type != "cuda" or args.micro_batch or parallel.processes() > 1):
+        raise InputError("--graphs: needs a CUDA device, one process, and whole batches")
+    print(train(Run.from_id(args.run_id), args.data, args.results, device, args.keep_every, args.micro_batch,
+                CudaRecorder() if args.graphs else None))
 
 
 if __name__ == "__main__":
-    command(main)
+    parallel.command(main)

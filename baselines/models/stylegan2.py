@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.layers import batch_size, group_size, noise_like
 from baselines.recipe import Recipe
 
 FIR = (1.0, 3.0, 3.0, 1.0)  # low-pass filter of every resampling, along each axis
@@ -112,7 +113,7 @@ class StyledConv(nn.Module):
         s = self.affine(w)
         d = (s.square() @ self.weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt() * GAIN
         x = self._convolve(x * _channels(s, x), self.weight.to(x.dtype))
-        noise = torch.randn_like(x[:, :1]) * (self.noise_strength * GAIN).to(x.dtype)
+        noise = noise_like(x[:, :1]) * (self.noise_strength * GAIN).to(x.dtype)
         return leaky_relu(torch.addcmul(_channels(self.bias * GAIN, x), x, _channels(d, x)).add_(noise))
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -148,7 +149,7 @@ def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     generated images none mixes the two where `group` divides n. (Karras et al. 2018, arXiv 1710.10196, section 3)
     """
     n, _, h, w = x.shape
-    group = max(k for k in range(1, group + 1) if n % k == 0)
+    group = group_size(batch_size(x), group)
     variance = x.unflatten(0, (-1, group)).var(dim=1, correction=0)  # [N / group, C, H, W]
     stddev = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3)).repeat_interleave(group)  # [N]
     return torch.cat([x, stddev[:, None, None, None].expand(n, 1, h, w)], dim=1)

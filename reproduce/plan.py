@@ -1,0 +1,140 @@
+"""What a table will cost, before it is begun: `make plan TABLE=table1`.
+
+For each kind of run in it, training itself is run for some seconds on this device, on noise in place of the images,
+and its seconds per iteration and the size of its files are read from what it leaves. Evaluation is not counted: minutes
+beside hours.
+"""
+
+import argparse
+import io
+import json
+import tempfile
+from collections import Counter
+from contextlib import redirect_stderr
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from threading import Timer
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.datasets import DATASETS, OWN
+from benchmarks.tables import TABLES, Run, TryLaterError, command, runs
+from reproduce import record
+from reproduce.bench_regularizers import Operations, trainer
+from reproduce.cell import STOP
+from reproduce.train import train
+
+NOISE, IMAGES = "noise", 32
+ITERATIONS = 1600  # of a probe, at the most: a line of the log every 32, a multiple of every lazy interval
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Seconds per iteration, how many iterations that was measured over, bytes left in the run's folder."""
+
+    seconds: float
+    iterations: int
+    disk: int
+
+
+def kind(run: Run) -> str:
+    """The id of a run that costs as much: what the cost does not depend on is taken out."""
+    return replace(run, dataset=NOISE, fraction=1.0, seed=0, iterations=ITERATIONS).id
+
+
+def probe(run: Run, seconds: float, device: torch.device) -> Probe:
+    """Train a run of this one's kind for about so many seconds, at the least one iteration."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, results = Path(folder) / "data", Path(folder) / "results"
+        classes = DATASETS[run.dataset].classes
+        _write_noise(data / NOISE, run.resolution, classes)
+        DATASETS[NOISE] = replace(OWN, classes=classes)
+        timer = Timer(seconds, STOP.set)
+        timer.start()
+        try:
+            with redirect_stderr(io.StringIO()):  # the progress bar of a probe that is cut short says nothing
+                train(Run.from_id(kind(run)), data, results, device)
+        except TryLaterError:
+            pass  # the timer ended it, as it should
+        finally:
+            timer.cancel()
+            STOP.clear()
+            del DATASETS[NOISE]
+        return _read(record.folder(results, kind(run)))
+
+
+def _write_noise(folder: Path, side: int, classes: int) -> None:
+    """As many files as a probe needs, in a folder for each class."""
+    rng = np.random.default_rng(0)
+    for i in range(max(IMAGES, classes)):
+        path = folder / f"{i % max(1, classes)}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
+
+
+def _read(folder: Path) -> Probe:
+    """From the log between its first and last line, which leaves out warming up; else from the checkpoint."""
+    disk = sum(path.stat().st_size * (2 if path.name == "checkpoint.pt" else 1) for path in folder.iterdir())
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+    if len(lines) > 1:
+        done = lines[-1]["iteration"] - lines[0]["iteration"]
+        return Probe((lines[-1]["seconds"] - lines[0]["seconds"]) / done, done, disk)
+    saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+    return Probe(saved["seconds"] / saved["step"], saved["step"], disk)
+
+
+def wall(hours: list[float], gpus: int) -> float:
+    """Hours until all are done when each goes, the longest first, to the GPU that is free first."""
+    busy = [0.0] * gpus
+    for run in sorted(hours, reverse=True):
+        busy[busy.index(min(busy))] += run
+    return max(busy)
+
+
+@cache
+def _operations_per_iteration(run_id: str) -> int:
+    """Of the model alone, without the regularizers beside its recipe's; counted on the meta device."""
+    with torch.device("meta"):
+        step, _ = trainer(Run.from_id(run_id), None)
+        step()
+        with Operations() as counter:
+            step()
+    return counter.total
+
+
+def operations(run: Run) -> int:
+    """Of a whole training, to put runs in order."""
+    return run.iterations * _operations_per_iteration(kind(replace(run, regularizers={}, augment="")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
+    parser.add_argument("--seeds", type=int, default=1, help="how many training seeds, from 0")
+    parser.add_argument("--iterations", type=int, help="generator steps instead of the protocol's")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long each kind of run is tried")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    args = parser.parse_args()
+    device = record.device(args.device)
+    record.keep_memory()
+    rows = [run for run in runs(args.table, args.seeds, args.iterations) if run.iterations]
+    kinds = {kind(run): run for run in rows}
+    counts = Counter(map(kind, rows))
+    print(f"{args.table}: {len(rows)} runs of {len(kinds)} kinds, each tried for {args.seconds:g} s "
+          f"on {record.provenance(device)['device']}", flush=True)
+    probes = {}
+    for name, run in kinds.items():
+        probes[name] = found = probe(run, args.seconds, device)
+        print(f"  {counts[name]:4} x {run.model} {run.resolution} px {run.method}: {found.seconds:.3g} s per iteration "
+              f"(mean of {found.iterations}), {found.disk / 1e6:,.0f} MB", flush=True)
+    hours = [run.iterations * probes[kind(run)].seconds / 3600 for run in rows]
+    print(f"device-hours: {sum(hours):,.1f}; disk: {sum(probes[kind(run)].disk for run in rows) / 1e9:,.1f} GB")
+    for gpus in (1, 2, 4, 8):
+        print(f"  on {gpus} such device{'s' if gpus > 1 else ''}: {wall(hours, gpus):,.1f} hours")
+
+
+if __name__ == "__main__":
+    command(main)

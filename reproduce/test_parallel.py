@@ -1,0 +1,250 @@
+"""Training over processes and in pieces against one process with the whole batch: the same numbers, for every model.
+
+Two processes that run all cases are started once, over gloo on the CPU; the oracle runs meanwhile in this one.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from baselines.augment import AUGMENTATIONS
+from baselines.losses import LOSSES
+from baselines.models import MODELS
+from baselines.regularizers import REGULARIZERS, score
+from benchmarks.tables import InputError, Run, TryLaterError
+from reproduce import parallel, record
+from reproduce.bench_models import PeakMemory
+from reproduce.train import train
+
+ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+MAPPED = [name for name, model in MODELS.items() if hasattr(model.Generator, "mapping")]  # path length needs one
+
+
+def penalties(model: str, of: str = "DG") -> list[str]:
+    return [name for name, member in REGULARIZERS.items()
+            if member().of in of and (member().of == "D" or model in MAPPED)]
+
+
+def case(number: int, model: str) -> Run:
+    """A small run with all penalties at once and one of the augmentations.
+
+    eps is well above rounding: the gradient of a bias before batch norm is 0 up to rounding, and Adam divides it by its
+    own size.
+    """
+    augment = list(AUGMENTATIONS)[number % len(AUGMENTATIONS)]
+    return Run(model, "digits", 32, 0.1, dict.fromkeys(penalties(model), 0.01), augment, iterations=2, batch=8,
+               override={"width": 0.03, "d_steps": 1, "eps": 0.01})
+
+
+RUNS = [case(number, model) for number, model in enumerate(MODELS)]
+LONG = Run("dcgan", "digits", 32, 0.1, {"gradgap": 100.0}, iterations=12, batch=4, override={"width": 0.03})
+
+
+@contextmanager
+def precision(dtype: torch.dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def often():
+    """Penalties that are due at every 16th or 8th update are due at every second one."""
+    classes = {type(member()) for member in REGULARIZERS.values()}
+    before = {kind: kind.interval for kind in classes}
+    for kind in classes:
+        kind.interval = min(2, kind.interval)
+    try:
+        yield
+    finally:
+        for kind, interval in before.items():
+            kind.interval = interval
+
+
+def train_all(results: Path, data: Path) -> None:
+    """In float64, where the same numbers are the same to 1e-12, and one run as users have it, in float32."""
+    with often(), precision(torch.float64):
+        for run in RUNS:
+            train(run, data, results, CPU)
+    train(LONG, data, results, CPU)
+
+
+def worker(rank: int, port: int, folder: Path) -> None:
+    """One of two processes. It notes each file under `results` that it writes, makes or renames."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    touched = []
+
+    def watch(event: str, args: tuple) -> None:
+        changes = event in ("os.mkdir", "os.rename", "os.remove") or event == "open" and args[2] & (os.O_RDWR | 1)
+        if changes and str(args[0]).startswith(str(folder / "results")):
+            touched.append(str(args[0]))
+
+    sys.addaudithook(watch)
+    try:
+        parallel.command(partial(train_all, folder / "results", folder / "data"))
+    finally:
+        (folder / f"touched{rank}.json").write_text(json.dumps(touched))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Holds results/ of two processes, alone/ of one, data/ and what each of the two touched."""
+    folder = tmp_path_factory.mktemp("parallel")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = [multiprocessing.get_context("spawn").Process(target=worker, args=(rank, port, folder))
+               for rank in range(2)]
+    for process in started:
+        process.start()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train_all(folder / "alone", folder / "data")
+        for process in started:
+            process.join(300)
+        assert [process.exitcode for process in started] == [0, 0]
+    finally:
+        torch.set_num_threads(threads)
+        for process in started:
+            process.kill()
+    return folder
+
+
+def difference(a: dict, b: dict) -> float:
+    """Largest difference of two state_dicts' tensors, relative to the largest value of each."""
+    assert a.keys() == b.keys()
+    return max((((a[name] - b[name]).abs().max() / a[name].abs().max().clamp(min=1e-3)).item()
+                for name in a if a[name].is_floating_point()), default=0.0)
+
+
+@pytest.mark.parametrize("run, tolerance", [*((run, 1e-12) for run in RUNS), (LONG, 1e-4)],
+                         ids=[*MODELS, "float32"])
+def test_two_processes_train_as_one(run, tolerance, folder):
+    one, two = (torch.load(folder / name / run.id / "checkpoint.pt", weights_only=True)
+                for name in ("alone", "results"))
+    for name in ("G", "D", "ema", "regularizers", "augment"):
+        assert difference(one[name], two[name]) < tolerance, name
+    assert record.read_json(folder / "results" / run.id / "config.json")["provenance"]["processes"] == 2
+
+
+def test_one_process_writes(folder):
+    touched = [json.loads((folder / f"touched{rank}.json").read_text()) for rank in range(2)]
+    assert any(path.endswith("log.jsonl") for path in touched[0]) and not touched[1]
+
+
+# Pieces ---------------------------------------------------------------------------------------------------------------
+
+
+def networks(model: str, micro_batch: int) -> tuple[nn.Module, nn.Module]:
+    """G and D of three classes, run in pieces; of every parameter, also those that begin at zero, something depends."""
+    torch.manual_seed(0)
+    recipe = next(recipe for recipe in MODELS[model].RECIPES.values() if 32 in recipe.resolutions)
+    G = MODELS[model].Generator(32, 3, **{**recipe.generator, "width": 0.03})
+    D = MODELS[model].Discriminator(32, 3, **{**recipe.discriminator, "width": 0.03})
+    for network in (G, D):
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        parallel.shard(network, micro_batch)
+    return G, D
+
+
+def step(model: str, micro_batch: int) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """One step of D and one of G with all penalties: gradients, buffers, and the random number that comes next."""
+    G, D = networks(model, micro_batch)
+    x, y, z = torch.randn(10, 3, 32, 32), torch.arange(10) % 3, partial(torch.randn, 10, G.latent)
+    with torch.no_grad():
+        fake = G(z(), y)
+    real, fake = score(D, x, y, fake, y)
+    of_d, of_g = ([REGULARIZERS[name]() for name in penalties(model, of)] for of in "DG")
+    (LOSSES["logistic"].discriminator(real.logits, fake.logits) + sum(r(D, real, fake) for r in of_d)).backward()
+    D.requires_grad_(False)
+    (LOSSES["logistic"].generator(D(G(z(), y), y)) + sum(r(G, z(), y) for r in of_g)).backward()
+    both = (*G.named_parameters(), *D.named_parameters())
+    return ({f"{i}{name}": p.grad for i, (name, p) in enumerate(both)},
+            {f"{i}{name}": b for i, (name, b) in enumerate((*G.named_buffers(), *D.named_buffers()))}, torch.rand(3))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_pieces_give_the_gradients_of_the_whole_batch(model):
+    """Pieces of 4, 4 and 2, also of groups of 2 or 4: every penalty, buffers that advance once, and random numbers."""
+    with precision(torch.float64):
+        (whole, before, number), (pieces, after, same) = step(model, 0), step(model, 4)
+    scale = max(gradient.abs().max() for gradient in whole.values())
+    for name, gradient in whole.items():
+        assert (gradient - pieces[name]).abs().max() < 1e-12 * scale, name
+    assert difference(before, after) < 1e-12 and torch.equal(number, same)
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if MODELS[name].Discriminator.joint])
+def test_pieces_take_less_memory(model):
+    """Of a whole step with a penalty on the gradient's norm, counted on the meta device."""
+
+    def peak(micro_batch: int) -> int:
+        with torch.device("meta"):
+            recipe = next(recipe for recipe in MODELS[model].RECIPES.values() if 32 in recipe.resolutions)
+            D = MODELS[model].Discriminator(32, 0, **{**recipe.discriminator, "width": 0.1})
+            parallel.shard(D, micro_batch)
+            x, y = torch.randn(8, 3, 32, 32), torch.zeros(8, dtype=torch.long)
+            with PeakMemory() as memory:
+                real, fake = score(D, x, y, x, y)
+                REGULARIZERS["gradgap_exact"]()(D, real, fake).backward()
+        return memory.peak
+
+    assert peak(4) < 0.4 * peak(0)  # of 16 rows, at once
+
+
+# From outside ---------------------------------------------------------------------------------------------------------
+
+
+def command(run_id: str, results: Path, data: Path) -> list[str]:
+    return [sys.executable, "-m", "reproduce.parallel", "2", run_id, "--results", str(results), "--data", str(data),
+            "--device", "cpu"]
+
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+
+
+def test_too_many_processes_are_refused_in_one_line(tmp_path):
+    run_id = "stylegan2-digits-32-f1.0-baseline-b4-width0.03-s0"
+    done = subprocess.run(command(run_id, tmp_path / "r", tmp_path), cwd=ROOT, env=ENVIRONMENT, capture_output=True,
+                          text=True)
+    assert done.returncode == InputError.status and not (tmp_path / "r").exists()
+    assert done.stderr == ("error: GPUS_PER_RUN=2: a batch of 4, cut in groups of 4 for minibatch standard deviation, "
+                           "is enough for at most 1\n")
+
+
+def test_told_to_stop_both_save_and_the_resumed_run_ends_as_the_undisturbed(tmp_path, folder):
+    path = tmp_path / LONG.id
+    process = subprocess.Popen(command(LONG.id, tmp_path, folder / "data"), cwd=ROOT, env=ENVIRONMENT)
+    try:
+        while not (path / "log.jsonl").exists() or (path / "log.jsonl").read_bytes().count(b"\n") < 1:
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGTERM)
+    assert process.wait() == TryLaterError.status
+    assert 1 <= torch.load(path / "checkpoint.pt", weights_only=True)["step"] < LONG.iterations
+    subprocess.run(command(LONG.id, tmp_path, folder / "data"), cwd=ROOT, env=ENVIRONMENT, check=True)
+    resumed, whole = (torch.load(f / LONG.id / "checkpoint.pt", weights_only=True)
+                      for f in (tmp_path, folder / "results"))
+    for name in ("G", "D", "ema", "regularizers"):
+        assert resumed[name].keys() == whole[name].keys()
+        assert all(torch.equal(resumed[name][key], whole[name][key]) for key in whole[name]), name

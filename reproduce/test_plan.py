@@ -1,0 +1,56 @@
+"""What a table will cost: the probe, the counting, and the division among devices."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks.tables import Run
+from reproduce import plan
+from reproduce.cell import STOP
+
+TINY = Run("dcgan", "digits", 32, 0.1, {"gradgap": 0.1}, iterations=500, batch=4, override={"width": 0.1})
+
+
+def test_a_probe_measures_training_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan.tempfile, "tempdir", str(tmp_path))
+    found = plan.probe(TINY, 2.0, torch.device("cpu"))
+    assert 0 < found.seconds < 2 and found.iterations >= 1 and found.disk > 1000
+    assert not STOP.is_set() and not list(tmp_path.glob("tmp*")) and plan.NOISE not in plan.DATASETS
+
+
+def test_seconds_per_iteration_leave_out_the_start(tmp_path):
+    """64 iterations of 0.5 s after a start of 100 s; without two lines of a log, the checkpoint's mean."""
+    lines = [{"iteration": 32 * i, "seconds": 100 + 16.0 * i} for i in range(1, 4)]
+    torch.save({"step": 100, "seconds": 150.0}, tmp_path / "checkpoint.pt")
+    size = (tmp_path / "checkpoint.pt").stat().st_size
+    for count, expected in ((3, (0.5, 64)), (1, (1.5, 100))):
+        text = "".join(json.dumps(line) + "\n" for line in lines[:count])
+        (tmp_path / "log.jsonl").write_text(text)
+        assert plan._read(tmp_path) == plan.Probe(*expected, 2 * size + len(text))
+
+
+def test_hours_on_several_devices():
+    """Longest first is at most 4/3 - 1/(3m) of the best division (Graham 1969), as of these hours; all are tried."""
+    hours = [5.0, 5.0, 4.0, 4.0, 3.0, 3.0, 3.0]
+    assert plan.wall(hours, 1) == sum(hours) and plan.wall(hours, 8) == max(hours)
+    best = min(max(sum(h for h, place in zip(hours, places, strict=True) if place == gpu) for gpu in range(3))
+               for places in itertools.product(range(3), repeat=len(hours)))
+    assert best <= plan.wall(hours, 3) <= best * (4 / 3 - 1 / 9) + 1e-9
+
+
+def test_runs_that_cost_the_same_are_one_kind():
+    same = [replace(TINY, dataset="fashion-mnist"), replace(TINY, fraction=1.0), replace(TINY, seed=3)]
+    other = [replace(TINY, regularizers={}), replace(TINY, batch=8), replace(TINY, resolution=64)]
+    assert {plan.kind(run) for run in same} == {plan.kind(TINY)}
+    assert len({plan.kind(run) for run in [TINY, *other]}) == 4
+
+
+@pytest.mark.parametrize("cheap, dear", [({"iterations": 100}, {"iterations": 200}), ({"batch": 4}, {"batch": 8}),
+                                         ({"resolution": 32}, {"resolution": 64})])
+def test_order_is_by_operations(cheap, dear):
+    """Proportional to iterations and to the batch, and more at a higher resolution."""
+    a, b = (plan.operations(replace(TINY, **values)) for values in (cheap, dear))
+    assert b == 2 * a if "resolution" not in cheap else b > 2 * a
