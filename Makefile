@@ -31,7 +31,7 @@ $(SMALL): export OMP_NUM_THREADS = 1
 $(SMALL): export TQDM_DISABLE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env smoke $(TABLES) compare lambda plan figure1 data data-status report status bench-data bench-eval bench-models bench-regularizers bench-lazy test lint clean
+.PHONY: help env smoke $(TABLES) compare lambda plan figure1 data data-status report status bench-data bench-eval bench-models bench-regularizers bench-lazy bench-train test lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-zA-Z0-9$$() -]+:.*## / {sub(/[$$].TABLES./, "$(TABLES)", $$1); sub(/: bench-%/, "", $$1); printf "%-34s %s\n", $$1, $$2}' Makefile
@@ -79,7 +79,7 @@ data-status: env  ## every data set: there or how to get it, how many images, li
 status:  ## done, running, failed and missing cells of each table
 	@$(PYTHON) -m reports.status $(TABLES) smoke --results $(RESULTS)
 
-bench-data bench-eval bench-models bench-regularizers bench-lazy: bench-%: env  ## measure feeding, evaluation, model cost, regularizer cost, lazy against exact gradgap
+bench-data bench-eval bench-models bench-regularizers bench-lazy bench-train: bench-%: env  ## measure feeding, evaluation, model cost, regularizer cost, lazy against exact gradgap, training
 	@$(PY) -W ignore -m reproduce.bench_$* --results $(RESULTS)
 	@$(PY) -m reports.bench --results $(RESULTS) --out $(REPORTS)
 

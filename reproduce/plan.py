@@ -25,6 +25,7 @@ from benchmarks.tables import TABLES, Run, TryLaterError, command, runs
 from reproduce import record
 from reproduce.bench_regularizers import Operations, trainer
 from reproduce.cell import STOP
+from reproduce.graphs import CudaRecorder
 from reproduce.train import train
 
 NOISE, IMAGES = "noise", 32
@@ -45,7 +46,7 @@ def kind(run: Run) -> str:
     return replace(run, dataset=NOISE, fraction=1.0, seed=0, iterations=ITERATIONS).id
 
 
-def probe(run: Run, seconds: float, device: torch.device) -> Probe:
+def probe(run: Run, seconds: float, device: torch.device, graphs: bool = False) -> Probe:
     """Train a run of this one's kind for about so many seconds, at the least one iteration."""
     with tempfile.TemporaryDirectory() as folder:
         data, results = Path(folder) / "data", Path(folder) / "results"
@@ -56,7 +57,7 @@ def probe(run: Run, seconds: float, device: torch.device) -> Probe:
         timer.start()
         try:
             with redirect_stderr(io.StringIO()):  # the progress bar of a probe that is cut short says nothing
-                train(Run.from_id(kind(run)), data, results, device)
+                train(Run.from_id(kind(run)), data, results, device, recorder=CudaRecorder() if graphs else None)
         except TryLaterError:
             pass  # the timer ended it, as it should
         finally:
