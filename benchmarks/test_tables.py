@@ -32,6 +32,27 @@ def test_published_protocol():
     assert {(run.iterations, run.batch) for run in published} == {(100_000, 16)}
 
 
+def test_the_open_table_has_the_shapes_of_tables_3_and_2():
+    cells = TABLES["open"]
+    assert len({cell.run.id for cell in cells}) == len(cells) == 2 * 3 * 5 + 3 * 2
+    assert {(cell.run.iterations, cell.run.batch, str(cell.run.override)) for cell in cells} == {(20_000, 16, "{}")}
+    tasks = {table: {(cell.run.model, cell.run.fraction) for cell in TABLES[table]} for table in ("table2", "table3")}
+    for dataset, table in (("fashion-mnist", "table3"), ("emoji-faces", "table2")):
+        for method in ("baseline", "gradgap100"):
+            found = [cell.run for cell in cells if (cell.run.dataset, cell.run.method) == (dataset, method)]
+            assert {(run.model, run.fraction) for run in found} == tasks[table]
+
+
+@pytest.mark.parametrize("run_id", [  # DigGAN's weights are those of its code for CIFAR-100 at 10, 20 and 100 %
+    "wgan-fashion-mnist-32-f0.1-diggan10000-i20000-s0", "biggan-fashion-mnist-32-f0.2-diggan5000-i20000-s0",
+    "wgan-fashion-mnist-32-f1.0-diggan1000-i20000-s0", "biggan-fashion-mnist-32-f0.1-lecam0.3-i20000-s0",
+    "wgan-fashion-mnist-32-f0.2-baseline-diffaugment-i20000-s0", "stylegan2-emoji-faces-128-f1.0-gradgap100-i20000-s0",
+])
+def test_runs_of_the_open_table(run_id):
+    (cell,) = [cell for cell in TABLES["open"] if cell.run.id == run_id]
+    assert cell.label == ("diggan" if "diggan" in run_id else "")
+
+
 @pytest.mark.parametrize("run", [
     *(cell.run for cells in TABLES.values() for cell in cells),
     Run("wgan", "100-shot-obama", 256, 0.5, {"gradgap": 0.5, "r1": 10.0, "lecam": 3e-7}, "diffaugment", 7, 4, 3,

@@ -15,8 +15,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import benchmarks.tables
-from benchmarks.tables import TABLES, Cell, InputError, Run, command
+from benchmarks.tables import TABLES, Cell, Run, command
 from reports.formats import Grid, Text, markdown
+from reports.options import parse
 from reports.results import Results, decimals, read, write
 from reports.sections import Section, sections, title
 from reports.stats import Interval, student
@@ -176,11 +177,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", required=True, help="its name in run ids, as `python -m reproduce.compare` prints")
     parser.add_argument("--table", required=True, help=f"one of {', '.join(TABLES)}")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--out", type=Path, default=Path("reports"))
-    args = parser.parse_args()
-    if args.table not in TABLES:
-        raise InputError(f"table {args.table!r}: not one of {', '.join(TABLES)}")
+    args = parse(parser)
     compared, results = lines(args.table, args.method), read(args.results)
     path = args.out / "compare" / args.method / f"{args.table}.md"
     write(path, to_markdown(args.table, args.method, compared, results).encode())

@@ -1,64 +1,94 @@
 """Figures that compare scores: FID against the fraction of the data, the sweep over lambda, the regularizer's cost."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean, stdev
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.tables import TABLES, Cell
 from reports.evidence import late_gap, measured
 from reports.results import Results
-from reports.sections import Section, sections, title
-from reports.style import BASELINE, COLOURS, REGULARIZED, key
+from reports.sections import claimed, method, sections, title
+from reports.style import BASELINE, COLOURS, KINDS, REGULARIZED, key, swatches
 
 GAP = "|$n_R - n_F$|, mean over the second half of training"
-Series = dict[tuple[str, str, bool], list[tuple[float, list[float]]]]  # model, data set, baseline -> (x, values)
+Points = list[tuple[float, list[float]]]  # (x, values of the training seeds)
+Series = dict[tuple[str, str, bool], Points]  # panel, colour, baseline ->
+Place = Callable[[Cell], tuple[str, str]]  # panel and colour of a cell
 
 
 def fid_by_fraction(table: str, results: Results) -> plt.Figure | None:
-    """Published above ours, a panel for each data set. None where a table has one fraction only, or no numbers."""
+    """Published above ours. A panel for each data set, a colour for each model; where others than gradgap compete, a
+    panel for each model too, a colour for each method. None where a table has one fraction only, or no numbers."""
     section = sections(TABLES[table], results)[0]
-    metric = section.metrics[0]
-    rows = {"published": _series(section, lambda cell: [cell.published[metric]] if cell.published else []),
-            "ours": _series(section, lambda cell: [value.value for value in section.ours(cell, metric)])}
+    metric, cells = section.metrics[0], _several_fractions(section.cells)
+    place = by_model if claimed(cells) == cells else by_method
+    rows = {"published": _series(cells, place, lambda cell: [cell.published[metric]] if cell.published else []),
+            "ours": _series(cells, place, lambda cell: [value.value for value in section.ours(cell, metric)])}
     rows = {name: series for name, series in rows.items() if any(len(points) > 1 for points in series.values())}
     if not rows:
         return None
-    datasets = list(dict.fromkeys(dataset for series in rows.values() for _, dataset, _ in series))
-    models = list(dict.fromkeys(cell.run.model for cell in section.cells))
-    width, height = max(6.5, 3.3 * len(datasets)), 1.1 + 2.3 * len(rows)
-    figure, axes = plt.subplots(len(rows), len(datasets), squeeze=False, figsize=(width, height))
-    figure.subplots_adjust(0.6 / width, 0.5 / height, 0.98, 1 - 0.7 / height)
+    panels = list(dict.fromkeys(panel for series in rows.values() for panel, *_ in series))
+    names = list(dict.fromkeys(place(cell)[1] for cell in cells))
     fractions = sorted({x for series in rows.values() for points in series.values() for x, _ in points})
-    for (name, series), line in zip(rows.items(), axes, strict=True):
-        for (model, dataset, baseline), points in series.items():
-            points = [(fractions.index(fraction), values) for fraction, values in points]
-            _errorbar(line[datasets.index(dataset)], points, COLOURS[models.index(model)], baseline)
-        line[0].set_ylabel(f"{title(metric)}, {name}")
-        for axis in line:
-            axis.set_xticks(range(len(fractions)), [f"{fraction:.0%}" for fraction in fractions])
-            axis.yaxis.set_major_locator(MaxNLocator(4))
-            axis.set_ylim(bottom=0)
-    for axis, dataset in zip(axes[0], datasets, strict=True):
-        axis.set_title(dataset, fontsize=9)
-    for axis in axes[-1]:
-        axis.set_xlabel("fraction of the training set")
-    key(figure, {title(model): COLOURS[number] for number, model in enumerate(models)})
+    figure, axes = _axes(list(rows), panels, fractions, title(metric))
+    for series, line in zip(rows.values(), axes, strict=True):
+        for (panel, name, baseline), points in series.items():
+            number = names.index(name)
+            aside = 0.06 * (number - len(names) // 2) if place is by_method else 0
+            points = [(fractions.index(fraction) + aside, values) for fraction, values in points]
+            _errorbar(line[panels.index(panel)], points, COLOURS[number % len(COLOURS)], baseline)
+    for axis in axes.flat if place is by_model else ():
+        axis.set_ylim(bottom=0)
+    key(figure, swatches(names) | (KINDS if place is by_model else {"baseline": {"color": COLOURS[0], **BASELINE}}))
     return figure
 
 
-def _series(section: Section, values) -> Series:
+def _axes(rows: list[str], panels: list[str], fractions: list[float], metric: str) -> tuple[plt.Figure, np.ndarray]:
+    width, height = max(6.5, 3.3 * len(panels)), 1.1 + 2.3 * len(rows)
+    figure, axes = plt.subplots(len(rows), len(panels), squeeze=False, figsize=(width, height))
+    figure.subplots_adjust(0.6 / width, 0.5 / height, 0.98, 1 - 0.7 / height)
+    for axis in axes.flat:
+        axis.set_xticks(range(len(fractions)), [f"{fraction:.0%}" for fraction in fractions])
+        axis.yaxis.set_major_locator(MaxNLocator(4))
+    for axis, row in zip(axes[:, 0], rows, strict=True):
+        axis.set_ylabel(f"{metric}, {row}")
+    for axis, panel in zip(axes[0], panels, strict=True):
+        axis.set_title(panel, fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("fraction of the training set")
+    return figure, axes
+
+
+def by_model(cell: Cell) -> tuple[str, str]:
+    return cell.run.dataset, title(cell.run.model)
+
+
+def by_method(cell: Cell) -> tuple[str, str]:
+    return f"{title(cell.run.model)}, {cell.run.dataset}", method(cell).removeprefix(" + ") or "baseline"
+
+
+def _several_fractions(cells: list[Cell]) -> list[Cell]:
+    """The trained cells of the data sets of which the table has more than one fraction."""
+    fractions = {(cell.run.dataset, cell.run.fraction) for cell in cells}
+    counts = Counter(dataset for dataset, _ in fractions)
+    return [cell for cell in cells if cell.run.iterations and counts[cell.run.dataset] > 1]
+
+
+def _series(cells: list[Cell], place: Place, values: Callable[[Cell], list[float]]) -> Series:
     series: Series = {}
-    for cell in section.cells:
-        if cell.run.iterations and values(cell):
-            name = cell.run.model, cell.run.dataset, not cell.run.regularizers
-            series.setdefault(name, []).append((cell.run.fraction, values(cell)))
+    for cell in cells:
+        if found := values(cell):
+            name = *place(cell), cell.run.method == "baseline"
+            series.setdefault(name, []).append((cell.run.fraction, found))
     return {name: sorted(points) for name, points in series.items()}
 
 
-def _errorbar(axis: plt.Axes, points: list[tuple[float, list[float]]], colour: str, baseline: bool) -> None:
+def _errorbar(axis: plt.Axes, points: Points, colour: str, baseline: bool) -> None:
     """Mean and standard deviation over the training seeds."""
     spread = [stdev(values) if len(values) > 1 else 0 for _, values in points]
     axis.errorbar([x for x, _ in points], [fmean(values) for _, values in points], spread, color=colour, capsize=2,
@@ -68,7 +98,7 @@ def _errorbar(axis: plt.Axes, points: list[tuple[float, list[float]]], colour: s
 def lambda_sweep(table: str, results: Results) -> plt.Figure | None:
     """The first metric of the table, and the gap of the gradient norms late in training, against the weight of gradgap.
     None where no cell was run with three weights."""
-    baselines = [cell for cell in TABLES[table] if not cell.run.regularizers and cell.run.iterations]
+    baselines = [cell for cell in claimed(TABLES[table]) if not cell.run.regularizers]
     weights = sorted({run.regularizers["gradgap"] for run in results.runs if list(run.regularizers) == ["gradgap"]})
     cells = baselines + [Cell(replace(cell.run, regularizers={"gradgap": weight}))
                          for cell in baselines for weight in weights]

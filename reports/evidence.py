@@ -7,7 +7,7 @@ from statistics import fmean
 
 from benchmarks.tables import TABLES, Run
 from reports.results import Results
-from reports.sections import members, sections
+from reports.sections import claimed, members, sections
 
 PAPER_TABLES = [table for table, cells in TABLES.items() if any(cell.published for cell in cells)]
 STAND_IN = {"fd_effnet": "fid", "is_effnet": "is"}  # what takes whose place in a table without published numbers
@@ -39,7 +39,7 @@ class Evidence:
 def published() -> Evidence:
     """The numbers the paper prints, one for each cell."""
     evidence = Evidence("published, Tables 1-3", seeds=False)
-    for cell in (cell for table in PAPER_TABLES for cell in TABLES[table]):
+    for cell in (cell for table in PAPER_TABLES for cell in claimed(TABLES[table])):
         evidence.tasks += [cell.run] if cell.run.regularizers else []
         for metric, value in cell.published.items():
             evidence.add(metric, cell.run, 0, value)
@@ -51,14 +51,13 @@ def measured(name: str, tables: list[str], results: Results) -> Evidence:
     evidence = Evidence(name, seeds=True)
     for table in tables:
         first = sections(TABLES[table], results)[0]
-        trained = [cell for cell in first.cells if cell.run.iterations]
-        evidence.tasks += [cell.run for cell in trained if cell.run.regularizers]
-        for cell in trained:
+        evidence.tasks += [cell.run for cell in claimed(first.cells) if cell.run.regularizers]
+        for cell in claimed(first.cells):
             for metric in first.metrics:
                 for seed, value, _ in first.ours(cell, metric):
                     evidence.add(STAND_IN.get(metric, metric), cell.run, seed, value)
-        for cell, run, training in members(TABLES[table], results):
-            if run.id in results.records and cell.run.iterations and not training:
+        for _, run, training in members(claimed(TABLES[table]), results):
+            if run.id in results.records and not training:
                 _add_run(evidence, run, results)
     return evidence
 

@@ -4,9 +4,7 @@
 """
 
 import argparse
-import sys
 from array import array
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +12,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.tables import TABLES, InputError, Run, command
+from benchmarks.tables import TABLES, Run, command
 from reports.comparisons import cost, fid_by_fraction, lambda_sweep
-from reports.results import Results, Score, read, write
+from reports.convergence import distances
+from reports.options import parse, say_left_out
+from reports.results import Results, read, write
 from reports.samples import sheet
-from reports.sections import members, title
-from reports.style import BASELINE, COLOURS, REGULARIZED, STYLE, key, save
+from reports.sections import claimed, members, title
+from reports.style import BASELINE, COLOURS, KINDS, REGULARIZED, STYLE, key, save, swatches
 
 POINTS = 200  # a curve is drawn as the means of this many stretches
 NORMS = {"n_R": "gradient norm on real images, $n_R$", "n_F": "on generated images, $n_F$",
@@ -38,37 +38,17 @@ class Curve:
 
 
 def curves(table: str, results: Results) -> tuple[str, list[Curve]]:
-    """A curve for each cell that has logs, and how their training departs from the table's protocol ("" if not)."""
+    """A curve for each baseline and each cell with gradgap that has logs, and how their training departs from the
+    table's protocol ("" if not)."""
     logs: dict[str, dict[str, list]] = {}
     cells = {cell.run.id: cell.run for cell in TABLES[table]}
     _, kept = distances(table, results)
-    for cell, run, training in members(TABLES[table], results):
-        if cell.run.iterations and (log := results.log(run.id)):
+    for cell, run, training in members(claimed(TABLES[table]), results):
+        if log := results.log(run.id):
             logs.setdefault(training, {}).setdefault(cell.run.id, []).append((log, kept.get(run.id, {})))
     for training, found in logs.items():  # the table's own protocol where it has any
         return training, [_curve(cells[cell], seeds) for cell, seeds in found.items()]
     return "", []
-
-
-def distances(table: str, results: Results) -> tuple[str, dict[str, dict[int, float]]]:
-    """The Frechet distance of the generators that runs kept, and of their last: its name, run id -> iteration -> value.
-
-    Only what was measured in the most common way, so that no curve mixes two; the first in the alphabet among equals.
-    """
-    records = [results.records[run.id] for _, run, _ in members(TABLES[table], results) if run.id in results.records]
-    counts = Counter(_way(score) for record in records for score in record.curve)
-    way = min(counts, key=lambda way: (-counts[way], way), default=("",))
-    found = {}
-    for record in records:
-        scores = {score.protocol["checkpoint"]: score.value for score in record.curve + record.scores
-                  if _way(score) == way and score.protocol["checkpoint"] != "best"}
-        points = {record.run.iterations if name == "last" else int(name): value for name, value in scores.items()}
-        found |= {record.run.id: dict(sorted(points.items()))} if len(points) > 1 else {}
-    return way[0], found
-
-
-def _way(score: Score) -> tuple[str, ...]:
-    return score.metric, *(text for name, text in score.protocol.items() if name not in ("checkpoint", "data"))
 
 
 def _curve(run: Run, seeds: list[tuple[dict[str, array], dict[int, float]]]) -> Curve:
@@ -107,7 +87,7 @@ def panels(found: list[Curve], quantities: dict[str, str], departure: str) -> pl
                       **(REGULARIZED if curve.run.regularizers else BASELINE))
     ends = [max(curve.iteration[-1] for curve in found if row(curve.run) == name) for name in rows]
     _label(axes, rows, quantities, ends, departure)
-    key(figure, dict(zip(names, COLOURS, strict=False)))
+    key(figure, swatches(names) | KINDS)
     return figure
 
 
@@ -170,15 +150,10 @@ def render(table: str, results: Results, folder: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the figures of a table.")
     parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--out", type=Path, default=Path("reports"))
-    args = parser.parse_args()
-    if args.table not in TABLES:
-        raise InputError(f"table {args.table!r}: not one of {', '.join(TABLES)}")
+    args = parse(parser)
     results = read(args.results)
     made = render(args.table, results, args.out / args.table)
-    for problem in results.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    say_left_out(results)
     print(f"{args.out / args.table}: {', '.join(made) or 'no figure, no run of this table has left anything yet'}")
 
 

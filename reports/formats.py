@@ -36,9 +36,9 @@ def _markdown(text: str) -> str:
 def latex(grid: Grid) -> str:
     """A tabular; needs the package booktabs."""
     lines = [f"\\begin{{tabular}}{{{'l' * grid.labels}{'r' * (len(grid.header) - grid.labels)}}}", "\\toprule"]
-    for level in zip(*grid.header, strict=True):
+    for level in _levels(grid.header):
         lines.append(_latex_row(f"\\multicolumn{{{n}}}{{c}}{{{_latex(name)}}}" if n > 1 and name else
-                                " & ".join([_latex(name)] * n) for name, n in _spans(level)))
+                                " & ".join([_latex(name)] * n) for name, n in level))
     for number, row in enumerate(grid.rows):
         lines += ["\\midrule"] if row[0].text or not number else []
         lines.append(_latex_row(_latex(text.text) for text in row))
@@ -57,8 +57,8 @@ def _latex(text: str) -> str:
 
 def to_html(grid: Grid, caption: str) -> str:
     """A table that scrolls sideways in a narrow window."""
-    head = "".join(f"<tr>{''.join(_heading(name, n) for name, n in _spans(level))}</tr>\n"
-                   for level in zip(*grid.header, strict=True) if any(level))
+    head = "".join(f"<tr>{''.join(_heading(name, n) for name, n in level)}</tr>\n"
+                   for level in _levels(grid.header) if any(name for name, _ in level))
     body = "".join(_html_row(row, grid.labels) for row in grid.rows)
     return (f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(caption)}"><table>\n'
             f"<thead>\n{head}</thead>\n<tbody>\n{body}</tbody></table></div>\n")
@@ -77,6 +77,7 @@ def _html_row(row: list[Text], labels: int) -> str:
     return f"<tr{' class=first' if row[0].text else ''}>{''.join(cells)}</tr>\n"
 
 
-def _spans(level: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Equal neighbours of a header level, merged: (name, columns)."""
-    return [(name, len(list(group))) for name, group in groupby(level)]
+def _levels(header: list[tuple[str, ...]]) -> list[list[tuple[str, int]]]:
+    """The levels of a header: (name, columns). Neighbours are one where they are equal, and so is all above them."""
+    return [[(above[-1], len(list(group))) for above, group in groupby(levels[:depth] for levels in header)]
+            for depth in range(1, len(header[0]) + 1)]

@@ -5,7 +5,6 @@ Also writes every table, figure and claims.md of which the page is made.
 
 import argparse
 import base64
-import sys
 from html import escape
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from reports import bench, claims, figures, status, tables
 from reports.check import TITLE as CHECK
 from reports.check import check
 from reports.formats import Grid, Text, to_html
+from reports.options import parse, say_left_out
 from reports.results import Record, Results, read, write
 from reports.sections import members, sections
 
@@ -50,8 +50,11 @@ input gradient on real and on generated images. Every number is rendered by code
 an underlined number, or open the fold at the end of a table, to see where it comes from.</p>"""
 CAPTIONS = {
     "gradient_norms": "Gradient norms (Figure 1 of the paper): mean norm of the discriminator's input gradient on real "
-                      "and on generated images, and their gap, over training. Mean over training seeds.",
-    "learning_curves": "Learning curves. Mean over training seeds.",
+                      "and on generated images, and their gap, over training. Baselines and gradgap; mean over "
+                      "training seeds.",
+    "learning_curves": "Learning curves of the baselines and of gradgap: the losses and, where generators were kept on "
+                       "the way (EVAL_EVERY), their Frechet distance, level at the end where training has converged. "
+                       "Mean over training seeds.",
     "fid_by_fraction": "Score against the fraction of the data, published and ours; bars: standard deviation over "
                        "training seeds.",
     "lambda_sweep": "Sweep over lambda, the weight of the regularizer.",
@@ -117,7 +120,7 @@ def _table(table: str, results: Results, out: Path) -> str:
         parts += [f"<h3>{escape(CHECK)}</h3>", to_html(trained, CHECK)]
     for section in found[1:]:
         parts += [f"<h3>{escape(tables.heading(section))}</h3>", to_html(tables.grid(section), tables.heading(section))]
-    parts += [_notes(tables.notes(table, found))]
+    parts += [_notes(tables.notes(table, found, results))]
     parts += [_figure(out / table / f"{name}.png", CAPTIONS[name]) for name in drawn]
     missing = [CAPTIONS[name].split(":")[0].split(".")[0] for name in CAPTIONS if name not in drawn]
     parts += [f"<p>Not drawn, for want of runs: {escape('; '.join(missing))}.</p>"] if missing else []
@@ -152,17 +155,13 @@ def _row(record: Record) -> list[Text]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write every table and figure, claims.md and the page index.html.")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--out", type=Path, default=Path("reports"))
-    args = parser.parse_args()
+    args = parse(argparse.ArgumentParser(description="Write all tables and figures, claims.md and index.html."))
     results = read(args.results)
     page = render(results, args.out)
     write(args.out / "claims.md", claims.to_markdown(results).encode())
     write(args.out / "index.html", page.encode())
     bench.render(args.results, args.out)
-    for problem in results.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    say_left_out(results)
     print(f"wrote {args.out / 'index.html'}, with the tables and figures in the folders beside it")
 
 

@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from benchmarks.tables import InputError, Run
 from reports.states import State, state
 
-METRICS = {  # name with Inception features -> direction, decimals to print; others are called NAME_EXTRACTOR
+KNOWN = {  # metric -> direction, which no record may contradict, and decimals to print; in the order of the reports
     "fid": ("lower", 2),
     "fd": ("lower", 2),  # the Frechet distance of any other extractor: fd_effnet, never "fid"
     "is": ("higher", 2),
@@ -26,6 +26,8 @@ METRICS = {  # name with Inception features -> direction, decimals to print; oth
     "coverage": ("higher", 3),
     "memorised": ("lower", 3),
 }
+DECIMALS = 4  # of any other metric
+LITERATURE = ("fid", "kid", "is")  # of Inception's features alone; every other score is called METRIC_EXTRACTOR
 RECORD = ("id", "run", "status", "iteration", "config", "provenance", "seconds")
 LOG = ("iteration", "loss_d", "loss_g", "n_R", "n_F", "gap")
 SCORE = ("name", "value", "better", "n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights",
@@ -167,20 +169,18 @@ def _require(data: dict, keys: tuple[str, ...]) -> None:
 
 def _score(entry: dict, dataset: dict) -> Score:
     _require(entry, SCORE)
-    name, value = entry["name"], entry["value"]
-    better, _ = METRICS.get(family(name), (None, 0))
-    suffix = "" if entry["extractor"] == "inception" else f"_{entry['extractor']}"
-    if better is None or name != family(name) + suffix or (suffix and name.startswith("fid")):
-        raise ValueError(f"{name!r} with extractor {entry['extractor']!r} is not a known metric "
-                         f"(reports/results.py lists {', '.join(METRICS)})")
-    if entry["better"] != better:
-        raise ValueError(f"better is {entry['better']!r}, for {name} it is {better!r}")
+    name, value, better = str(entry["name"]), entry["value"], entry["better"]
+    _require_name(name, entry["extractor"])
+    directions = (KNOWN[family(name)][0],) if family(name) in KNOWN else ("lower", "higher")
+    if better not in directions:
+        raise ValueError(f"better is {better!r}, for {name} it is {' or '.join(directions)}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"value {value!r} is not a finite number")
     if family(name) in ("fid", "fd", "is") and value <= 0:
         raise ValueError(f"value {value!r}: {name} is always above 0")
     full = entry["n_reference"] == dataset["count"]
     return Score(name, float(value), {
+        "direction": f"{better} is better",
         "generated images": str(entry["n_generated"]),
         "reference": "full training set" if full else f"{entry['n_reference']} images",
         "extractor": entry["extractor"],
@@ -192,6 +192,15 @@ def _score(entry: dict, dataset: dict) -> Score:
     }, entry.get("iteration"))
 
 
+def _require_name(name: str, extractor: str) -> None:
+    """A score carries its extractor's name, and only Inception's have those of the literature."""
+    metric = name.removesuffix(f"_{extractor}")
+    carries = metric != name and metric != "fid" and metric.isalnum()
+    if not carries and (name not in LITERATURE or extractor != "inception"):
+        raise ValueError(f"{name!r} with extractor {extractor!r}: scores are called METRIC_EXTRACTOR (METRIC: one "
+                         f"word), and {', '.join(LITERATURE)} are Inception's")
+
+
 def family(metric: str) -> str:
     """The metric without its extractor: "fd" of "fd_effnet"."""
     return metric.split("_")[0]
@@ -199,7 +208,7 @@ def family(metric: str) -> str:
 
 def decimals(metric: str) -> int:
     """How many digits after the point a report prints."""
-    return METRICS[family(metric)][1]
+    return KNOWN.get(family(metric), ("", DECIMALS))[1]
 
 
 def write(path: Path, data: bytes) -> None:

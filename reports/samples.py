@@ -18,21 +18,22 @@ def sheet(table: str, results: Results, file: str) -> bytes | None:
     A row for each model and method, a column for each data set and fraction. Of several training
     seeds the first that has the picture is shown.
     """
-    runs = [cell.run for cell in TABLES[table] if cell.run.iterations]
+    cells = [cell for cell in TABLES[table] if cell.run.iterations]
+    runs = [cell.run for cell in cells]
     datasets = list(dict.fromkeys(run.dataset for run in runs))
     columns = sorted({(datasets.index(run.dataset), run.fraction) for run in runs})
-    rows = list(dict.fromkeys((run.model, method(run)) for run in runs))
+    rows = list(dict.fromkeys((cell.run.model, method(cell)) for cell in cells))
     side = LARGE if len(columns) <= 3 else SMALL
     tiles = _tiles(table, results, file, side)
     if not tiles:
         return None
     image = Image.new("RGB", (len(columns) * (side + GAP) + GAP, len(rows) * (side + LABEL + GAP) + GAP), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(13)
-    for run in runs:
+    for cell, run in zip(cells, runs, strict=True):
         x = GAP + columns.index((datasets.index(run.dataset), run.fraction)) * (side + GAP)
-        y = GAP + rows.index((run.model, method(run))) * (side + LABEL + GAP)
+        y = GAP + rows.index((run.model, method(cell))) * (side + LABEL + GAP)
         tile, note = tiles.get(run.id, (Image.new("RGB", (side, side), "#eeeeee"), "none"))
-        name = f"{title(run.model)}{method(run)}\n{run.dataset} {run.fraction:.0%}"
+        name = f"{title(run.model)}{method(cell)}\n{run.dataset} {run.fraction:.0%}"
         draw.text((x, y), f"{name} ({note})" if note else name, "black", font)
         image.paste(tile, (x, y + LABEL))
     buffer = io.BytesIO()

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from benchmarks.tables import Cell, Run
-from reports.results import METRICS, Record, Results, Score, family
+from reports.results import KNOWN, Record, Results, Score, family
 from reports.states import State
 
 PROTOCOL = {"reference": "full training set", "weights": "ema", "checkpoint": "last"}
@@ -69,8 +69,8 @@ class Found(NamedTuple):
 
     @property
     def order(self) -> tuple:
-        metric = self.score.metric
-        return self.member.training, self.measurement, list(METRICS).index(family(metric)), metric, self.member.run.seed
+        metric, name = self.score.metric, family(self.score.metric)
+        return self.member.training, self.measurement, [*KNOWN, name].index(name), metric, self.member.run.seed
 
 
 def members(cells: list[Cell], results: Results) -> list[Member]:
@@ -121,11 +121,18 @@ def title(name: str) -> str:
     return NAMES.get(name, name)
 
 
-def method(run: Run) -> str:
+def method(cell: Cell) -> str:
     """What stands behind the model in the name of a row: "" for the baseline, " + gradgap100", ", untrained"."""
-    if run.iterations == 0:
+    if cell.run.iterations == 0:
         return ", untrained"
-    return f" + {run.method.removeprefix('baseline-')}" if run.method != "baseline" else ""
+    name = cell.label or cell.run.method.removeprefix("baseline-")
+    return f" + {name}" if name != "baseline" else ""
+
+
+def claimed(cells: list[Cell]) -> list[Cell]:
+    """The trained cells that the paper's claims are about: baselines, and those with gradgap and nothing else."""
+    return [cell for cell in cells
+            if cell.run.iterations and not cell.run.augment and set(cell.run.regularizers) <= {"gradgap"}]
 
 
 def _task(run: Run) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.tables import TABLES, InputError, Run, command
+from benchmarks.tables import TABLES, Cell, InputError, Run, command
 from reports.results import run_folders
 from reports.states import State, state
 
@@ -16,9 +16,9 @@ def grid(table: str, folder: Path, runs: list[Run]) -> list[list[str]]:
     names = list(dict.fromkeys(run.dataset for run in cells))
     ordered = sorted(cells, key=lambda run: (names.index(run.dataset), run.fraction))
     columns = list(dict.fromkeys(map(column, ordered)))
-    grid = {row(run): dict.fromkeys(columns, "") for run in cells}
-    for cell in cells:
-        grid[row(cell)][column(cell)] = text([state(folder, run) for run in _of(cell, runs)])
+    grid = {row(cell): dict.fromkeys(columns, "") for cell in TABLES[table]}
+    for cell in TABLES[table]:
+        grid[row(cell)][column(cell.run)] = text([state(folder, run) for run in _of(cell.run, runs)])
     return [[table, *columns], *([name, *entries.values()] for name, entries in grid.items())]
 
 
@@ -33,8 +33,8 @@ def _of(cell: Run, runs: list[Run]) -> list[Run]:
     return [run for run in runs if replace(run, seed=cell.seed) == cell] or [cell]
 
 
-def row(run: Run) -> str:
-    return f"{run.model} {'untrained' if run.iterations == 0 else run.method}"
+def row(cell: Cell) -> str:
+    return f"{cell.run.model} {'untrained' if cell.run.iterations == 0 else cell.label or cell.run.method}"
 
 
 def column(run: Run) -> str:

@@ -12,16 +12,20 @@ matplotlib.use("Agg")
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]  # Okabe and Ito
 BASELINE = {"ls": (0, (4, 2)), "lw": 1.4}
 REGULARIZED = {"ls": "-", "lw": 1.4}
+KINDS = {"baseline": {"color": "0.3", **BASELINE}, "with gradgap": {"color": "0.3", **REGULARIZED}}
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
          "svg.hashsalt": "reports", "svg.fonttype": "none"}
 
 
-def key(figure: plt.Figure, colours: dict[str, str]) -> None:
-    """The legend above a figure: what the colours stand for, and the two kinds of lines."""
-    lines = [plt.Line2D([], [], color=colour, lw=2, label=name) for name, colour in colours.items()]
-    lines += [plt.Line2D([], [], color="0.3", label="baseline", **BASELINE),
-              plt.Line2D([], [], color="0.3", label="with gradgap", **REGULARIZED)]
-    figure.legend(handles=lines, loc="upper center", ncols=min(len(lines), 5), frameon=False)
+def swatches(names: list[str]) -> dict[str, dict]:
+    """The lines of a legend that say what the colours stand for."""
+    return {name: {"color": COLOURS[number % len(COLOURS)], "lw": 2} for number, name in enumerate(names)}
+
+
+def key(figure: plt.Figure, lines: dict[str, dict]) -> None:
+    """The legend above a figure: name -> how its line looks."""
+    handles = [plt.Line2D([], [], label=name, **line) for name, line in lines.items()]
+    figure.legend(handles=handles, loc="upper center", ncols=min(len(handles), 5), frameon=False)
 
 
 def save(figure: plt.Figure, path: Path) -> None:

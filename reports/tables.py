@@ -6,17 +6,18 @@ A table is a pure function of benchmarks.tables.TABLES and results/.
 import argparse
 import csv
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from benchmarks.tables import TABLES, Cell, InputError, command
+from benchmarks.tables import BATCH, ITERATIONS, TABLES, Cell, command
 from reports.check import TITLE as CHECK
 from reports.check import check
+from reports.convergence import convergence
 from reports.formats import Grid, Text, latex, markdown
-from reports.results import METRICS, Results, decimals, family, read, write
+from reports.options import parse, say_left_out
+from reports.results import KNOWN, Results, decimals, family, read, write
 from reports.sections import Section, method, sections, title
 from reports.status import text as states_text
 
@@ -24,6 +25,7 @@ TITLES = {
     "table1": "Table 1. FID at 1024 px (lower is better)",
     "table2": "Table 2. FID of small data sets at 256 px (lower is better)",
     "table3": "Table 3. FID (lower is better) and IS (higher is better) on CIFAR-100 at 64 px",
+    "open": "Open table. The shapes of Table 3, on fashion-mnist at 32 px, and of Table 2, on emoji-faces at 128 px",
     "smoke": "Smoke table. Small twins of the benchmark on embedded digits, minutes on a CPU",
 }
 R = "gradgap100 is the paper's regularizer R with lambda = 100, a reconstruction from its words."
@@ -35,6 +37,10 @@ FOOTNOTES = {
     "table2": [R, LAMBDA, WAGN, STYLEGAN],
     "table3": [R, WAGN, "The paper prints the pair FID 23.41, IS 8.12 twice: WGAN at 100 % and WGAN with R at 20 %.",
                "BigGAN at 100 %: the published IS falls from 12.44 to 10.15 with R, against the paper's claim."],
+    "open": [R, "The paper has no such table. Anybody can have these sets; they stand in the place of CIFAR-100 "
+             "(Table 3) and of the small sets at 256 px (Table 2). The models have their full size.",
+             "diggan, lecam and diffaugment are comparators; the weights are those of DigGAN's code for CIFAR-100 and "
+             "of LeCam's for BigGAN."],
     "smoke": [R, "The paper has no such table: it shows that the whole suite works, not that the paper reproduces."],
 }
 STAND_INS = {"fd_effnet": "FID (lower is better)", "is_effnet": "IS (higher is better)"}
@@ -42,8 +48,8 @@ STAND_IN = ("{} has EfficientNet-Lite0 features in Inception's place: a stand-in
             "published number.")
 SAMPLING = ("sampling sd: standard deviation over several draws of the images of one generator (root mean square over "
             "the training seeds); ours is then the mean over the draws. It is no part of the deviation after ±.")
-LEGEND = ("ours: mean ± standard deviation over n training seeds; difference: ours - published; change: with R - "
-          'without; "-": not run; trained: not evaluated yet; empty: no such cell.')
+LEGEND = ("ours: mean ± standard deviation over n training seeds; difference: ours - published; change: the method - "
+          'the baseline; "-": not run; trained: not evaluated yet; empty: no such cell.')
 
 
 class Place(NamedTuple):
@@ -72,7 +78,9 @@ class Place(NamedTuple):
 
     def change(self, value: float | None, reference: float | None) -> str:
         change = self.signed(value, reference)
-        return f"{change} ({(value - reference) / reference:+.0%})" if change != "-" and reference else change
+        if change == "-" or not reference:
+            return change
+        return f"{change} ({round((value - reference) / reference, 2) + 0.0:+.0%})"  # + 0.0: as above
 
 
 LINES: dict[str, Callable[[Place], Text]] = {  # what a method can show, one line each
@@ -112,13 +120,12 @@ def spread(values: list[float], metric: str) -> str:
 
 def grid(section: Section) -> Grid:
     """The paper's shape: lines for each model and method, a column for each data set, fraction and metric."""
-    runs = [cell.run for cell in section.cells]
+    runs, rows = [cell.run for cell in section.cells], []
     columns = [(dataset, fraction, metric) for dataset in dict.fromkeys(run.dataset for run in runs)
                for fraction in sorted({run.fraction for run in runs if run.dataset == dataset})
                for metric in section.metrics]
-    cells = {(cell.run.model, method(cell.run), cell.run.dataset, cell.run.fraction): cell for cell in section.cells}
-    rows = []
-    for model, label in dict.fromkeys((run.model, method(run)) for run in runs):
+    cells = {(cell.run.model, method(cell), cell.run.dataset, cell.run.fraction): cell for cell in section.cells}
+    for model, label in dict.fromkeys((model, label) for model, label, *_ in cells):
         for number, line in enumerate(lines(section, label)):
             row = [Text("" if number else f"{title(model)}{label}"), Text(line)]
             for dataset, fraction, metric in columns:
@@ -146,15 +153,44 @@ def sampled(section: Section) -> bool:
 
 def heading(section: Section) -> str:
     """What a further section measures, which way is better, and under which other protocol."""
-    names = ", ".join(f"{title(metric)} ({METRICS[family(metric)][0]} is better)" for metric in section.metrics)
+    names = ", ".join(f"{title(metric)} ({direction(section, metric)})" for metric in section.metrics)
     return f"{names}, other protocol: {section.departure}" if section.departure else names
 
 
-def notes(table: str, parts: list[Section]) -> list[str]:
-    """The footnotes: how to read, the paper's oddities, the stand-ins."""
+def direction(section: Section, metric: str) -> str:
+    """Which way is better; for a metric that is not KNOWN as its scores say."""
+    if family(metric) in KNOWN:
+        return f"{KNOWN[family(metric)][0]} is better"
+    return next(scores[0].protocol["direction"] for (_, name), scores in section.scores.items() if name == metric)
+
+
+def training(cells: list[Cell]) -> list[str]:
+    """How the table's runs are trained, where that is not the paper's protocol."""
+    runs = [cell.run for cell in cells if cell.run.iterations]
+    iterations, batches = (_span([getattr(run, name) for run in runs]) for name in ("iterations", "batch"))
+    ours, paper = f"{iterations} iterations at batch {batches}", f"{ITERATIONS:,} iterations at batch {BATCH}"
+    return [f"Protocol of this table: {ours}; the paper's: {paper}."] if ours != paper else []
+
+
+def labels(cells: list[Cell]) -> list[str]:
+    """The methods behind each label of a row."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.label:
+            found.setdefault(cell.label, []).append(f"{cell.run.method} at {cell.run.fraction:.0%}")
+    return [f"{label}: {', '.join(dict.fromkeys(methods))} of the data." for label, methods in found.items()]
+
+
+def _span(values: list[int]) -> str:
+    return " to ".join(f"{value:,}" for value in sorted({min(values), max(values)}))
+
+
+def notes(table: str, parts: list[Section], results: Results) -> list[str]:
+    """The footnotes: how to read, how it was trained and whether to the end, the paper's oddities, the stand-ins."""
     metrics = dict.fromkeys(metric for section in parts for metric in section.metrics)
     stand_ins = [STAND_IN.format(metric, STAND_INS[metric]) for metric in metrics if metric in STAND_INS]
-    return [LEGEND, *([SAMPLING] if any(map(sampled, parts)) else []), *FOOTNOTES[table], *stand_ins]
+    return [LEGEND, *([SAMPLING] if any(map(sampled, parts)) else []), *FOOTNOTES[table],
+            *labels(TABLES[table]), *training(TABLES[table]), *stand_ins, *convergence(table, results)]
 
 
 def to_markdown(table: str, results: Results) -> str:
@@ -164,7 +200,7 @@ def to_markdown(table: str, results: Results) -> str:
         text += [f"## {CHECK}", markdown(trained)]
     for section in parts[1:]:
         text += [f"## {heading(section)}", markdown(grid(section))]
-    footnotes = [*notes(table, parts), *(f"Left out: {problem}" for problem in results.problems)]
+    footnotes = [*notes(table, parts, results), *(f"Left out: {problem}" for problem in results.problems)]
     return "\n\n".join([*text, "\n".join(f"- {note}" for note in footnotes)]) + "\n"
 
 
@@ -173,7 +209,7 @@ def to_latex(table: str, results: Results) -> str:
     text = [f"% {TITLES[table]}; needs \\usepackage{{booktabs}}", latex(grid(parts[0]))]
     for section in parts[1:]:
         text += [f"% {heading(section)}", latex(grid(section))]
-    footnotes = [*notes(table, parts), *(f"Left out: {problem}" for problem in results.problems)]
+    footnotes = [*notes(table, parts, results), *(f"Left out: {problem}" for problem in results.problems)]
     return "\n\n".join([*text, "\n".join(f"% {note}" for note in footnotes)]) + "\n"
 
 
@@ -212,14 +248,9 @@ def write_files(table: str, results: Results, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write a table with ours beside the published numbers.")
     parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--out", type=Path, default=Path("reports"))
-    args = parser.parse_args()
-    if args.table not in TABLES:
-        raise InputError(f"table {args.table!r}: not one of {', '.join(TABLES)}")
+    args = parse(parser)
     results = read(args.results)
-    for problem in results.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    say_left_out(results)
     folder = args.out / args.table
     write_files(args.table, results, folder)
     print(f"{to_markdown(args.table, results)}\nwrote table.md, table.csv and table.tex in {folder}")

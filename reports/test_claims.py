@@ -111,3 +111,28 @@ def test_smoke_is_a_source_of_its_own(writer):
     text = claims.to_markdown(read(writer.folder))
     assert "ours, smoke (stand-in scores)" in text
     assert findings(writer.folder)["C1"].cells == "0"
+
+
+def test_comparators_of_the_open_table_enter_no_claim(writer):
+    """gradgap halves every score in half the time again; comparators, ten times worse and slower, say nothing."""
+    factors = {"baseline": (1.0, 100.0), "gradgap100": (0.5, 105.0)}
+    for cell in TABLES["open"]:
+        factor, seconds = factors.get(cell.run.method, (10.0, 1000.0))
+        for seed in range(3):
+            run = replace(cell.run, seed=seed)
+            writer.write(run, [entry("fd_effnet", factor * (50 + seed)), entry("is_effnet", 5 / factor)],
+                         seconds={"train": seconds, "evaluate": 1.0})
+            writer.log(run, lines=4)
+    found = findings(writer.folder, "ours, open (stand-in scores)")
+    assert found["C1"][:2] == ("supported", "+50.0 %; better in 9 of 9 cells") and found["C1"].cells == "9"
+    assert found["C3"].effect == "x 10.00" and found["C3"].cells == "2"
+    assert found["C4"].effect == "+5.0 %" and found["C4"].cells == "9"
+    assert found["C5"].effect.endswith("the least of 3 of 3 models") and found["C6"].effect == "+100.0 %"
+
+
+def test_a_table_nobody_published_is_a_source_only_where_records_exist(writer):
+    comparator = next(cell.run for cell in TABLES["open"] if cell.run.augment)
+    writer.write(comparator, [entry("fd_effnet", 50.0)])
+    assert "ours, open" not in claims.to_markdown(read(writer.folder))
+    writer.write(TABLES["open"][0].run, [entry("fd_effnet", 50.0)])
+    assert "ours, open (stand-in scores)" in claims.to_markdown(read(writer.folder))

@@ -83,6 +83,42 @@ def test_lines_carry_the_published_and_our_numbers(writer):
     assert any(np.allclose(values, (80.6, 61, 59.3)) for values in ours)
 
 
+def test_figure_1_shows_baselines_and_gradgap_alone(writer):
+    for cell in TABLES["open"]:
+        writer.log(cell.run, lines=4)
+    _, found = figures.curves("open", read(writer.folder))
+    assert {curve.run.method for curve in found} == {"baseline", "gradgap100"} and len(found) == 2 * (2 * 3 + 3)
+
+
+def test_a_line_for_each_method_that_competes(writer):
+    """Scores by hand: 10 (1 + place of the method) + 100 x fraction; emoji-faces has one fraction and no panel."""
+    methods = ["baseline", "gradgap100", "diggan", "lecam0.3", "baseline-diffaugment"]
+    for cell in TABLES["open"]:
+        place = methods.index(cell.label or cell.run.method)
+        writer.write(cell.run, [entry("fd_effnet", 10 * (1 + place) + 100 * cell.run.fraction)])
+    figure = comparisons.fid_by_fraction("open", read(writer.folder))
+    assert [axis.get_title() for axis in figure.axes] == ["WGAN, fashion-mnist", "BigGAN, fashion-mnist"]
+    for axis in figure.axes:
+        lines = [line for line in axis.get_lines() if line.get_marker() == "o"]  # the others are caps of error bars
+        assert [list(line.get_ydata()) for line in lines] == [
+            [10 * n + 10, 10 * n + 20, 10 * n + 100] for n in range(1, 6)]
+        assert len({line.get_color() for line in lines}) == 5
+        assert [line.is_dashed() for line in lines] == [True] + [False] * 4
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "baseline", "gradgap100", "diggan", "lecam0.3", "diffaugment"]
+
+
+def test_augmented_runs_are_no_baselines_of_the_sweep(writer):
+    for cell in TABLES["open"]:
+        if cell.run.method in ("baseline", "gradgap100", "baseline-diffaugment"):
+            writer.write(cell.run, [entry("fd_effnet", 50.0)])
+    baseline = TABLES["open"][0].run
+    writer.write(replace(baseline, regularizers={"gradgap": 1.0}), [entry("fd_effnet", 40.0)])
+    figure = comparisons.lambda_sweep("open", read(writer.folder))
+    [line] = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    assert list(line.get_xdata()) == [0, 1, 100] and list(line.get_ydata()) == [50, 40, 50]
+
+
 def test_lambda_sweep(writer):
     baseline = TABLES["table3"][0].run
     for weight in (0, 1, 10, 100, 1000):

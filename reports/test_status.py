@@ -44,6 +44,15 @@ def test_runs_of_no_table_are_shown(writer, monkeypatch, capsys):
     assert run.id in run_status(writer, monkeypatch, capsys)[1].split("other runs:")[1]
 
 
+def test_a_method_with_a_weight_for_each_fraction_is_one_row(writer, monkeypatch, capsys):
+    small, full = (cell.run for cell in TABLES["open"] if cell.run.method in ("diggan10000", "diggan1000")
+                   and cell.run.model == "wgan")
+    writer.write(small, [])
+    writer.write(full, [], status="diverged")
+    [line] = [line for line in run_status(writer, monkeypatch, capsys, "open")[1].splitlines() if "wgan diggan" in line]
+    assert line.split()[2:] == ["done", "missing", "diverged"]
+
+
 def test_unknown_table(writer, monkeypatch, capsys):
     with pytest.raises(InputError, match="table9.*not one of table1"):
         run_status(writer, monkeypatch, capsys, "table9")

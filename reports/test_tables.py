@@ -170,6 +170,76 @@ def test_smoke_says_pass_and_fail(writer):
     assert f"| {full} | fd_effnet | 49.00 | 199.00 | 0.246 | pass |" in lines
 
 
+def write_open(writer, values: dict[str, float], **changes) -> None:
+    """Three seeds of WGAN on 10 % of fashion-mnist, at value - 1, + 0, + 1 for each method."""
+    for cell in TABLES["open"]:
+        run = cell.run
+        if (run.model, run.dataset, run.fraction) == ("wgan", "fashion-mnist", 0.1) and run.method in values:
+            for seed in range(3):
+                writer.write(replace(run, seed=seed), [entry("fd_effnet", values[run.method] + seed - 1)], **changes)
+
+
+def test_each_comparator_stands_beside_the_baseline(writer):
+    write_open(writer, {"baseline": 50.0, "gradgap100": 45.0, "diggan10000": 48.0, "lecam0.3": 55.0,
+                        "baseline-diffaugment": 40.0})
+    found = rows(tables.to_markdown("open", read(writer.folder)))
+    changes = {name: values[0] for (name, line), values in found.items()
+               if line == "change, ours" and values[0] not in "-"}
+    assert changes == {"WGAN + gradgap100": "-5.00 (-10%)", "WGAN + diggan": "-2.00 (-4%)",
+                       "WGAN + lecam0.3": "+5.00 (+10%)", "WGAN + diffaugment": "-10.00 (-20%)"}
+    assert found["WGAN", "ours"][0] == "50.00 ± 1.00 (n=3)" and ("WGAN", "change, ours") not in found
+    assert found["WGAN + diggan", "ours"] == ["48.00 ± 1.00 (n=3)", "not measured", "-", "-", "-", "-", "", ""]
+
+
+def test_a_method_with_a_weight_for_each_fraction_is_one_row_and_a_footnote(writer):
+    text = tables.to_markdown("open", read(writer.folder))
+    assert [line.count("WGAN + diggan") for line in text.splitlines() if "diggan" in line].count(1) == 1
+    assert "- diggan: diggan10000 at 10%, diggan5000 at 20%, diggan1000 at 100% of the data.\n" in text
+
+
+def test_a_table_says_how_its_training_departs_from_the_papers(writer):
+    results = read(writer.folder)
+    line = "Protocol of this table: 20,000 iterations at batch 16; the paper's: 100,000 iterations at batch 16."
+    assert line in tables.to_markdown("open", results)
+    assert "Protocol of this table: 240 to 1,200 iterations at batch 8 to 16;" in tables.to_markdown("smoke", results)
+    assert "Protocol" not in tables.to_markdown("table1", results)
+
+
+def test_convergence_is_told_by_the_generators_that_were_kept(writer):
+    """From iteration 15,000 to 20,000: 100 to 90 and 80 to 80; the median of -10 % and 0 is -5 %."""
+    first, second = (cell.run for cell in TABLES["open"][:2])
+    for run, last in ((first, 90.0), (second, 80.0)):
+        kept = [entry("fd_effnet", value, checkpoint=str(n)) for n, value in (
+            (5000, 300.0), (15_000, 100.0 if run is first else 80.0), (17_500, 95.0))]
+        writer.write(run, [*kept, entry("fd_effnet", last), entry("fd_effnet", 1.0, checkpoint="best")])
+    text = tables.to_markdown("open", read(writer.folder))
+    assert ("- Convergence of WGAN: from iteration 15,000 to 20,000 fd_effnet changed by -5.0% in the median of 2 runs "
+            "(-10.0% to +0.0%).\n") in text
+    assert "Convergence of BigGAN" not in text
+
+
+def test_equal_neighbours_of_a_header_are_one_only_below_the_same_name(writer):
+    text = tables.to_latex("open", read(writer.folder))
+    assert "\\multicolumn{6}{c}{fashion-mnist} & \\multicolumn{2}{c}{emoji-faces}" in text
+    assert text.count("\\multicolumn{2}{c}{100\\%}") == 2
+
+
+def test_a_metric_that_no_report_knows_is_shown_as_its_record_says(writer):
+    writer.write(CELL.run, [entry("vendi_effnet", 12.34567, better="higher")])
+    results = read(writer.folder)
+    assert results.problems == []
+    text = tables.to_markdown("table3", results)
+    assert "## vendi_effnet (higher is better)\n" in text and "12.3457 (n=1)" in text
+
+
+def test_directions_are_not_mixed(writer):
+    for seed, better in enumerate(["higher", "higher", "lower"]):
+        writer.write(replace(CELL.run, seed=seed), [entry("vendi_effnet", 1.0, better=better)])
+    _, first, second = sections(TABLES["table3"], read(writer.folder))
+    assert len(first.ours(CELL, "vendi_effnet")) == 2 and first.departure == ""
+    assert len(second.ours(CELL, "vendi_effnet")) == 1 and second.departure == "direction lower is better"
+
+
 def test_latex_has_as_many_columns_as_it_says(writer):
     text = tables.to_latex("table1", read(writer.folder))
     assert text.count("\\begin{tabular}{llrrrrrrrrr}") == 1
