@@ -64,9 +64,11 @@ def lazy(data: dict) -> str:
                 labels=2)
     ratios = student([math.log(default / exact) for pairs in cells.values() for default, exact in pairs], "pairs")
     mean, low, high = (f"{100 * math.expm1(value):+.1f} %" for value in ratios[:3])
+    chance = len(cells) * math.erfc(math.sqrt(data["seeds"]) / 2) / 2  # P(z > sqrt(n / 2)) of each
     return (f"# gradgap: every 8th update against every update\n\n{markdown(grid)}\n\n"
             f"All pairs together: the default's distance is {mean} from the exact one's, 95 % interval {low} to "
-            f"{high} ({ratios.units}).\n\n{LAZY.format(**data)}\n")
+            f"{high} ({ratios.units}). Were both the same, {chance:.1f} of the {len(cells)} cells would say NO by "
+            f"chance.\n\n{LAZY.format(**data)}\n")
 
 
 def _compared(pairs: list[tuple[float, float]]) -> list[Text]:

@@ -30,3 +30,4 @@ def test_lazy_against_exact():
     assert "| digits | WGAN | 101.0 ± 3.0 | 100.0 ± 0.0 | +1.0 (-6.5 to +8.5) | 2.1 | yes |" in text
     assert "| digits | DCGAN | 51.0 ± 1.0 | 41.0 ± 1.0 | +10.0 (+10.0 to +10.0) | 1.0 | NO |" in text
     assert "BigGAN" not in text and "300 samples" in text and "6 pairs" in text
+    assert "0.2 of the 2 cells would say NO" in text  # 2 (1 - Phi(sqrt(3 / 2))) = 0.22
