@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs")
     args = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # the runs are small: a core each
-    settings = Settings(args.data, args.results, "cpu", PROTOCOL)
+    settings = Settings(args.data.absolute(), args.results.absolute(), "cpu", PROTOCOL)
     wanted = pairs(args.seeds)
     run_ids = [run.id for pair in wanted for run in pair.values()]
     stop_on_signals()
@@ -53,7 +53,8 @@ def main() -> None:
              METRIC: {way: score(run, args.results) for way, run in pair.items()}} for pair in wanted]
     origin = record.read_json(record.folder(args.results, run_ids[0]) / "metrics.json")["provenance"]
     record.write_json(args.results / "bench" / "lazy.json", {
-        "metric": METRIC, "samples": PROTOCOL.samples, "seeds": args.seeds, "rows": rows, "provenance": origin})
+        "command": f"python -m reproduce.bench_lazy --seeds {args.seeds}", "seeds": args.seeds, "metric": METRIC,
+        "samples": PROTOCOL.samples, "rows": rows, "provenance": origin})  # fmt: skip
 
 
 if __name__ == "__main__":
