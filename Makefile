@@ -89,8 +89,8 @@ bench-data bench-eval bench-models bench-regularizers bench-lazy bench-train: be
 	@$(PY) -m reports.bench --results $(RESULTS) --out $(REPORTS)
 
 drills: env  ## kill, starve and damage a tiny sweep on purpose; minutes, and some drills need root or Ray
-	@$(PY) -m reproduce.drills --results $(RESULTS)
-	@$(PY) -m reports.bench --results $(RESULTS) --out $(REPORTS)
+	@$(PY) -m reproduce.drills --results $(RESULTS); status=$$?; \
+	$(PY) -m reports.bench --results $(RESULTS) --out $(REPORTS) && exit $$status
 
 test: env  ## all tests
 	$(PY) -m pytest

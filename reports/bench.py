@@ -6,12 +6,16 @@ A new measurement is a function here, from what its file holds to Markdown, and 
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.tables import InputError, command
+from benchmarks.tables import InputError, Run, command
+from reports.drills import drills
 from reports.formats import Grid, Text, markdown
+from reports.options import parse
 from reports.regularizers import lazy, price
 from reports.results import write
+from reports.sections import title
 
 APART = ("total", "fid", "all", "error")  # what is no stage of a tool
 
@@ -59,12 +63,36 @@ def feeding(data: dict) -> str:
             "ours, for sets within the budget; streamed: ours, for larger ones.\n")
 
 
+def training(data: dict) -> str:
+    """Speed and memory of training, eager and in graphs, with and without gradgap."""
+    rows = [row for row in data["rows"] if "error" not in row]
+    ms = {(row["run"], row["mode"]): row["ms"] for row in rows}
+    header = ("model", "size", "batch", "method", "mode", "ms / iteration", "images / s", "GB at the peak",
+              "of the bf16 matrix peak", "eager / graphs", "with gradgap / without")
+    failed = [f"- {row['run']}, {row['mode']}: {row['error']}.\n" for row in data["rows"] if "error" in row]
+    return (f"# Training\n\n{_table(header, [_speed(row, ms, data['matrix_peak']) for row in rows])}\n\n"
+            f"- Each trained for {data['seconds']:g} s on noise, in turn; an iteration is all steps of both networks.\n"
+            "- Of the peak: operations of the networks' own steps, without penalties, over those of a bf16 product.\n"
+            f"{''.join(failed)}")
+
+
+def _speed(row: dict, ms: dict[tuple[str, str], float], peak: float | None) -> list[str]:
+    run, mode = Run.from_id(row["run"]), row["mode"]
+    eager, without = ms.get((row["run"], "eager")), ms.get((replace(run, regularizers={}).id, mode))
+    return [title(run.model), f"{run.resolution} px", str(run.batch), run.method, mode, f"{row['ms']:.1f}",
+            f"{row['images_per_second']:.1f}", f"{row['peak_bytes'] / 1e9:.2f}" if row["peak_bytes"] else "-",
+            f"{row['flop_per_second'] / peak:.1%}" if peak else "-",
+            f"{eager / row['ms']:.2f}" if eager and mode == "graphs" else "-",
+            f"{row['ms'] / without:.2f}" if without and run.regularizers else "-"]
+
+
 def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
     return markdown(Grid([(name,) for name in header], [[Text(text) for text in row] for row in rows], labels=1))
 
 
 RENDERERS: dict[str, Callable[[dict], str]] = {
-    "data": feeding, "eval": evaluation, "models": models, "regularizers": price, "lazy": lazy,
+    "data": feeding, "eval": evaluation, "models": models, "regularizers": price, "lazy": lazy, "train": training,
+    "drills": drills,
 }
 
 
@@ -92,10 +120,7 @@ def _provenance(name: str, data: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Render the measurements under results/bench.")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--out", type=Path, default=Path("reports"))
-    args = parser.parse_args()
+    args = parse(argparse.ArgumentParser(description="Render the measurements under results/bench."))
     made = render(args.results, args.out)
     print(f"wrote {', '.join(map(str, made))}" if made else f"nothing measured yet in {args.results / 'bench'}")
 

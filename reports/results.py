@@ -8,6 +8,7 @@ import math
 import os
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -212,8 +213,13 @@ def decimals(metric: str) -> int:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a report file aside, then rename it: nobody reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a report file aside, then rename it: nobody reads half of it. Raises InputError where it cannot."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(data)
-    aside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(data)
+        aside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error.strerror}; what was there is unchanged") from error

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import Run
+from benchmarks.tables import InputError, Run
 from reports.conftest import entry, record
-from reports.results import read
+from reports.results import read, write
 
 RUN = Run("wgan", "cifar-100", 64, 0.1)
 GOOD = entry("fid", 50.0)
@@ -142,3 +142,14 @@ def test_imports_stay_light(module, heavy):
     root = Path(__file__).parents[1]
     names = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
     assert not heavy & set(names.split())
+
+
+def test_a_report_that_cannot_be_written_is_one_error_and_nothing_half(tmp_path):
+    write(tmp_path / "table.md", b"before")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "by").mkdir()
+    for path in (tmp_path / "taken", tmp_path / "table.md" / "below"):  # a folder in its place, a file as its folder
+        with pytest.raises(InputError, match=f"cannot write {path}"):
+            write(path, b"after")
+    assert (tmp_path / "table.md").read_bytes() == b"before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.md", "taken"]
