@@ -225,7 +225,8 @@ def test_clip_is_torch_fidelitys(extras, images, tmp_path):
 
 
 def test_clip_without_torch_fidelity_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    for name in ["torch_fidelity", *(name for name in sys.modules if name.startswith("torch_fidelity."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match="pip install torch-fidelity") as caught:
         EXTRACTORS["clip"](CPU, None, tmp_path)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())

@@ -6,7 +6,6 @@ resumed ends with the same bits as one that was not.
 
 import argparse
 import copy
-import io
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -33,6 +31,7 @@ from reproduce.cell import STOP, stop_on_signals
 from reproduce.evaluate import generate
 from reproduce.feed import Feed
 from reproduce.graphs import CudaRecorder, Graphed
+from reproduce.release import grid
 
 LOGGED = ("loss_d", "loss_g", "n_R", "n_F")
 
@@ -202,12 +201,7 @@ def save_samples(folder: Path, G: nn.Module, labels: Tensor, run: Run, side: int
     """samples.png: a grid of images at latents and labels that stay the same over training."""
     present = labels.unique()
     y = present[torch.arange(side * side, device=labels.device) % len(present)]
-    images = generate(G, side * side, run.seed, y).cpu().numpy()
-    n, c, h, w = images.shape
-    grid = images.reshape(side, side, c, h, w).transpose(0, 3, 1, 4, 2).reshape(side * h, side * w, c)
-    buffer = io.BytesIO()
-    Image.fromarray(grid).save(buffer, "png")
-    record.write_bytes(folder / "samples.png", buffer.getvalue())
+    record.write_bytes(folder / "samples.png", grid(generate(G, side * side, run.seed, y).cpu()))
 
 
 def main() -> None:
