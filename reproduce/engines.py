@@ -89,6 +89,8 @@ def rounds(run_ids: list[str], tries: Callable[[list[str]], Iterator[Try]]) -> d
 
 def serial(run_ids: list[str], settings: Settings, capacity: Capacity) -> dict[str, str]:
     """On this machine, `jobs` cells at a time. Returns run id -> "" when done, or a line why not."""
+    if capacity.gpus:
+        raise InputError(f"--gpus {capacity.gpus}: --engine serial has --jobs and --device; ray shares GPUs out")
 
     def tries(left: list[str]) -> Iterator[Try]:
         with ThreadPoolExecutor(capacity.jobs) as pool:

@@ -173,6 +173,11 @@ def test_what_cannot_be_shared_out_is_refused(capacity, named):
         capacity.require(Settings(gpus_per_run=2))
 
 
+def test_serial_does_not_pretend_to_share_gpus_out(tmp_path):
+    with pytest.raises(InputError, match="--gpus 2"):
+        ENGINES["serial"]([TINY], Settings(results=tmp_path), Capacity(gpus=2))
+
+
 # --- The real cell, once ----------------------------------------------------------------------------------------------
 
 
