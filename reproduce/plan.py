@@ -8,6 +8,7 @@ beside hours.
 import argparse
 import io
 import json
+import os
 import tempfile
 from collections import Counter
 from contextlib import redirect_stderr
@@ -20,10 +21,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from baselines.regularizers import GradGap
 from benchmarks.datasets import DATASETS, OWN
 from benchmarks.tables import TABLES, Run, TryLaterError, command, runs
 from reproduce import record
-from reproduce.bench_regularizers import Operations, trainer
+from reproduce.bench_regularizers import Operations, peak, trainer
 from reproduce.cell import STOP
 from reproduce.graphs import CudaRecorder
 from reproduce.train import train
@@ -111,6 +113,23 @@ def operations(run: Run) -> int:
     return run.iterations * _operations_per_iteration(kind(replace(run, regularizers={}, augment="")))
 
 
+def room(device: torch.device) -> int:
+    """Bytes of memory of a device, free or not."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
+    """The probe of a run, or None where its tensors alone are more than the device has. Says which, in one line."""
+    need, there = peak(Run.from_id(kind(run)), GradGap if run.regularizers else None), room(device)
+    found = probe(run, seconds, device) if need < there else None
+    said = (f"{found.seconds:.3g} s per iteration (mean of {found.iterations}), {found.disk / 1e6:,.0f} MB of disk"
+            if found else f"not tried, there are {there / 1e9:.0f} GB")
+    print(f"{run.model} {run.resolution} px {run.method}, {need / 1e9:.1f} GB at the peak: {said}", flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
@@ -128,12 +147,13 @@ def main() -> None:
           f"on {record.provenance(device)['device']}", flush=True)
     probes = {}
     for name, run in kinds.items():
-        probes[name] = found = probe(run, args.seconds, device)
-        print(f"  {counts[name]:4} x {run.model} {run.resolution} px {run.method}: {found.seconds:.3g} s per iteration "
-              f"(mean of {found.iterations}), {found.disk / 1e6:,.0f} MB", flush=True)
-    hours = [run.iterations * probes[kind(run)].seconds / 3600 for run in rows]
-    print(f"device-hours: {sum(hours):,.1f}; disk: {sum(probes[kind(run)].disk for run in rows) / 1e9:,.1f} GB")
-    for gpus in (1, 2, 4, 8):
+        print(f"  {counts[name]:4} x ", end="")
+        probes[name] = tried(run, args.seconds, device)
+    known = [run for run in rows if probes[kind(run)]]
+    hours = [run.iterations * probes[kind(run)].seconds / 3600 for run in known]
+    disk = sum(probes[kind(run)].disk for run in known) / 1e9
+    print(f"device-hours: {sum(hours):,.1f}; disk: {disk:,.1f} GB; {len(rows) - len(known)} runs not counted")
+    for gpus in (1, 2, 4, 8) if known else ():
         print(f"  on {gpus} such device{'s' if gpus > 1 else ''}: {wall(hours, gpus):,.1f} hours")
 
 

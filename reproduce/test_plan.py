@@ -21,6 +21,14 @@ def test_a_probe_measures_training_and_leaves_nothing_behind(tmp_path, monkeypat
     assert not STOP.is_set() and not list(tmp_path.glob("tmp*")) and plan.NOISE not in plan.DATASETS
 
 
+def test_what_does_not_fit_is_not_tried(monkeypatch, capsys):
+    """At 1024 px the images of a batch alone, real and generated, are 0.4 GB."""
+    monkeypatch.setattr(plan, "room", lambda device: 400_000_000)
+    monkeypatch.setattr(plan, "probe", lambda *_: pytest.fail("it was tried"))
+    assert plan.tried(replace(TINY, resolution=1024, batch=16), 1.0, torch.device("cpu")) is None
+    assert "not tried, there are 0 GB" in capsys.readouterr().out
+
+
 def test_seconds_per_iteration_leave_out_the_start(tmp_path):
     """64 iterations of 0.5 s after a start of 100 s; without two lines of a log, the checkpoint's mean."""
     lines = [{"iteration": 32 * i, "seconds": 100 + 16.0 * i} for i in range(1, 4)]
