@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.tables import TABLES, InputError
-from reproduce.sweep import cheapest_first, listed
+from reproduce.sweep import cheapest_first, listed, parser
 
 ROOT = Path(__file__).parents[1]
 TINY = [f"dcgan-noise-32-f0.5-{method}-i{iterations}-b4-width0.1-s0"
@@ -45,6 +45,13 @@ def test_names_stand_for_runs_each_once():
     for wrong in ("table9", "dcgan-nonsense"):
         with pytest.raises(InputError, match=wrong):
             listed([wrong], 1, None)
+
+
+def test_every_variable_of_make_is_an_option():
+    shown = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = shown.stdout.split("`: ", 1)[1].split()[3:]  # after PYTHON REPORTS TABLE
+    options = {f"--{name.lower().replace('_', '-')}" for name in names}
+    assert len(options) > 15 and options <= set(parser()._option_string_actions)
 
 
 def test_the_cheapest_come_first():
