@@ -92,6 +92,8 @@ drills: env  ## kill, starve and damage a tiny sweep on purpose; minutes, and so
 	@$(PY) -m reproduce.drills --results $(RESULTS); status=$$?; \
 	$(PY) -m reports.bench --results $(RESULTS) --out $(REPORTS) && exit $$status
 
+# One thread: two that wait for each other crawl where the cores are shared
+test: export OMP_NUM_THREADS ?= 1
 test: env  ## all tests
 	$(PY) -m pytest
 
