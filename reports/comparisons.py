@@ -11,10 +11,11 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmarks.tables import TABLES, Cell
 from reports.evidence import late_gap, measured
-from reports.results import Results
-from reports.sections import claimed, method, sections, title
+from reports.results import Results, family
+from reports.sections import Section, claimed, members, method, sections, title
 from reports.style import BASELINE, COLOURS, KINDS, REGULARIZED, key, swatches
 
+Lines = dict[str, list[tuple[float, list[float]]]]  # name -> (x, values)
 GAP = "|$n_R - n_F$|, mean over the second half of training"
 Points = list[tuple[float, list[float]]]  # (x, values of the training seeds)
 Series = dict[tuple[str, str, bool], Points]  # panel, colour, baseline ->
@@ -102,15 +103,18 @@ def lambda_sweep(table: str, results: Results) -> plt.Figure | None:
     weights = sorted({run.regularizers["gradgap"] for run in results.runs if list(run.regularizers) == ["gradgap"]})
     cells = baselines + [Cell(replace(cell.run, regularizers={"gradgap": weight}))
                          for cell in baselines for weight in weights]
-    section = sections(cells, results)[0]
-    metric = section.metrics[0]
-    scores = _sweeps(cells, lambda cell: [value.value for value in section.ours(cell, metric)])
-    gaps = _sweeps(cells, lambda cell: [gap for run in results.runs if replace(run, seed=0) == cell.run
-                                        if (gap := late_gap(run, results))])
-    if not scores:
+
+    def scores_of(section: Section) -> Lines:
+        return _sweeps(cells, lambda cell: [value.value for value in section.ours(cell, section.metrics[0])])
+
+    found = [section for section in sections(cells, results)  # the table's own protocol first
+             if family(section.metrics[0]) in ("fd", "fid") and scores_of(section)]
+    if not found:
         return None
+    section, scores = found[0], scores_of(found[0])
+    gaps = _sweeps(cells, _late_gaps(cells, section, results))
     figure, axes = plt.subplots(1, 2, figsize=(9.9, 3.6), layout="constrained")
-    for axis, lines, label in zip(axes, (scores, gaps), (title(metric), GAP), strict=True):
+    for axis, lines, label in zip(axes, (scores, gaps), (_label(section), GAP), strict=True):
         for number, name in enumerate(scores):
             _errorbar(axis, lines.get(name, []), COLOURS[number % len(COLOURS)], baseline=number >= len(COLOURS))
         axis.set_xscale("symlog", linthresh=min(weight for weight in weights if weight))
@@ -121,9 +125,22 @@ def lambda_sweep(table: str, results: Results) -> plt.Figure | None:
     return figure
 
 
-def _sweeps(cells: list[Cell], values: Callable[[Cell], list[float]]) -> dict[str, list[tuple[float, list[float]]]]:
+def _label(section: Section) -> str:
+    metric = title(section.metrics[0])
+    return f"{metric} ({section.departure})" if section.departure else metric
+
+
+def _late_gaps(cells: list[Cell], section: Section, results: Results) -> Callable[[Cell], list[float]]:
+    """Of a cell's runs that were trained as those of the section."""
+    found = members(cells, results)
+    trained = max((training for *_, training in found if section.departure.startswith(training)), key=len)
+    return lambda cell: [gap for other, run, training in found if (other, training) == (cell, trained)
+                         and (gap := late_gap(run, results))]
+
+
+def _sweeps(cells: list[Cell], values: Callable[[Cell], list[float]]) -> Lines:
     """Model, data set and fraction -> (weight, values) of each cell that has any; those with three weights or more."""
-    lines: dict[str, list[tuple[float, list[float]]]] = {}
+    lines: Lines = {}
     for cell in cells:
         if found := values(cell):
             name = f"{title(cell.run.model)}, {cell.run.dataset} {cell.run.fraction:.0%}"

@@ -130,6 +130,19 @@ def test_lambda_sweep(writer):
     assert comparisons.lambda_sweep("table1", read(writer.folder)) is None
 
 
+def test_lambda_sweep_of_shorter_training_says_so(writer):
+    """Logs and scores of 1,000 iterations; a baseline at the table's own protocol stays out."""
+    baseline = TABLES["table3"][0].run
+    writer.write(baseline, [entry("fid", 99.0)])
+    for weight in (0, 1, 10):
+        run = replace(baseline, regularizers={"gradgap": float(weight)} if weight else {}, iterations=1000)
+        writer.write(run, [entry("fid", 50.0 - weight)])
+        writer.log(run)
+    scores, gaps = comparisons.lambda_sweep("table3", read(writer.folder)).axes
+    assert list(scores.get_lines()[0].get_ydata()) == [50, 49, 40] and "1,000 iterations" in scores.get_ylabel()
+    assert list(gaps.get_lines()[0].get_xdata()) == [0, 1, 10]
+
+
 def test_sample_sheet_shows_each_run_in_its_place(writer, tmp_path):
     """Each run has samples of one colour; the sheet has rows dcgan, dcgan + R, wgan, ..., columns 10 %, 100 %."""
     runs = [cell.run for cell in TABLES["smoke"] if cell.run.iterations]
