@@ -98,7 +98,7 @@ def cell(run_id: str, settings: Settings) -> None:
                 raise TryLaterError(f"{run_id}: another process is at it, or it was told to stop")
             what = "hung" if status is None else f"ended with status {status}"
             if not left:
-                raise CellError(f"{run_id}: {command[-1]} {what} {settings.retries + 1} times")
+                raise CellError(f"{run_id}: {command[2]} {what} {settings.retries + 1} times")  # of python -m MODULE
             print(f"{run_id}: {what}; starting it again", file=sys.stderr, flush=True)
 
 
