@@ -36,7 +36,7 @@ open: SEEDS = 3
 open: EVAL_EVERY = 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help env smoke open $(TABLES) compare lambda plan figure1 data data-status report status bench-data bench-eval bench-models bench-regularizers bench-lazy bench-train drills test lint clean
+.PHONY: help env smoke open $(TABLES) compare lambda plan figure1 data data-status report status bench-data bench-eval bench-models bench-regularizers bench-lazy bench-bf16 bench-train drills test lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-zA-Z0-9$$() -]+:.*## / {sub(/[$$].TABLES./, "$(TABLES)", $$1); sub(/: bench-%/, "", $$1); printf "%-34s %s\n", $$1, $$2}' Makefile
@@ -84,7 +84,7 @@ data-status: env  ## every data set: there or how to get it, how many images, li
 status:  ## done, running, failed and missing cells of each table
 	@$(PYTHON) -m reports.status --results $(RESULTS)
 
-bench-data bench-eval bench-models bench-regularizers bench-lazy bench-train: bench-%: env  ## measure feeding, evaluation, model cost, regularizer cost, lazy against exact gradgap, training
+bench-data bench-eval bench-models bench-regularizers bench-lazy bench-bf16 bench-train: bench-%: env  ## measure feeding, evaluation, model cost, regularizer cost, lazy against exact gradgap, bf16 against float32, training
 	@$(PY) -W ignore -m reproduce.bench_$* --results $(RESULTS)
 	@$(PY) -m reports.bench --results $(RESULTS) --out $(REPORTS)
 

@@ -38,6 +38,22 @@ def group_size(n: int, limit: int) -> int:
     return max(k for k in range(1, limit + 1) if n % k == 0)
 
 
+def use_bf16(network: nn.Module) -> None:
+    """Have a network compute in bfloat16, by autocast. What goes in and comes out, and the weights, stay float32.
+
+    bfloat16 has float32's range, so that losses and penalties need no scaling. Of a generator with a mapping to styles
+    that stays float32, and `synthesis` alone changes.
+    """
+    part = getattr(network, "synthesis", network)
+    whole = part.forward
+
+    def forward(*inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs[0].device.type, torch.bfloat16):
+            return whole(*inputs).float()
+
+    part.forward = forward
+
+
 class PlainNorm(nn.BatchNorm2d):
     """Batch norm that takes no condition."""
 
@@ -58,4 +74,5 @@ class ConditionalNorm(nn.Module):
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         gain, bias = 1 + self.gain(condition), self.bias(condition)  # [N, channels]
-        return torch.addcmul(bias[:, :, None, None], self.norm(h), gain[:, :, None, None])
+        h = self.norm(h)
+        return torch.addcmul(bias[:, :, None, None].to(h.dtype), h, gain[:, :, None, None].to(h.dtype))

@@ -21,6 +21,7 @@ class Recipe:
     conditional    whether the networks see the class, where the data set has classes
     flip           whether real images are mirrored at random, where the data set allows it
     channels_last  memory layout of the networks: the faster one, which depends on the architecture
+    bf16           whether both networks compute in bfloat16 while they are trained
     generator      further arguments of Generator
     discriminator  further arguments of Discriminator
     """
@@ -40,5 +41,6 @@ class Recipe:
     conditional: bool = False
     flip: bool = True
     channels_last: bool = False
+    bf16: bool = False
     generator: Mapping[str, float] = field(default_factory=lambda: {"width": 1.0})
     discriminator: Mapping[str, float] = field(default_factory=lambda: {"width": 1.0})

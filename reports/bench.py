@@ -13,9 +13,10 @@ from benchmarks.tables import InputError, Run, command
 from reports.drills import drills
 from reports.formats import Grid, Text, markdown
 from reports.options import parse
-from reports.regularizers import lazy, price
+from reports.regularizers import price
 from reports.results import write
 from reports.sections import title
+from reports.ways import bf16, lazy
 
 APART = ("total", "fid", "all", "error")  # what is no stage of a tool
 
@@ -68,7 +69,7 @@ def training(data: dict) -> str:
     rows = [row for row in data["rows"] if "error" not in row]
     ms = {(row["run"], row["mode"]): row["ms"] for row in rows}
     header = ("model", "size", "batch", "method", "mode", "ms / iteration", "images / s", "GB at the peak",
-              "of the bf16 matrix peak", "eager / graphs", "with gradgap / without")
+              "of the bf16 matrix peak", "eager / this", "with gradgap / without")
     failed = [f"- {row['run']}, {row['mode']}: {row['error']}.\n" for row in data["rows"] if "error" in row]
     return (f"# Training\n\n{_table(header, [_speed(row, ms, data['matrix_peak']) for row in rows])}\n\n"
             f"- Each trained for {data['seconds']:g} s on noise, in turn; an iteration is all steps of both networks.\n"
@@ -78,8 +79,10 @@ def training(data: dict) -> str:
 
 def _speed(row: dict, ms: dict[tuple[str, str], float], peak: float | None) -> list[str]:
     run, mode = Run.from_id(row["run"]), row["mode"]
-    eager, without = ms.get((row["run"], "eager")), ms.get((replace(run, regularizers={}).id, mode))
-    return [title(run.model), f"{run.resolution} px", str(run.batch), run.method, mode, f"{row['ms']:.1f}",
+    in_float32 = replace(run, override={name: value for name, value in run.override.items() if name != "bf16"})
+    eager, without = ms.get((in_float32.id, "eager")), ms.get((replace(run, regularizers={}).id, mode))
+    label = mode if run == in_float32 else f"{mode}, bf16"
+    return [title(run.model), f"{run.resolution} px", str(run.batch), run.method, label, f"{row['ms']:.1f}",
             f"{row['images_per_second']:.1f}", f"{row['peak_bytes'] / 1e9:.2f}" if row["peak_bytes"] else "-",
             f"{row['flop_per_second'] / peak:.1%}" if peak else "-",
             f"{eager / row['ms']:.2f}" if eager and mode == "graphs" else "-",
@@ -91,8 +94,8 @@ def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
 
 
 RENDERERS: dict[str, Callable[[dict], str]] = {
-    "data": feeding, "eval": evaluation, "models": models, "regularizers": price, "lazy": lazy, "train": training,
-    "drills": drills,
+    "data": feeding, "eval": evaluation, "models": models, "regularizers": price, "lazy": lazy, "bf16": bf16,
+    "train": training, "drills": drills,
 }
 
 

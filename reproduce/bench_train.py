@@ -1,4 +1,4 @@
-"""`make bench-train`: the speed of training, model by model, with and without gradgap, eager and as CUDA graphs.
+"""`make bench-train`: the speed of training, with and without gradgap, eager, as CUDA graphs, and these in bf16.
 
 Training itself is run on noise for some seconds each, side by side in this run, and its own log is read: milliseconds
 per iteration (every step of both networks, the average, feeding), images per second, peak memory, share of the bf16
@@ -78,8 +78,9 @@ def main() -> None:
     rows, peak = [], matrix_peak(device) if device.type == "cuda" else None
     for baseline in baselines:
         for run in (baseline, replace(baseline, regularizers={"gradgap": SMOKE[baseline.model][0]})):
-            for graphs in (False, True) if device.type == "cuda" else (False,):
-                rows.append(measure(run, graphs, args.seconds, device))
+            low = replace(run, override={**run.override, "bf16": 1})
+            for case, graphs in ((run, False), (run, True), (low, True)) if peak else ((run, False),):
+                rows.append(measure(case, graphs, args.seconds, device))
                 print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else str(value)
                                 for key, value in rows[-1].items()), flush=True)
     record.write_json(args.results / "bench" / "train.json", {

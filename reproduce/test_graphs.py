@@ -118,6 +118,13 @@ def test_graphs_give_the_same_bits_with_every_regularizer(tmp_path):
     assert_equal(*both(replace(TINY, regularizers=OF_D), tmp_path))
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_graphs_give_the_same_bits_in_bf16(model, tmp_path):
+    run = replace(TINY, model=model, regularizers={"gradgap_exact": 1.0}, iterations=8,
+                  override={"width": 0.03 if model == "stylegan2" else 0.1, "bf16": 1})
+    assert_equal(*both(run, tmp_path))
+
+
 def test_graphs_give_the_same_bits_with_path_length(tmp_path):
     run = replace(TINY, model="stylegan2", iterations=16, regularizers={"path_length": 2.0}, override={"width": 0.03})
     assert_equal(*both(run, tmp_path))

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from baselines.augment import AUGMENTATIONS
+from baselines.layers import use_bf16
 from baselines.losses import LOSSES
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS, score
@@ -72,6 +73,8 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
             G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
         ema = AveragedModel(G, use_buffers=True)
         for network in (G, D):
+            if recipe.bf16:
+                use_bf16(network)
             parallel.shard(network, micro_batch)
         opt_g, opt_d = (torch.optim.Adam(network.parameters(), betas=recipe.betas, eps=recipe.eps, fused=True,
                                          capturable=device.type == "cuda") for network in (G, D))

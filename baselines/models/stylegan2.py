@@ -9,6 +9,7 @@ Everything is made of differentiable PyTorch operations, so gradients of gradien
 built: scaling the input and the output of one shared convolution is equal to them and takes less time and memory.
 """
 
+from itertools import pairwise
 from math import log2, sqrt
 
 import torch
@@ -183,9 +184,8 @@ class Mapping(nn.Module):
 class SynthesisBlock(nn.Module):
     """Doubles the resolution and adds what it draws there to the image."""
 
-    def __init__(self, inputs: int, outputs: int, style: int, bf16: bool):
+    def __init__(self, inputs: int, outputs: int, style: int):
         super().__init__()
-        self.bf16 = bf16
         self.up = StyledConv(inputs, outputs, style, up=True)
         self.conv = StyledConv(outputs, outputs, style)
         self.to_rgb = ToRGB(outputs, style)
@@ -193,7 +193,7 @@ class SynthesisBlock(nn.Module):
 
     def forward(self, x: Tensor, image: Tensor, ws: Tensor) -> tuple[Tensor, Tensor]:
         """x [N, inputs, H, W], image [N, 3, H, W], ws [N, 3, style] -> the same at 2H, 2W."""
-        x = self.up(x.to(torch.bfloat16 if self.bf16 else ws.dtype), ws[:, 0])
+        x = self.up(x, ws[:, 0])
         x = self.conv(x, ws[:, 1])
         return x, self.lowpass.upsample(image) + self.to_rgb(x, ws[:, 2])
 
@@ -201,13 +201,12 @@ class SynthesisBlock(nn.Module):
 class Synthesis(nn.Module):
     """Styles ws [N, layers, style] to images; to_rgb of a block and the first layer of the next share a style."""
 
-    def __init__(self, channels: list[int], style: int, bf16: list[bool]):
+    def __init__(self, channels: list[int], style: int):
         super().__init__()
         self.const = nn.Parameter(torch.randn(channels[0], 4, 4))
         self.conv = StyledConv(channels[0], channels[0], style)
         self.to_rgb = ToRGB(channels[0], style)
-        self.blocks = nn.ModuleList(SynthesisBlock(i, o, style, low)
-                                    for i, o, low in zip(channels, channels[1:], bf16[1:], strict=False))
+        self.blocks = nn.ModuleList(SynthesisBlock(i, o, style) for i, o in pairwise(channels))
 
     def forward(self, ws: Tensor) -> Tensor:
         x = self.conv(self.const.repeat(len(ws), 1, 1, 1), ws[:, 0])
@@ -223,18 +222,17 @@ class Generator(nn.Module):
     width           multiplies the channels, min(channel_base / resolution, 512)
     mapping_layers  of the mapping network
     style_mixing    probability that a training batch takes a second latent from a random layer on
-    bf16_blocks     how many of the highest resolutions compute in bfloat16 (of float32's range: nothing is clamped)
     """
 
     latent = style = 512
 
     def __init__(self, resolution: int, classes: int, width: float = 1.0, channel_base: int = 32768,
-                 mapping_layers: int = 8, style_mixing: float = 0.9, bf16_blocks: int = 0):
+                 mapping_layers: int = 8, style_mixing: float = 0.9):
         super().__init__()
         self.style_mixing, self.layers = style_mixing, 2 * int(log2(resolution)) - 2
         channels = _widths(resolution, channel_base, width)
         self.mapping_network = Mapping(self.latent, classes, self.style, mapping_layers)
-        self.synthesis = Synthesis(channels, self.style, _bf16(len(channels), bf16_blocks))
+        self.synthesis = Synthesis(channels, self.style)
         self.register_buffer("mean_style", torch.zeros(self.style))
 
     def forward(self, z: Tensor, y: Tensor, truncation: float = 1.0) -> Tensor:
@@ -266,27 +264,20 @@ def _widths(resolution: int, channel_base: int, width: float) -> list[int]:
     return [max(1, int(min(channel_base // 2**i, 512) * width)) for i in range(2, int(log2(resolution)) + 1)]
 
 
-def _bf16(blocks: int, bf16_blocks: int) -> list[bool]:
-    """Whether the blocks at 4, 8, ..., resolution compute in bfloat16; that at 4 never does, as published."""
-    return [i > 0 and i >= blocks - bf16_blocks for i in range(blocks)]
-
-
 # Discriminator --------------------------------------------------------------------------------------------------------
 
 
 class DiscriminatorBlock(nn.Module):
     """Residual block that halves the resolution; both branches are scaled by sqrt(1/2) before they are added."""
 
-    def __init__(self, inputs: int, outputs: int, bf16: bool):
+    def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.bf16 = bf16
         self.conv = Conv(inputs, inputs, 3)
         self.down = Conv(inputs, outputs, 3, gain=GAIN * sqrt(0.5), down=True)
         self.skip = Conv(inputs, outputs, 1, bias=False, gain=sqrt(0.5), down=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, H, W] -> [N, outputs, H/2, W/2]."""
-        x = x.to(torch.bfloat16 if self.bf16 else self.conv.weight.dtype)
         return self.skip(x).add_(leaky_relu(self.down(leaky_relu(self.conv(x)))))
 
 
@@ -299,21 +290,19 @@ class Discriminator(nn.Module):
     joint = True
 
     def __init__(self, resolution: int, classes: int, width: float = 1.0, channel_base: int = 32768,
-                 mapping_layers: int = 8, mbstd_group: int = 4, bf16_blocks: int = 0):
+                 mapping_layers: int = 8, mbstd_group: int = 4):
         super().__init__()
         channels = _widths(resolution, channel_base, width)[::-1]
-        bf16 = _bf16(len(channels), bf16_blocks)[::-1]
         last, self.mbstd_group = channels[-1], mbstd_group
         self.from_rgb = Conv(3, channels[0], 1)
-        self.blocks = nn.ModuleList(DiscriminatorBlock(i, o, low)
-                                    for i, o, low in zip(channels, channels[1:], bf16, strict=False))
+        self.blocks = nn.ModuleList(DiscriminatorBlock(i, o) for i, o in pairwise(channels))
         self.conv = Conv(last + 1, last, 3)
         self.linear = Linear(last * 4 * 4, last, gain=GAIN)
         self.mapping = Mapping(0, classes, last, mapping_layers) if classes else None
         self.out = Linear(last, last if classes else 1)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        x = leaky_relu(self.from_rgb(x.to(torch.bfloat16 if self.blocks[0].bf16 else x.dtype)))
+        x = leaky_relu(self.from_rgb(x))
         for block in self.blocks:
             x = block(x)
         x = minibatch_stddev(x.to(self.out.weight.dtype), self.mbstd_group)  # [N, last + 1, 4, 4]
@@ -326,7 +315,7 @@ class Discriminator(nn.Module):
 
 # Recipes --------------------------------------------------------------------------------------------------------------
 
-_NETWORK = {"width": 1.0, "channel_base": 32768, "mapping_layers": 8, "bf16_blocks": 0}
+_NETWORK = {"width": 1.0, "channel_base": 32768, "mapping_layers": 8}
 
 RECIPES = {
     "low_shot": Recipe(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from baselines.layers import use_bf16
 from baselines.losses import LOSSES
 from baselines.models import MODELS
 from baselines.recipe import Recipe
@@ -89,6 +90,38 @@ def test_one_iteration_with_and_without_the_regularizer(name, resolution, classe
         total = loss.discriminator(real.logits, fake.logits) + (penalty(D, real, fake) if penalty else 0)
         total.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in D.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bf16_points_where_float32_does(name):
+    """The gradients of both losses and of gradgap, which is a gradient of a gradient, over all parameters."""
+    torch.manual_seed(0)
+    G, D = build(name, 32, 5, width=1 / 4)
+    loss, n = LOSSES[recipe_of(MODELS[name], 32).loss], 8
+    x, y, z = torch.rand(n, 3, 32, 32) * 2 - 1, torch.arange(n) % 5, torch.randn(n, G.latent)
+    state = {key: value.clone() for key, value in D.state_dict().items()}  # power iteration moves it
+
+    def gradients(images):
+        for penalty in (None, GradGap()):
+            D.load_state_dict(state)
+            D.zero_grad()
+            real, fake = score(D, x, y, images, y)
+            (penalty(D, real, fake) if penalty else loss.discriminator(real.logits, fake.logits)).backward()
+            yield torch.cat([p.grad.flatten() for p in D.parameters() if p.grad is not None])
+        D.load_state_dict(state)
+        G.zero_grad()
+        torch.manual_seed(1)
+        loss.generator(D(G(z, y), y)).backward()
+        yield torch.cat([p.grad.flatten() for p in G.parameters()])
+
+    images = G(z, y).detach()
+    expected = list(gradients(images))
+    for network in (G, D):
+        use_bf16(network)
+    assert G(z, y).dtype == D(images, y).dtype == torch.float32
+    for want, got in zip(expected, gradients(images), strict=True):
+        assert got.dtype == torch.float32 and not torch.equal(got, want)
+        assert torch.cosine_similarity(got, want, dim=0) > 0.97
 
 
 @pytest.mark.parametrize("classes", [0, 5])
