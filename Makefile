@@ -21,8 +21,8 @@ GIVEN    = $(foreach name,$(OPTIONS),$(if $($(name)),--$(shell echo $(name) | tr
 SWEEP    = { $(PY) -m reproduce.sweep $1 $(GIVEN) || test $$? -eq 1; }
 RENDER   = $(PY) -m reports.tables $1 --results $(RESULTS) --out $(REPORTS) && $(PY) -m reports.figures $1 --results $(RESULTS) --out $(REPORTS)
 
-# The cells of smoke are small: a core each, and the stand-in extractor
-SMALL   := smoke $(if $(filter smoke,$(TABLE)),compare lambda)
+# Small cells: a core each, and the stand-in extractor
+SMALL   := smoke twins $(if $(filter smoke twins,$(TABLE)),compare lambda)
 $(SMALL): EXTRACTOR = effnet
 $(SMALL): SAMPLES = 300
 $(SMALL): DEVICE = cpu
@@ -32,11 +32,11 @@ $(SMALL): export TQDM_DISABLE = 1
 
 # The open benchmark needs no download; generators kept on the way show whether training had converged
 open: EXTRACTOR = effnet
-open: SEEDS = 3
+open twins: SEEDS = 3
 open: EVAL_EVERY = 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help env smoke open $(TABLES) compare lambda plan figure1 data data-status report status bench-data bench-eval bench-models bench-regularizers bench-lazy bench-bf16 bench-train drills test lint clean
+.PHONY: help env smoke open twins $(TABLES) compare lambda plan figure1 data data-status report status bench-data bench-eval bench-models bench-regularizers bench-lazy bench-bf16 bench-train drills test lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-zA-Z0-9$$() -]+:.*## / {sub(/[$$].TABLES./, "$(TABLES)", $$1); sub(/: bench-%/, "", $$1); printf "%-34s %s\n", $$1, $$2}' Makefile
@@ -51,7 +51,7 @@ env: .venv/installed  ## install what is needed into .venv; done by the others w
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
-$(TABLES) open smoke: env  ## train, evaluate and render a table: the paper's; open: on open data; smoke: small twins for a CPU
+$(TABLES) open twins smoke: env  ## train, evaluate and render a table: the paper's; open: on open data; for a CPU: twins, smoke
 	@$(call SWEEP,$@)
 	@$(call RENDER,$@)
 	@$(PY) -m reports.status $@ --results $(RESULTS) --require-all
@@ -70,7 +70,7 @@ plan: env  ## what a table will cost on this device: runs, seconds per iteration
 	@$(PY) -m reproduce.plan $(TABLE) $(CHOICE) --device $(DEVICE)
 
 figure1: env  ## the gradient-norm plots from the runs there are
-	@for table in $(TABLES) open; do $(PY) -m reports.figures $$table --results $(RESULTS) --out $(REPORTS); done
+	@for table in $(TABLES) open twins; do $(PY) -m reports.figures $$table --results $(RESULTS) --out $(REPORTS); done
 
 report: env  ## every table, figure and claim from the results there are, and reports/index.html
 	@$(PY) -m reports.page --results $(RESULTS) --out $(REPORTS)
@@ -101,5 +101,5 @@ lint: env  ## ruff
 	$(PY) -m ruff check .
 
 clean:  ## remove what smoke made and caches; records of real runs stay
-	rm -rf $(RESULTS)/*-digits-32-*-i*-s0 $(REPORTS)/smoke .pytest_cache .ruff_cache
+	rm -rf $(addprefix $(RESULTS)/,$(shell $(PYTHON) -m benchmarks.tables smoke)) $(REPORTS)/smoke .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +

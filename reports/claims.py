@@ -132,10 +132,11 @@ NOTES = [
     "The paper prints no number for C3 (its Figure 1 is a plot) and none for C4.",
     "C4 compares training times on the same device; it is as good as the device was idle.",
     "C6: the paper's own Table 3 has one cell against it, BigGAN at 100 % (12.44 to 10.15).",
-    "The open and the smoke table use stand-in scores (fd_effnet for FID, is_effnet for IS).",
+    "The open, the twins and the smoke table use stand-in scores (fd_effnet for FID, is_effnet for IS).",
     "The open table has open data in the place of the paper's and fewer iterations; only its baselines and its cells "
     "with gradgap enter here, no comparator.",
-    "The smoke table has small twins: it shows that the suite works and says nothing about the paper.",
+    "The twins table has networks of 1/8 of the width and short trainings; what it finds holds for these.",
+    "The smoke table has one seed of them: it shows that the suite works and says nothing about the paper.",
 ]
 
 

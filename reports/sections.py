@@ -10,7 +10,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import NamedTuple
 
-from benchmarks.tables import Cell, Run
+from benchmarks.tables import TABLES, Cell, Run
 from reports.results import KNOWN, Record, Results, Score, family
 from reports.states import State
 
@@ -74,10 +74,16 @@ class Found(NamedTuple):
 
 
 def members(cells: list[Cell], results: Results) -> list[Member]:
-    """The runs of a table that have a folder, the table's own protocol first, in the order of its cells and seeds."""
+    """The runs of a table that have a folder, its own protocol first, in the order of its cells and seeds.
+
+    A run with another protocol belongs to it too, unless it is a cell of another table.
+    """
     places = {_task(cell.run): (number, cell) for number, cell in enumerate(cells)}
+    elsewhere = {cell.run.id for table in TABLES.values() for cell in table} - {cell.run.id for cell in cells}
     found = []
     for run in results.runs:
+        if replace(run, seed=0).id in elsewhere:
+            continue
         number, cell = places.get(_task(run), (None, None))
         if cell:
             training = departures(run, cell.run)
