@@ -45,9 +45,13 @@ class Feed:
         self.order = lru_cache(maxsize=AHEAD)(self._order)
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        rows = torch.from_numpy(self.rows(step)).to(self.device)
+        rows = self._sent(torch.from_numpy(self.rows(step)))
         images = self._streamed(step) if self.images is None else self._gathered(rows, step)
         return images.to(torch.get_default_dtype()).div_(127.5).sub_(1), self.labels[rows]
+
+    def _sent(self, host: Tensor) -> Tensor:
+        """On the device, without waiting for what that is doing; CUDA sets unpinned memory aside before it goes on."""
+        return host.to(self.device, non_blocking=True)
 
     def rows(self, step: int) -> np.ndarray:
         """Positions in `indices` of the images of batch number `step`, int64 [batch]."""
@@ -62,14 +66,14 @@ class Feed:
         return np.random.default_rng((self.seed, MIRROR, step)).random(self.batch) < (0.5 if self.flip else 0)
 
     def _gathered(self, rows: Tensor, step: int) -> Tensor:
-        images, mirrored = self.images[rows], torch.from_numpy(self._mirrored(step)).to(self.device)
+        images, mirrored = self.images[rows], self._sent(torch.from_numpy(self._mirrored(step)))
         return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
     def _streamed(self, step: int) -> Tensor:
         """Batch `step` from the memory map, uint8 on the device; the next ones are read meanwhile."""
         wanted = range(step, step + AHEAD)
         self.ahead = {s: self.ahead.get(s) or self.threads.submit(self._read, s) for s in wanted}
-        return self.ahead.pop(step).result().to(self.device, non_blocking=True)
+        return self._sent(self.ahead.pop(step).result())
 
     def _read(self, step: int) -> Tensor:
         shape = (self.batch, *self.dataset.images.shape[1:])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.datasets import Dataset
 from benchmarks.tables import InputError
@@ -51,6 +52,29 @@ def test_device_and_memory_map_give_the_same_batches_in_any_order(dataset, devic
     expected = [resident(step) for step in range(12)]
     for step in [0, 1, 2, 3, 4, 9, 10, 11, 2, 7]:  # as after a resume, too
         assert all(torch.equal(a, b) for a, b in zip(streamed(step), expected[step], strict=True))
+
+
+class Copies(TorchDispatchMode):
+    """Collects, of each copy between devices, whether the host waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.wait = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("device") not in (None, args[0].device):
+            self.wait.append(not kwargs.get("non_blocking"))
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_the_host_does_not_wait_for_the_device(dataset, budget):
+    """The meta device is one that is not the CPU."""
+    feed = Feed(dataset, np.arange(40), 16, 0, "meta", True, BUDGETS[budget])
+    with Copies() as copies:
+        feed(0)
+    assert copies.wait == [False, False]  # which images, and these or which to mirror
 
 
 def test_half_of_the_images_are_mirrored_unless_told_not_to(dataset):
