@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
 
 from benchmarks.tables import InputError, TryLaterError
@@ -31,8 +32,8 @@ WARNING = 120  # seconds before its time limit at which SLURM tells a job to sto
 class Capacity:
     """What there is to run on.
 
-    jobs          serial: cells at a time
-    gpus          GPUs to use, or for Ray to pretend it has; None: all there are
+    jobs          serial: cells at a time, on a CPU or on one GPU
+    gpus          GPUs to use, or for Ray to pretend it has; None: serial uses one, the others all there are
     runs_per_gpu  small runs that share a GPU
     sbatch        slurm: further options of sbatch, such as "--partition=long --time=2-00:00:00"
     """
@@ -88,16 +89,40 @@ def rounds(run_ids: list[str], tries: Callable[[list[str]], Iterator[Try]]) -> d
 
 
 def serial(run_ids: list[str], settings: Settings, capacity: Capacity) -> dict[str, str]:
-    """On this machine, `jobs` cells at a time. Returns run id -> "" when done, or a line why not."""
-    if capacity.gpus:
-        raise InputError(f"--gpus {capacity.gpus}: --engine serial has --jobs and --device; ray shares GPUs out")
+    """On this machine, `jobs` cells at a time, or `runs_per_gpu` on each of its GPUs.
+
+    Returns run id -> "" when done, or a line why not.
+    """
+    devices, free = _devices(settings, capacity), SimpleQueue()
+    for device in devices:
+        free.put(device)
+
+    def on_a_free_one(run_id: str) -> Try:
+        device = free.get()
+        try:
+            return attempt(run_id, replace(settings, device=device))
+        finally:
+            free.put(device)
 
     def tries(left: list[str]) -> Iterator[Try]:
-        with ThreadPoolExecutor(capacity.jobs) as pool:
-            for future in as_completed([pool.submit(attempt, run_id, settings) for run_id in left]):
+        with ThreadPoolExecutor(len(devices)) as pool:
+            for future in as_completed([pool.submit(on_a_free_one, run_id) for run_id in left]):
                 yield future.result()
 
     return rounds(run_ids, tries)
+
+
+def _devices(settings: Settings, capacity: Capacity) -> list[str]:
+    """That of each of the cells that run at a time."""
+    if not capacity.gpus:
+        return [settings.device] * max(capacity.jobs, capacity.runs_per_gpu)
+    others = [f"--jobs {capacity.jobs}"] if capacity.jobs > 1 else []
+    others += [f"--device {settings.device}"] if settings.device not in ("auto", "cuda") else []
+    others += [f"--gpus-per-run {settings.gpus_per_run}"] if settings.gpus_per_run > 1 else []
+    if others:
+        raise InputError(f"--gpus {capacity.gpus}: --engine serial shares them out to runs of one GPU each, "
+                         f"--runs-per-gpu at a time; leave out {', '.join(others)}")
+    return [f"cuda:{gpu}" for gpu in range(capacity.gpus)] * capacity.runs_per_gpu
 
 
 # --- Ray --------------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how they are run")
     how.add_argument("--engine", choices=ENGINES, default="serial")
     how.add_argument("--jobs", type=int, default=1, help="serial: cells at a time")
-    how.add_argument("--gpus", type=int, help="how many GPUs to use; all if not given")
+    how.add_argument("--gpus", type=int, help="how many GPUs to use; serial: 1 if not given, else all")
     how.add_argument("--runs-per-gpu", type=int, default=1, help="small runs that share a GPU")
     how.add_argument("--gpus-per-run", type=int, default=1, help="GPUs that one training is split over")
     how.add_argument("--sbatch", default="", help="slurm: further options, such as \"--partition=long --time=2-0\"")

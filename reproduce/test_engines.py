@@ -45,7 +45,7 @@ except BlockingIOError:
     sys.exit(75)
 if (folder / "metrics.json").exists():
     sys.exit(0)
-gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
+gpu = os.environ.get("CUDA_VISIBLE_DEVICES") or sys.argv[4].partition("cuda:")[2]
 if gpu:
     held = (folder.parent / f"gpu{gpu}").open("a")
     fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +68,8 @@ class StandIn(Settings):
             return super().commands(run_id)
         if run_id.startswith("exit-"):
             return [[sys.executable, "-c", f"raise SystemExit({run_id[5:]})"]]
-        return [[sys.executable, "-c", STAND_IN, str(self.results / run_id), str(STEPS), str(self.protocol)]]
+        return [[sys.executable, "-c", STAND_IN, str(self.results / run_id), str(STEPS), str(self.protocol),
+                 self.device]]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -173,9 +174,26 @@ def test_what_cannot_be_shared_out_is_refused(capacity, named):
         capacity.require(Settings(gpus_per_run=2))
 
 
-def test_serial_does_not_pretend_to_share_gpus_out(tmp_path):
-    with pytest.raises(InputError, match="--gpus 2"):
-        ENGINES["serial"]([TINY], Settings(results=tmp_path), Capacity(gpus=2))
+def test_serial_gives_each_run_a_gpu_for_itself(tmp_path):
+    """A stand-in ends with an error where another one is on its GPU."""
+    run_ids = ["a", "b", "c", "d", "e"]
+    outcome = ENGINES["serial"](run_ids, StandIn(results=tmp_path, retries=0), Capacity(gpus=2))
+    assert outcome == dict.fromkeys(run_ids, "")
+    assert_each_made_once(tmp_path, run_ids)
+    assert {path.name for path in tmp_path.glob("gpu*")} == {"gpu0", "gpu1"}
+
+
+def test_serial_puts_several_runs_on_a_gpu_when_told_to(tmp_path):
+    outcome = ENGINES["serial"](["a", "b"], StandIn(results=tmp_path, retries=0), Capacity(gpus=1, runs_per_gpu=2))
+    assert sorted(map(bool, outcome.values())) == [False, True], "one must have met the other on its GPU"
+
+
+@pytest.mark.parametrize("settings, capacity, named", [
+    (Settings(device="cpu"), Capacity(gpus=2), "--device cpu"), (Settings(), Capacity(gpus=2, jobs=3), "--jobs 3"),
+    (Settings(gpus_per_run=2), Capacity(gpus=2), "--gpus-per-run 2")])  # fmt: skip
+def test_serial_refuses_what_does_not_go_with_gpus(settings, capacity, named):
+    with pytest.raises(InputError, match=named):
+        ENGINES["serial"]([TINY], settings, capacity)
 
 
 # --- The real cell, once ----------------------------------------------------------------------------------------------
