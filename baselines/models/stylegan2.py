@@ -114,7 +114,7 @@ class StyledConv(nn.Module):
         s = self.affine(w)
         d = (s.square() @ self.weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt() * GAIN
         x = self._convolve(x * _channels(s, x), self.weight.to(x.dtype))
-        noise = noise_like(x[:, :1].to(self.weight.dtype)) * (self.noise_strength * GAIN)  # the same in whatever precision
+        noise = noise_like(x[:, :1].to(self.weight.dtype)) * (self.noise_strength * GAIN)  # in any precision the same
         return leaky_relu(torch.addcmul(_channels(self.bias * GAIN, x), x, _channels(d, x)).add_(noise.to(x.dtype)))
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
