@@ -60,6 +60,17 @@ class PeakMemory(TorchDispatchMode):
         self.now -= self.alive.pop(key)
 
 
+class Adam(torch.optim.Adam):
+    """As in training; on the meta device too, where PyTorch 2.4 would have it count its steps."""
+
+    def __init__(self, network: nn.Module, *hyperparameters):
+        super().__init__(network.parameters(), *hyperparameters, fused=not next(network.parameters()).is_meta)
+
+    def step(self) -> None:
+        with torch.device("cpu"):
+            super().step()
+
+
 def trainer(name: str, resolution: int, classes: int, batch: int) -> tuple[nn.Module, nn.Module, Callable[[], None]]:
     """The networks of a model's default recipe, and a function that trains them by one step each on random images."""
     model = MODELS[name]
@@ -69,7 +80,7 @@ def trainer(name: str, resolution: int, classes: int, batch: int) -> tuple[nn.Mo
     if recipe.channels_last:
         G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
     x, y = torch.rand(batch, 3, resolution, resolution), torch.zeros(batch, dtype=torch.long)
-    opt_g, opt_d = (torch.optim.Adam(network.parameters(), fused=not x.is_meta) for network in (G, D))
+    opt_g, opt_d = Adam(G), Adam(D)
     loss = LOSSES[recipe.loss]
 
     def step() -> None:

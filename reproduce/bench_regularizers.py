@@ -24,7 +24,7 @@ from baselines.losses import LOSSES
 from baselines.regularizers import REGULARIZERS, GradGap, Scored, input_grad, score
 from benchmarks.tables import Run, command
 from reproduce import record
-from reproduce.bench_models import PeakMemory, seconds
+from reproduce.bench_models import Adam, PeakMemory, seconds
 
 ROUNDS, CLASSES, WEIGHT = 3, 10, 0.1  # the weight does not matter for the cost
 # The published recipes at 32 px, as thin as in the smoke table, so that a CPU can
@@ -82,8 +82,7 @@ def trainer(run: Run, form: Callable[[], GradGap] | None) -> tuple[Callable[[], 
     D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
     loss = LOSSES[recipe.loss]
     x, y = torch.rand(run.batch, 3, run.resolution, run.resolution) * 2 - 1, torch.arange(run.batch) % CLASSES
-    opt_g, opt_d = (torch.optim.Adam(network.parameters(), rate, recipe.betas, recipe.eps, fused=not x.is_meta)
-                    for network, rate in ((G, recipe.lr_g), (D, recipe.lr_d)))
+    opt_g, opt_d = Adam(G, recipe.lr_g, recipe.betas, recipe.eps), Adam(D, recipe.lr_d, recipe.betas, recipe.eps)
     members = [(weight, REGULARIZERS[name]()) for name, weight in recipe.regularizers.items()]
     members += [(WEIGHT, form())] if form else []
     updates = -recipe.d_steps  # at update 0, in the first iteration, every regularizer is due
