@@ -4,6 +4,7 @@ It runs each operation again on the same tensors and leaves the result where the
 do now: what a step takes from anywhere but tensors stays as it was when it was recorded.
 """
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -133,6 +134,23 @@ def test_graphs_give_the_same_bits_with_path_length(tmp_path):
 @pytest.mark.parametrize("augment", [name for name in AUGMENTATIONS if name])
 def test_graphs_give_the_same_bits_with_every_augmentation(augment, tmp_path):
     assert_equal(*both(replace(TINY, augment=augment, iterations=12), tmp_path))
+
+
+DEVICES = [("cpu", Recorder), pytest.param("cuda", graphs.CudaRecorder, marks=pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no GPU"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", [0, 1])
+@pytest.mark.parametrize("device, make", DEVICES)
+def test_the_losses_are_those_of_eager_training(device, make, precision, tmp_path):
+    """Of every iteration. Sums of a GPU come in another order each time, and bfloat16 shows it soonest."""
+    run, lines = replace(TINY, regularizers={"gradgap": 1.0}, override={"width": 0.1, "bf16": precision}), []
+    for name, record in (("eager", None), ("graphs", make())):
+        train(run, tmp_path / "data", tmp_path / name, torch.device(device), recorder=record)
+        lines.append(list(map(json.loads, (tmp_path / name / run.id / "log.jsonl").read_text().splitlines())))
+    for eager, graph in zip(*lines, strict=True):
+        for name in ("loss_d", "loss_g", "n_R", "n_F"):
+            assert graph[name] == pytest.approx(eager[name], rel=0.2 if precision else 0.02), (name, eager["iteration"])
 
 
 def test_a_buffer_that_is_replaced_is_refused():
