@@ -14,7 +14,9 @@ from collections import Counter
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from threading import Timer
 
 import numpy as np
@@ -31,7 +33,7 @@ from reproduce.graphs import CudaRecorder
 from reproduce.train import train
 
 NOISE, IMAGES = "noise", 32
-ITERATIONS = 1600  # of a probe, at the most: a line of the log every 32, a multiple of every lazy interval
+ITERATIONS = 800  # of a probe, at the most: a line of the log every 16, a multiple of every lazy interval
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,17 @@ def _write_noise(folder: Path, side: int, classes: int) -> None:
 
 
 def _read(folder: Path) -> Probe:
-    """From the log between its first and last line, which leaves out warming up; else from the checkpoint."""
+    """From the log, else from the checkpoint.
+
+    The median between two lines of its second half: it leaves out warming up, recording graphs, and saving, which is
+    rarer in a real training.
+    """
     disk = sum(path.stat().st_size * (2 if path.name == "checkpoint.pt" else 1) for path in folder.iterdir())
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
     if len(lines) > 1:
-        done = lines[-1]["iteration"] - lines[0]["iteration"]
-        return Probe((lines[-1]["seconds"] - lines[0]["seconds"]) / done, done, disk)
+        late = lines[(len(lines) - 1) // 2:]
+        means = [(b["seconds"] - a["seconds"]) / (b["iteration"] - a["iteration"]) for a, b in pairwise(late)]
+        return Probe(median(means), late[-1]["iteration"] - late[0]["iteration"], disk)
     saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
     return Probe(saved["seconds"] / saved["step"], saved["step"], disk)
 

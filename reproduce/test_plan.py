@@ -30,11 +30,12 @@ def test_what_does_not_fit_is_not_tried(monkeypatch, capsys):
 
 
 def test_seconds_per_iteration_leave_out_the_start(tmp_path):
-    """64 iterations of 0.5 s after a start of 100 s; without two lines of a log, the checkpoint's mean."""
-    lines = [{"iteration": 32 * i, "seconds": 100 + 16.0 * i} for i in range(1, 4)]
+    """0.5 s per iteration; a start of 100 s, 7 s of warming up, 30 s at a save. One line: the checkpoint's mean."""
+    extra = [0, 7, 7, 7, 37, 37, 37]
+    lines = [{"iteration": 16 * i, "seconds": 100 + 8.0 * i + extra[i - 1]} for i in range(1, 8)]
     torch.save({"step": 100, "seconds": 150.0}, tmp_path / "checkpoint.pt")
     size = (tmp_path / "checkpoint.pt").stat().st_size
-    for count, expected in ((3, (0.5, 64)), (1, (1.5, 100))):
+    for count, expected in ((7, (0.5, 48)), (3, (0.5, 16)), (2, (15 / 16, 16)), (1, (1.5, 100))):
         text = "".join(json.dumps(line) + "\n" for line in lines[:count])
         (tmp_path / "log.jsonl").write_text(text)
         assert plan._read(tmp_path) == plan.Probe(*expected, 2 * size + len(text))

@@ -148,7 +148,7 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
                 log.write(iteration=done, kimg=done * recipe.d_steps * run.batch / 1000,
                           **{name: values[name] for name in LOGGED}, gap=values["n_R"] - values["n_F"],
                           penalty={name: value for name, value in values.items() if name not in LOGGED},
-                          seconds=round(time.monotonic() - began, 2))
+                          seconds=round(time.monotonic() - began, 3))
                 if not all(math.isfinite(values[name]) for name in LOGGED):
                     record.write_json(folder / "diverged.json", {"iteration": done})
                     return f"{run.id}: diverged at iteration {done}"
