@@ -41,21 +41,22 @@ class Comparison:
     real     features of N real images [N, D]
     train    [N] bool, which of them the generator was trained on; all by default
     nearest  neighbours(real), where that is known already
+    device   where to compute
     """
 
     def __init__(self, real: np.ndarray, generated: Features, train: np.ndarray | None = None,
-                 nearest: np.ndarray | None = None):
-        self.real = _valid(real, "real")
-        self.generated = _valid(generated.features, "generated")
-        self.logits = _valid(generated.logits, "generated")
+                 nearest: np.ndarray | None = None, device: str | torch.device = "cpu"):
+        self.real = _valid(real, "real").to(device)
+        self.generated = _valid(generated.features, "generated").to(device)
+        self.logits = _valid(generated.logits, "generated").to(device)
         if self.real.shape[1] != self.generated.shape[1]:
             raise InputError(f"{self.real.shape[1]} features of real, {self.generated.shape[1]} of generated images")
-        self.train = torch.ones(len(self.real), dtype=torch.bool) if train is None else torch.from_numpy(train)
-        self.known_nearest = nearest
+        self.train = torch.from_numpy(np.ones(len(real), bool) if train is None else train).to(device)
+        self.known_nearest = None if nearest is None else torch.from_numpy(nearest).to(device)
 
     @cached_property
     def nearest(self) -> Tensor:
-        return neighbours(self.real) if self.known_nearest is None else torch.from_numpy(self.known_nearest)
+        return neighbours(self.real) if self.known_nearest is None else self.known_nearest
 
     @cached_property
     def overlap(self) -> "Overlap":
@@ -105,7 +106,7 @@ def kernel_distance(pair: Comparison, seed: int = 0) -> Score:
     rng = np.random.default_rng(seed)
     real, generated = (f[torch.from_numpy(rng.permutation(len(f))[:POOL])] for f in (pair.real, pair.generated))
     m = min(len(real), len(generated), SUBSET)
-    r, g = _indicators(len(real), m, rng), _indicators(len(generated), m, rng)
+    r, g = (_indicators(len(f), m, rng).to(f.device) for f in (real, generated))
     within = _kernel_sums(real, real, r, r) + _kernel_sums(generated, generated, g, g)
     within -= sum(s.double() @ _kernel(f, f, diagonal=True) for s, f in ((r, real), (g, generated)))
     values = within / (m * (m - 1)) - 2 * _kernel_sums(real, generated, r, g) / m**2

@@ -154,6 +154,14 @@ def test_neighbourhoods_equal_brute_force(n, m, monkeypatch):
     assert {name: found[name] for name in brute_force(real, generated)} == pytest.approx(brute_force(real, generated))
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_everything_is_computed_on_the_device(name):
+    """The meta device, which has no values, meets no tensor of another one until a number is asked of it."""
+    pair = Comparison(gaussian(40), Features(gaussian(30), gaussian(30)), np.arange(40) < 20, np.ones((40, 5)), "meta")
+    with pytest.raises(RuntimeError, match=r"Tensor.item\(\) cannot be called on meta tensors"):
+        METRICS[name].measure(pair)
+
+
 def test_memorised_tells_copies_from_new_images(digits):
     order = np.random.default_rng(0).permutation(len(digits))
     real, new = digits[order[:900]], digits[order[900:]]

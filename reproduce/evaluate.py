@@ -134,7 +134,7 @@ class Subject:
             raise InputError(f"dataset {run.dataset!r} under {self.data}: not the one that run {run.id} was trained on")
         self.indices = subset(len(self.dataset.images), run.fraction, run.seed)
         self.train = np.isin(np.arange(len(self.dataset.images)), self.indices)
-        self.real = reference(self.dataset, self.extractor, self.data)
+        self.real = reference(self.dataset, self.extractor, self.data, self.device)
 
     def facts(self, digest: str, draw: int) -> dict:
         return {"generator": digest, "samples": self.protocol.samples, "draw": draw, **_facts(self.extractor)}
@@ -146,7 +146,7 @@ class Subject:
         return self.extractor(stream(G, draw, torch.from_numpy(labels).to(self.device)))
 
     def comparison(self, features: Features) -> Comparison:
-        return Comparison(self.real["features"], features, self.train, self.real["nearest"])
+        return Comparison(self.real["features"], features, self.train, self.real["nearest"], self.device)
 
     def entry(self, name: str, score: Score, **which) -> dict:
         return {"name": printed(name, self.extractor.name), "value": score.value, "sd": score.sd,
@@ -245,7 +245,7 @@ def generate(G: nn.Module, n: int, seed: int, labels: Tensor) -> Tensor:
 # --- Stored features --------------------------------------------------------------------------------------------------
 
 
-def reference(dataset: Dataset, extractor: Extractor, data: Path) -> dict[str, np.ndarray]:
+def reference(dataset: Dataset, extractor: Extractor, data: Path, device: torch.device) -> dict[str, np.ndarray]:
     """Features [N, D] of a whole data set and their neighbours(), stored under DATA/features for all runs.
 
     float32, since float16 was measured to move KID by 1e-3 and density by 6e-4 (digits, effnet).
@@ -256,7 +256,7 @@ def reference(dataset: Dataset, extractor: Extractor, data: Path) -> dict[str, n
     def make() -> dict[str, np.ndarray]:
         batches = (dataset.images[i : i + BATCH] for i in range(0, len(dataset.images), BATCH))
         features = extractor(torch.from_numpy(np.array(batch)) for batch in batches).features
-        return {"features": features, "nearest": neighbours(torch.from_numpy(features)).numpy()}
+        return {"features": features, "nearest": neighbours(torch.from_numpy(features).to(device)).cpu().numpy()}
 
     return stored(data / "features" / f"{dataset.name}-{extractor.name}-{name}.npz", facts, make)
 

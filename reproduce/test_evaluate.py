@@ -349,10 +349,10 @@ def test_two_processes_make_the_features_once(tmp_path):
 def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_path):
     dataset, extractor = load("few", 32, data), EXTRACTORS["effnet"](CPU, None, data)
     few = type(dataset)(**vars(dataset) | {"images": dataset.images[:12], "digest": "one"})
-    first = reference(few, extractor, tmp_path)
+    first = reference(few, extractor, tmp_path, CPU)
     other = type(dataset)(**vars(few) | {"images": dataset.images[12:24], "digest": "two"})
-    assert not np.array_equal(reference(other, extractor, tmp_path)["features"], first["features"])
-    assert np.array_equal(reference(few, extractor, tmp_path)["features"], first["features"])
+    assert not np.array_equal(reference(other, extractor, tmp_path, CPU)["features"], first["features"])
+    assert np.array_equal(reference(few, extractor, tmp_path, CPU)["features"], first["features"])
     assert len(list((tmp_path / "features").glob("*.npz"))) == 2
 
 
