@@ -72,8 +72,8 @@ def training(data: dict) -> str:
               "GB at the peak", "of the bf16 matrix peak", "eager / this", "with gradgap / without")
     failed = [f"- {row['run']}, {row['mode']}: {row['error']}.\n" for row in data["rows"] if "error" in row]
     return (f"# Training\n\n{_table(header, [_speed(row, ms, data['matrix_peak']) for row in rows])}\n\n"
-            f"- Each trained for {data['seconds']:g} s on noise, in turn. An iteration is all steps of both networks; its "
-            "time is the median in\n  the second half, or the mean of all where they are few.\n"
+            f"- Each trained for {data['seconds']:g} s on noise, in turn. An iteration is all steps of both networks; "
+            "its time is the\n  median in the second half, or the mean of all where they are few.\n"
             "- Of the peak: operations of the networks' own steps, without penalties, over those of a bf16 product.\n"
             f"{''.join(failed)}")
 
@@ -84,7 +84,8 @@ def _speed(row: dict, ms: dict[tuple[str, str], float], peak: float | None) -> l
     eager, without = ms.get((in_float32.id, "eager")), ms.get((replace(run, regularizers={}).id, mode))
     label = mode if run == in_float32 else f"{mode}, bf16"
     return [title(run.model), f"{run.resolution} px", str(run.batch), run.method, label, f"{row['ms']:.1f}",
-            str(row["iterations"]), f"{row['images_per_second']:.1f}", f"{row['peak_bytes'] / 1e9:.2f}" if row["peak_bytes"] else "-",
+            str(row["iterations"]), f"{row['images_per_second']:.1f}",
+            f"{row['peak_bytes'] / 1e9:.2f}" if row["peak_bytes"] else "-",
             f"{row['flop_per_second'] / peak:.1%}" if peak else "-",
             f"{eager / row['ms']:.2f}" if eager and mode == "graphs" else "-",
             f"{row['ms'] / without:.2f}" if without and run.regularizers else "-"]
