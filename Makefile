@@ -31,9 +31,10 @@ $(SMALL): export OMP_NUM_THREADS = 1
 $(SMALL): export TQDM_DISABLE = 1
 
 # The open benchmark needs no download; generators kept on the way show whether training had converged
-open: EXTRACTOR = effnet
-open twins: SEEDS = 3
-open: EVAL_EVERY = 5000
+OPEN    := open $(if $(filter open,$(TABLE)),compare lambda plan)
+$(OPEN): EXTRACTOR = effnet
+$(OPEN): EVAL_EVERY = 5000
+$(OPEN) twins $(if $(filter twins,$(TABLE)),compare lambda plan): SEEDS = 3
 
 .DEFAULT_GOAL := help
 .PHONY: help env smoke open twins $(TABLES) compare lambda plan figure1 data data-status report status bench-data bench-eval bench-models bench-regularizers bench-lazy bench-bf16 bench-train drills test lint clean
@@ -66,11 +67,11 @@ lambda: env  ## the weight of gradgap from 0 to 10,000 on the baselines of a tab
 	@ids=$$($(PY) -m benchmarks.tables $(TABLE) $(CHOICE) --sweep) && $(call SWEEP,$$ids)
 	@$(call RENDER,$(TABLE))
 
-plan: env  ## what a table will cost on this device: runs, seconds per iteration, hours, disk [TABLE=table1]
+plan: env  ## what a table will cost on this device: runs, seconds per iteration, hours, disk [TABLE=smoke]
 	@$(PY) -m reproduce.plan $(TABLE) $(CHOICE) --device $(DEVICE)
 
-figure1: env  ## the gradient-norm plots from the runs there are
-	@for table in $(TABLES) open twins; do $(PY) -m reports.figures $$table --results $(RESULTS) --out $(REPORTS); done
+figure1: env  ## the figures, gradient norms first, from the runs there are
+	@for table in $(TABLES) open twins; do $(PY) -m reports.figures $$table --results $(RESULTS) --out $(REPORTS) || exit; done
 
 report: env  ## every table, figure and claim from the results there are, and reports/index.html
 	@$(PY) -m reports.page --results $(RESULTS) --out $(REPORTS)
@@ -84,8 +85,11 @@ data-status: env  ## every data set: there or how to get it, how many images, li
 status:  ## done, running, failed and missing cells of each table
 	@$(PYTHON) -m reports.status --results $(RESULTS)
 
+bench-lazy bench-bf16: SEEDS = 4
+bench-lazy bench-bf16: BENCH = --data $(DATA) --seeds $(SEEDS)
+bench-data bench-train: BENCH = --device $(DEVICE)
 bench-data bench-eval bench-models bench-regularizers bench-lazy bench-bf16 bench-train: bench-%: env  ## measure feeding, evaluation, model cost, regularizer cost, lazy against exact gradgap, bf16 against float32, training
-	@$(PY) -W ignore -m reproduce.bench_$* --results $(RESULTS)
+	@$(PY) -W ignore -m reproduce.bench_$* --results $(RESULTS) $(BENCH)
 	@$(PY) -m reports.bench --results $(RESULTS) --out $(REPORTS)
 
 drills: env  ## kill, starve and damage a tiny sweep on purpose; minutes, and some drills need root or Ray
@@ -101,5 +105,5 @@ lint: env  ## ruff
 	$(PY) -m ruff check .
 
 clean:  ## remove what smoke made and caches; records of real runs stay
-	rm -rf $(addprefix $(RESULTS)/,$(shell $(PYTHON) -m benchmarks.tables smoke)) $(REPORTS)/smoke .pytest_cache .ruff_cache
+	rm -rf $(addprefix $(RESULTS)/,$(shell $(PYTHON) -m benchmarks.tables smoke $(CHOICE))) $(REPORTS)/smoke .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -exec rm -rf {} +

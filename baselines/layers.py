@@ -38,13 +38,17 @@ def group_size(n: int, limit: int) -> int:
     return max(k for k in range(1, limit + 1) if n % k == 0)
 
 
+def trunk(network: nn.Module) -> nn.Module:
+    """Where nearly all of a network's work is: of a generator with a mapping to styles its `synthesis`, else all."""
+    return getattr(network, "synthesis", network)
+
+
 def use_bf16(network: nn.Module) -> None:
     """Have a network compute in bfloat16, by autocast. What goes in and comes out, and the weights, stay float32.
 
-    bfloat16 has float32's range, so that losses and penalties need no scaling. Of a generator with a mapping to styles
-    that stays float32, and `synthesis` alone changes.
+    bfloat16 has float32's range, so that losses and penalties need no scaling. Only the trunk changes.
     """
-    part = getattr(network, "synthesis", network)
+    part = trunk(network)
     whole = part.forward
 
     def forward(*inputs: Tensor) -> Tensor:

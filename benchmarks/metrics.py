@@ -1,7 +1,8 @@
 """What a generator is judged by: pure functions of stored features of real and generated images.
 
 All metrics come from one pass through a feature network. A new metric is a function here and its line in METRICS.
-Sums are in float64, so that values hold to 1e-6 whatever the batch size, the device and the version of SciPy.
+Those of distributions are summed in float64, so that values hold to 1e-6 whatever the batch size, the device and the
+version of SciPy. Those of neighbourhoods count images by float32 distances: one more or less is 1 / N.
 """
 
 from collections.abc import Callable
@@ -227,12 +228,13 @@ def memorised(pair: Comparison) -> Score:
 class Metric:
     better: str  # "lower" or "higher"
     measure: Callable[[Comparison], Score]
+    of_classes: bool = False  # whether it is of class scores, which not every extractor has
 
 
 METRICS = {
     "fd": Metric("lower", frechet_distance),
     "kid": Metric("lower", kernel_distance),
-    "is": Metric("higher", inception_score),
+    "is": Metric("higher", inception_score, of_classes=True),
     "precision": Metric("higher", precision),
     "recall": Metric("higher", recall),
     "density": Metric("higher", density),

@@ -219,7 +219,7 @@ def _parquet(path: Path, classes: int) -> Source:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise InputError(f"{path}: parquet files need pyarrow, which is optional: pip install pyarrow") from error
+        raise InputError(f"{path}: parquet files need pyarrow: `.venv/bin/pip install pyarrow`") from error
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     try:
         shards = [pyarrow.parquet.ParquetFile(file) for file in files]

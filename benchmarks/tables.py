@@ -73,9 +73,10 @@ class Run:
     def __post_init__(self):
         if not 0 < self.fraction <= 1:
             raise InputError(f"fraction {self.fraction:g}: must be above 0 and at most 1")
-        if self.batch < 1 or self.iterations < 0 or self.seed < 0:
-            raise InputError(f"batch {self.batch}, iterations {self.iterations}, seed {self.seed}: "
-                             "batch must be at least 1, the others at least 0")
+        for name, least in (("batch", 1), ("iterations", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value != int(value) or value < least:
+                raise InputError(f"{name} {value}: must be a whole number, at least {least}")
 
     @property
     def method(self) -> str:
@@ -143,7 +144,7 @@ class Protocol:
 
     def __post_init__(self):
         if self.samples < MINIMUM or self.draws < 1:
-            raise InputError(f"samples {self.samples}, seeds {self.draws}: must be at least {MINIMUM} and 1")
+            raise InputError(f"samples {self.samples}, draws of them {self.draws}: must be at least {MINIMUM} and 1")
         if self.every is not None and self.every < 1:
             raise InputError(f"every {self.every}: must be at least 1")
 

@@ -58,8 +58,9 @@ def in_tar(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def in_parquet(path: Path, files: dict[str, bytes]) -> Path:
-    pa = pytest.importorskip("pyarrow", reason="pyarrow is optional")
-    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     path.mkdir()
     images = [{"bytes": content, "path": name} for name, content in sorted(files.items())]
     for shard in (0, 1):

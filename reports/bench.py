@@ -99,6 +99,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "data": feeding, "eval": evaluation, "models": models, "regularizers": price, "lazy": lazy, "bf16": bf16,
     "train": training, "drills": drills,
 }
+COMMANDS = {name: f"make bench-{name}" for name in RENDERERS} | {"drills": "make drills"}
 
 
 def render(results: Path, out: Path) -> list[Path]:
@@ -111,14 +112,14 @@ def render(results: Path, out: Path) -> list[Path]:
                 data = json.loads(path.read_text("utf-8"))
                 text = renderer(data) + _provenance(name, data)
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}: damaged ({error!r}); make it anew with `make bench-{name}`") from error
+                raise InputError(f"{path}: damaged ({error!r}); make it anew with `{COMMANDS[name]}`") from error
             made.append(out / "bench" / f"{name}.md")
             write(made[-1], text.encode())
     return made
 
 
 def _provenance(name: str, data: dict) -> str:
-    origin, command = data["provenance"], data.get("command", f"make bench-{name}")
+    origin, command = data["provenance"], data.get("command", COMMANDS[name])
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
     return (f"- Made by `{command}`: commit {origin['commit'][:10]}{' (dirty)' if origin['dirty'] else ''}, "
             f"{origin['device']}, {versions}.\n")

@@ -140,10 +140,9 @@ def render(table: str, results: Results, folder: Path) -> list[str]:
             if figure := draw():
                 save(figure, folder / name)
                 made.append(name)
-    for name in ("samples", "nearest"):
-        if data := sheet(table, results, f"{name}.png"):
-            write(folder / f"{name}.png", data)
-            made.append(name)
+    if data := sheet(table, results):
+        write(folder / "samples.png", data)
+        made.append("samples")
     return made
 
 

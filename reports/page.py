@@ -60,7 +60,6 @@ CAPTIONS = {
     "lambda_sweep": "Sweep over lambda, the weight of the regularizer.",
     "cost": "Cost of the regularizer: training time with it over training time without it.",
     "samples": "Samples at fixed latents, of the first training seed.",
-    "nearest": "Samples beside the training images nearest to them, of the first training seed.",
 }
 
 

@@ -12,8 +12,8 @@ SMALL, LARGE = 256, 512  # side of a tile in pixels: for a wide table and for on
 GAP, LABEL = 8, 38  # pixels between tiles, height of a label of two lines
 
 
-def sheet(table: str, results: Results, file: str) -> bytes | None:
-    """The pictures of that name in the run folders as one PNG; None where no run has one.
+def sheet(table: str, results: Results) -> bytes | None:
+    """The samples.png of the run folders as one PNG; None where no run has one.
 
     A row for each model and method, a column for each data set and fraction. Of several training
     seeds the first that has the picture is shown.
@@ -24,7 +24,7 @@ def sheet(table: str, results: Results, file: str) -> bytes | None:
     columns = sorted({(datasets.index(run.dataset), run.fraction) for run in runs})
     rows = list(dict.fromkeys((cell.run.model, method(cell)) for cell in cells))
     side = LARGE if len(columns) <= 3 else SMALL
-    tiles = _tiles(table, results, file, side)
+    tiles = _tiles(table, results, side)
     if not tiles:
         return None
     image = Image.new("RGB", (len(columns) * (side + GAP) + GAP, len(rows) * (side + LABEL + GAP) + GAP), "white")
@@ -41,11 +41,11 @@ def sheet(table: str, results: Results, file: str) -> bytes | None:
     return buffer.getvalue()
 
 
-def _tiles(table: str, results: Results, file: str, side: int) -> dict[str, tuple[Image.Image, str]]:
+def _tiles(table: str, results: Results, side: int) -> dict[str, tuple[Image.Image, str]]:
     """Cell id -> the picture of the run closest to the table's protocol, and how its training departs."""
     tiles = {}
     for cell, run, training in members(TABLES[table], results):
-        path = results.folder / run.id / file
+        path = results.folder / run.id / "samples.png"
         if cell.run.id in tiles or not path.exists():
             continue
         try:

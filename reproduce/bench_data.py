@@ -22,8 +22,8 @@ from torchvision.transforms import v2
 from benchmarks.datasets import load
 from benchmarks.prepare import cores
 from benchmarks.tables import command
+from reproduce import record
 from reproduce.feed import Feed
-from reproduce.record import provenance, write_json
 
 SIDE, RESOLUTION, BATCH, ROUNDS = 512, 256, 16, 3  # pixels of the source and of the prepared images
 
@@ -112,10 +112,10 @@ def feeding(root: Path, device: torch.device) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how fast data are prepared and fed.")
     parser.add_argument("--count", type=int, default=512, help="images")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the results")
     args = parser.parse_args()
-    device = torch.device(args.device)
+    device = record.device(args.device)
     with tempfile.TemporaryDirectory() as folder:
         prepared, fed = preparing(Path(folder), args.count), feeding(Path(folder), device)
     ratios = {"prepare / pillow_loop": prepared["prepare"] / prepared["pillow_loop"],
@@ -124,10 +124,10 @@ def main() -> None:
     print(f"images/s at {RESOLUTION} px, batches of {BATCH}, {args.count} images, {cores()} cores, {device}")
     for name, value in (prepared | fed | ratios).items():
         print(f"{name:>24} {value:12,.1f}")
-    write_json(args.results / "bench" / "data.json",
+    record.write_json(args.results / "bench" / "data.json",
                {"images_per_second": prepared | fed, "ratios": ratios, "count": args.count, "source": SIDE,
                 "resolution": RESOLUTION, "batch": BATCH, "cores": cores(),
-                "provenance": provenance(device)})  # fmt: skip
+                "provenance": record.provenance(device)})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -72,14 +72,17 @@ FORMS = {"none": None, "naive": partial(Naive, interval=1), "exact": partial(Gra
 
 
 def trainer(run: Run, form: Callable[[], GradGap] | None) -> tuple[Callable[[], None], int]:
-    """A function that does iterations as reproduce.train does, less the average of G, and how many make a round.
+    """A function that does iterations as reproduce.train does, and how many make a round.
 
+    Less the average of G, and what regularizes G: neither depends on a regularizer of D.
     A round is the fewest iterations in which every regularizer is due a whole number of times.
     """
     model, recipe = record.resolve(run)
     classes = CLASSES if recipe.conditional else 0
     G = model.Generator(run.resolution, classes, **recipe.generator)
     D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
+    if recipe.channels_last:
+        G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
     loss = LOSSES[recipe.loss]
     x, y = torch.rand(run.batch, 3, run.resolution, run.resolution) * 2 - 1, torch.arange(run.batch) % CLASSES
     opt_g, opt_d = Adam(G, recipe.lr_g, recipe.betas, recipe.eps), Adam(D, recipe.lr_d, recipe.betas, recipe.eps)

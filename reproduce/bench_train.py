@@ -7,6 +7,8 @@ Writes <results>/bench/train.json.
 """
 
 import argparse
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +17,7 @@ from pathlib import Path
 import torch
 
 from baselines.models import MODELS
-from benchmarks.tables import SMOKE, TABLES, InputError, Run, command
+from benchmarks.tables import GRADGAP, TABLES, InputError, Run, command
 from reproduce import record
 from reproduce.plan import operations, probe
 
@@ -77,14 +79,15 @@ def main() -> None:
     record.keep_memory()
     rows, peak = [], matrix_peak(device) if device.type == "cuda" else None
     for baseline in baselines:
-        for run in (baseline, replace(baseline, regularizers={"gradgap": SMOKE[baseline.model][0]})):
+        for run in (baseline, replace(baseline, regularizers=GRADGAP)):
             low = replace(run, override={**run.override, "bf16": 1})
             for case, graphs in ((run, False), (run, True), (low, True)) if peak else ((run, False),):
                 rows.append(measure(case, graphs, args.seconds, device))
                 print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else str(value)
                                 for key, value in rows[-1].items()), flush=True)
     record.write_json(args.results / "bench" / "train.json", {
-        "seconds": args.seconds, "matrix_peak": peak, "rows": rows, "provenance": record.provenance(device)})
+        "command": f"python -m reproduce.bench_train {shlex.join(sys.argv[1:])}".strip(), "seconds": args.seconds,
+        "matrix_peak": peak, "rows": rows, "provenance": record.provenance(device)})
 
 
 if __name__ == "__main__":

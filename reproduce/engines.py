@@ -122,6 +122,10 @@ def _devices(settings: Settings, capacity: Capacity) -> list[str]:
     if others:
         raise InputError(f"--gpus {capacity.gpus}: --engine serial shares them out to runs of one GPU each, "
                          f"--runs-per-gpu at a time; leave out {', '.join(others)}")
+    from torch.cuda import device_count  # here, because it takes torch seconds to load
+
+    if capacity.gpus > device_count():
+        raise InputError(f"--gpus {capacity.gpus}: there are {device_count()} here")
     return [f"cuda:{gpu}" for gpu in range(capacity.gpus)] * capacity.runs_per_gpu
 
 
@@ -148,7 +152,7 @@ def connected(capacity: Capacity) -> Iterator[ModuleType]:
     try:
         import ray as core  # here, because it is optional
     except ModuleNotFoundError as error:
-        raise InputError(f"--engine ray: Ray is not installed; `pip install ray=={RAY}`") from error
+        raise InputError(f"--engine ray: Ray is not installed; `.venv/bin/pip install ray=={RAY}`") from error
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         _init(core, capacity)

@@ -31,7 +31,6 @@ from benchmarks.tables import InputError, Protocol, Run, command
 from reproduce import record
 
 BATCH = 32  # images generated at a time
-OF_CLASSES = {"is"}  # metrics of class scores, which not every extractor has
 LITERATURE = {("fd", "inception"): "fid", ("kid", "inception"): "kid", ("is", "inception"): "is"}
 
 
@@ -94,7 +93,7 @@ def _found(known: list[dict], protocol: Protocol, extractor: Extractor) -> set[t
 
 def metrics(extractor: Extractor) -> dict[str, Metric]:
     """The metrics that an extractor can give."""
-    return {name: metric for name, metric in METRICS.items() if extractor.classes or name not in OF_CLASSES}
+    return {name: metric for name, metric in METRICS.items() if extractor.classes or not metric.of_classes}
 
 
 def printed(metric: str, extractor: str) -> str:

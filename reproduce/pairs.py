@@ -1,7 +1,7 @@
 """Are two ways to train equally good? By fd_effnet over seeds, on the smoke table's twins at 10 % of small data sets.
 
-The runs are runs like any other, so that what is done is not done again. `make bench-lazy` and `make bench-bf16` are
-such comparisons.
+Its runs, like any, are not done again when they are done. They have a folder of their own, <results>/bench/runs, as
+they belong to no table. `make bench-lazy` and `make bench-bf16` are such comparisons.
 """
 
 import argparse
@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.tables import TABLES, InputError, Protocol, Run
+from benchmarks.datasets import load
+from benchmarks.tables import TABLES, InputError, Protocol, Run, TryLaterError
 from reproduce import record
-from reproduce.cell import Settings, finished, stop_on_signals
+from reproduce.cell import STOP, Settings, finished, stop_on_signals
 from reproduce.engines import Capacity, serial
 
 METRIC = "fd_effnet"
@@ -37,24 +38,41 @@ def score(run: Run, results: Path) -> float | None:
 def compare(name: str, doc: str, ways: Ways, datasets: tuple[str, ...]) -> None:
     """The command reproduce.bench_NAME: train and evaluate what is not done yet, write <results>/bench/NAME.json."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="how many training seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=4, help="how many training seeds, from 0")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs")
     args = parser.parse_args()
+    if args.seeds < 2:
+        raise InputError(f"--seeds {args.seeds}: must be at least 2, since a spread is measured")
     os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # the runs are small: a core each
-    settings = Settings(args.data.absolute(), args.results.absolute(), "cpu", PROTOCOL)
+    folder = args.results.absolute() / "bench" / "runs"
+    settings = Settings(args.data.absolute(), folder, "cpu", PROTOCOL)
     wanted = pairs(ways, datasets, args.seeds)
+    for dataset in datasets:
+        load(dataset, wanted[0][next(iter(ways))].resolution, args.data)  # what is missing is named now, not in hours
     run_ids = [run.id for pair in wanted for run in pair.values()]
     stop_on_signals()
     outcome = serial([run_id for run_id in run_ids if not finished(run_id, settings)], settings,
                      Capacity(jobs=os.cpu_count() or 1))
+    if STOP.is_set():
+        raise TryLaterError("told to stop; the same command goes on")
     if failed := [line for line in outcome.values() if line]:
         raise InputError(f"{len(failed)} of {len(run_ids)} runs are not done: {failed[0]}")
     rows = [{"dataset": run.dataset, "model": run.model, "seed": run.seed,
              "runs": {way: run.id for way, run in pair.items()},
-             METRIC: {way: score(run, args.results) for way, run in pair.items()}}
+             METRIC: {way: score(run, folder) for way, run in pair.items()}}
             for pair in wanted for run in [next(iter(pair.values()))]]
-    origin = record.read_json(record.folder(args.results, run_ids[0]) / "metrics.json")["provenance"]
     record.write_json(args.results / "bench" / f"{name}.json", {
-        "command": f"python -m reproduce.bench_{name} --seeds {args.seeds}", "seeds": args.seeds, "metric": METRIC,
-        "samples": PROTOCOL.samples, "rows": rows, "provenance": origin})  # fmt: skip
+        "command": f"make bench-{name} SEEDS={args.seeds}", "seeds": args.seeds, "metric": METRIC,
+        "samples": PROTOCOL.samples, "rows": rows, "provenance": _common_provenance(run_ids, folder)})
+
+
+def _common_provenance(run_ids: list[str], folder: Path) -> dict:
+    """What code ran on what. Raises InputError where that is not the same for all runs."""
+    found = {run_id: record.read_json(record.folder(folder, run_id) / "metrics.json")["provenance"]
+             for run_id in run_ids}
+    first = found[run_ids[0]]
+    if others := [run_id for run_id, origin in found.items() if origin != first]:
+        raise InputError(f"{folder}: {len(others)} of {len(run_ids)} runs, such as {others[0]}, were made by another "
+                         "commit or on another machine; remove those of one of them")
+    return first

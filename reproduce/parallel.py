@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from baselines.layers import ROWS, Rows, group_size
+from baselines.layers import ROWS, Rows, group_size, trunk
 from benchmarks import tables
 from benchmarks.tables import InputError, TryLaterError
 from reproduce.cell import die_with_parent
@@ -146,6 +146,7 @@ def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | Non
     """F.batch_norm of this process's rows x [N, C, ...], with the mean and variance of the whole batch in training."""
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    dtype, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x  # as F.batch_norm, which takes sums in float32
     others = [dim for dim in range(x.ndim) if dim != 1]
     count = ROWS.get().whole * x[0, 0].numel()
 
@@ -160,7 +161,7 @@ def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | Non
             if running is not None:
                 running.lerp_(now.flatten(), momentum)
     scale = (variance + eps).rsqrt() * (1 if weight is None else weight.view_as(mean))
-    return (x - mean) * scale + (0 if bias is None else bias.view_as(mean))
+    return ((x - mean) * scale + (0 if bias is None else bias.view_as(mean))).to(dtype)
 
 
 # Pieces of a batch ----------------------------------------------------------------------------------------------------
@@ -274,10 +275,10 @@ def check(batch: int, group: int) -> None:
 def shard(network: nn.Module, micro_batch: int = 0) -> None:
     """Have a network share its batches out to all processes, and run them in pieces of at most micro_batch images.
 
-    Of a generator with a mapping, that is its `synthesis`; the rest is small, and the same in all processes. A piece
-    has no less than a group of `mbstd_group`. With batch norm a batch cannot be cut: a process runs its rows at once.
+    That is its trunk; the rest is the same in all processes. A piece has no less than a group of `mbstd_group`. With
+    batch norm a batch cannot be cut: a process runs its rows at once.
     """
-    part = getattr(network, "synthesis", network)
+    part = trunk(network)
     whole, limit = part.forward, getattr(network, "mbstd_group", 1)
     norms = any(isinstance(module, _BatchNorm) for module in part.modules())
 

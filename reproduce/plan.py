@@ -86,7 +86,8 @@ def _read(folder: Path) -> Probe:
     The median between two lines of its second half: it leaves out warming up, recording graphs, and saving, which is
     rarer in a real training.
     """
-    disk = sum(path.stat().st_size * (2 if path.name == "checkpoint.pt" else 1) for path in folder.iterdir())
+    times = {"checkpoint.pt": 2, "checkpoint.prev.pt": 0}  # the one before is kept, in a long training
+    disk = sum(path.stat().st_size * times.get(path.name, 1) for path in folder.iterdir())
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
     if len(lines) > 1:
         late = lines[(len(lines) - 1) // 2:]
@@ -131,7 +132,7 @@ def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
     """The probe of a run, or None where its tensors alone are more than the device has. Says which, in one line."""
     need, there = peak(Run.from_id(kind(run)), GradGap if run.regularizers else None), room(device)
     found = probe(run, seconds, device) if need < there else None
-    said = (f"{found.seconds:.3g} s per iteration (mean of {found.iterations}), {found.disk / 1e6:,.0f} MB of disk"
+    said = (f"{found.seconds:.3g} s per iteration (over {found.iterations}), {found.disk / 1e6:,.0f} MB of disk"
             if found else f"not tried, there are {there / 1e9:.0f} GB")
     print(f"{run.model} {run.resolution} px {run.method}, {need / 1e9:.1f} GB at the peak: {said}", flush=True)
     return found

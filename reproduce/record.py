@@ -159,13 +159,25 @@ def _override(recipe: Recipe, override: dict) -> Recipe:
     names = [field.name for field in fields(Recipe) if isinstance(getattr(recipe, field.name), int | float)]
     for key, value in override.items():
         _known("override", key, sorted({*names, *parts["generator"], *parts["discriminator"]}))
-        if isinstance(value, str):
-            raise InputError(f"override {key} {value!r}: must be a number")
+        known = getattr(recipe, key) if key in names else next(part[key] for part in parts.values() if key in part)
+        _require_like(known, key, value)
         if key in names:
             recipe = replace(recipe, **{key: value})
         for part in parts.values():
             part |= {key: value} if key in part else {}
+    if recipe.d_steps < 1:
+        raise InputError(f"override d_steps {recipe.d_steps}: must be at least 1")
     return replace(recipe, **parts)
+
+
+def _require_like(known: object, key: str, value: float | str) -> None:
+    """Raises InputError where the value is not of the kind that the published one is."""
+    if isinstance(value, str):
+        raise InputError(f"override {key} {value!r}: must be a number")
+    if isinstance(known, bool) and value not in (0, 1):
+        raise InputError(f"override {key} {value}: must be 0 or 1")
+    if isinstance(known, int) and value != int(value):
+        raise InputError(f"override {key} {value}: must be a whole number")
 
 
 def _known(kind: str, name: object, names) -> None:
@@ -264,10 +276,10 @@ def _flat(tree: dict, prefix: str = "") -> dict:
 
 def save_checkpoint(folder: Path, parts: dict, step: int, seconds: float) -> None:
     """Write the whole state after `step` iterations, keeping the checkpoint before it."""
-    last, new = folder / "checkpoint.pt", folder / "checkpoint.new.pt"
-    write_torch(new, {name: part.state_dict() for name, part in parts.items()} | {"step": step, "seconds": seconds})
     if parallel.rank():
         return
+    last, new = folder / "checkpoint.pt", folder / "checkpoint.new.pt"
+    write_torch(new, {name: part.state_dict() for name, part in parts.items()} | {"step": step, "seconds": seconds})
     if last.exists():
         last.replace(folder / "checkpoint.prev.pt")
     new.replace(last)
@@ -309,10 +321,9 @@ class Log:
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
         whole = [line for line in lines if line.endswith("\n") and json.loads(line)["iteration"] <= start]
         write_bytes(file, "".join(whole).encode())
-        self.file, self.last = file, {}
+        self.file = file
 
     def write(self, **values) -> None:
-        self.last = values
         if parallel.rank():
             return
         try:

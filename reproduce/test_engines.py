@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.tables import InputError, Protocol, Run
@@ -174,8 +175,9 @@ def test_what_cannot_be_shared_out_is_refused(capacity, named):
         capacity.require(Settings(gpus_per_run=2))
 
 
-def test_serial_gives_each_run_a_gpu_for_itself(tmp_path):
+def test_serial_gives_each_run_a_gpu_for_itself(tmp_path, monkeypatch):
     """A stand-in ends with an error where another one is on its GPU."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     run_ids = ["a", "b", "c", "d", "e"]
     outcome = ENGINES["serial"](run_ids, StandIn(results=tmp_path, retries=0), Capacity(gpus=2))
     assert outcome == dict.fromkeys(run_ids, "")
@@ -183,14 +185,16 @@ def test_serial_gives_each_run_a_gpu_for_itself(tmp_path):
     assert {path.name for path in tmp_path.glob("gpu*")} == {"gpu0", "gpu1"}
 
 
-def test_serial_puts_several_runs_on_a_gpu_when_told_to(tmp_path):
+def test_serial_puts_several_runs_on_a_gpu_when_told_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     outcome = ENGINES["serial"](["a", "b"], StandIn(results=tmp_path, retries=0), Capacity(gpus=1, runs_per_gpu=2))
     assert sorted(map(bool, outcome.values())) == [False, True], "one must have met the other on its GPU"
 
 
 @pytest.mark.parametrize("settings, capacity, named", [
     (Settings(device="cpu"), Capacity(gpus=2), "--device cpu"), (Settings(), Capacity(gpus=2, jobs=3), "--jobs 3"),
-    (Settings(gpus_per_run=2), Capacity(gpus=2), "--gpus-per-run 2")])  # fmt: skip
+    (Settings(gpus_per_run=2), Capacity(gpus=2), "--gpus-per-run 2"),
+    (Settings(), Capacity(gpus=99), "--gpus 99")])  # fmt: skip
 def test_serial_refuses_what_does_not_go_with_gpus(settings, capacity, named):
     with pytest.raises(InputError, match=named):
         ENGINES["serial"]([TINY], settings, capacity)

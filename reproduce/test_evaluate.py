@@ -371,7 +371,7 @@ def test_wrong_options_end_with_one_line_and_status_2(options, words, results, d
     assert not (results / RUN.id / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("options, words", [({"samples": 9}, "samples 9"), ({"draws": 0}, "seeds 0"),
+@pytest.mark.parametrize("options, words", [({"samples": 9}, "samples 9"), ({"draws": 0}, "draws of them 0"),
                                             ({"every": 0}, "every 0")])
 def test_too_few_samples_or_draws_are_refused(options, words):
     with pytest.raises(InputError, match=words):

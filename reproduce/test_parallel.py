@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def case(number: int, model: str) -> Run:
 
 RUNS = [case(number, model) for number, model in enumerate(MODELS)]
 LONG = Run("dcgan", "digits", 32, 0.1, {"gradgap": 100.0}, iterations=12, batch=4, override={"width": 0.03})
+LOW = replace(LONG, iterations=4, override={"width": 0.03, "bf16": 1})
 
 
 @contextmanager
@@ -78,11 +80,12 @@ def often():
 
 
 def train_all(results: Path, data: Path) -> None:
-    """In float64, where the same numbers are the same to 1e-12, and one run as users have it, in float32."""
+    """In float64, where the same numbers are the same to 1e-12, and runs as users have them, in float32 and in bf16."""
     with often(), precision(torch.float64):
         for run in RUNS:
             train(run, data, results, CPU)
-    train(LONG, data, results, CPU)
+    for run in (LONG, LOW):
+        train(run, data, results, CPU)
 
 
 def worker(rank: int, port: int, folder: Path) -> None:
@@ -135,8 +138,8 @@ def difference(a: dict, b: dict) -> float:
                 for name in a if a[name].is_floating_point()), default=0.0)
 
 
-@pytest.mark.parametrize("run, tolerance", [*((run, 1e-12) for run in RUNS), (LONG, 1e-4)],
-                         ids=[*MODELS, "float32"])
+@pytest.mark.parametrize("run, tolerance", [*((run, 1e-12) for run in RUNS), (LONG, 1e-4), (LOW, 0.03)],
+                         ids=[*MODELS, "float32", "bfloat16"])
 def test_two_processes_train_as_one(run, tolerance, folder):
     one, two = (torch.load(folder / name / run.id / "checkpoint.pt", weights_only=True)
                 for name in ("alone", "results"))

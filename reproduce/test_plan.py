@@ -34,6 +34,7 @@ def test_seconds_per_iteration_leave_out_the_start(tmp_path):
     extra = [0, 7, 7, 7, 37, 37, 37]
     lines = [{"iteration": 16 * i, "seconds": 100 + 8.0 * i + extra[i - 1]} for i in range(1, 8)]
     torch.save({"step": 100, "seconds": 150.0}, tmp_path / "checkpoint.pt")
+    (tmp_path / "checkpoint.prev.pt").write_bytes(b"the one before")
     size = (tmp_path / "checkpoint.pt").stat().st_size
     for count, expected in ((7, (0.5, 48)), (3, (0.5, 16)), (2, (15 / 16, 16)), (1, (1.5, 100))):
         text = "".join(json.dumps(line) + "\n" for line in lines[:count])

@@ -26,7 +26,7 @@ from baselines.losses import LOSSES
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS, score
 from benchmarks.datasets import load, subset
-from benchmarks.tables import InputError, Run, TryLaterError
+from benchmarks.tables import MINIMUM, InputError, Run, TryLaterError
 from reproduce import compare, parallel, record
 from reproduce.cell import STOP, stop_on_signals
 from reproduce.evaluate import generate
@@ -53,6 +53,9 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
     with parallel.first():
         dataset = load(run.dataset, run.resolution, data)
     indices = subset(len(dataset.images), run.fraction, run.seed)
+    if len(indices) < MINIMUM:
+        raise InputError(f"fraction {run.fraction:g}: {len(indices)} of {len(dataset.images)} images, and metrics need "
+                         f"at least {MINIMUM}")
     feed = Feed(dataset, indices, run.batch, run.seed, device, flip=recipe.flip and dataset.flip)
     folder = record.folder(results, run.id)
     with ExitStack() as held:
@@ -71,7 +74,7 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
         D = model.Discriminator(run.resolution, classes, **recipe.discriminator).to(device)
         if recipe.channels_last:
             G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
-        ema = AveragedModel(G, use_buffers=True)
+        ema = AveragedModel(G, use_buffers=True)  # a copy, so before what follows binds forward to these weights
         for network in (G, D):
             if recipe.bf16:
                 use_bf16(network)
