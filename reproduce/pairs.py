@@ -1,6 +1,6 @@
 """Are two ways to train equally good? By fd_effnet over seeds, on the smoke table's twins at 10 % of small data sets.
 
-Its runs, like any, are not done again when they are done. They have a folder of their own, <results>/bench/runs, as
+Its runs, like any, are not done again when they are done. They have a folder of their own, <results>/bench/NAME, as
 they belong to no table. `make bench-lazy` and `make bench-bf16` are such comparisons.
 """
 
@@ -45,7 +45,7 @@ def compare(name: str, doc: str, ways: Ways, datasets: tuple[str, ...]) -> None:
     if args.seeds < 2:
         raise InputError(f"--seeds {args.seeds}: must be at least 2, since a spread is measured")
     os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # the runs are small: a core each
-    folder = args.results.absolute() / "bench" / "runs"
+    folder = args.results.absolute() / "bench" / name
     settings = Settings(args.data.absolute(), folder, "cpu", PROTOCOL)
     wanted = pairs(ways, datasets, args.seeds)
     for dataset in datasets:
