@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 
 class Rows(NamedTuple):
@@ -46,16 +47,20 @@ def trunk(network: nn.Module) -> nn.Module:
 def use_bf16(network: nn.Module) -> None:
     """Have a network compute in bfloat16, by autocast. What goes in and comes out, and the weights, stay float32.
 
-    bfloat16 has float32's range, so that losses and penalties need no scaling. Only the trunk changes.
+    bfloat16 has float32's range, so that losses and penalties need no scaling. Only the trunk changes, and in it no
+    spectral norm: power iteration needs the digits.
     """
     part = trunk(network)
-    whole = part.forward
+    whole, kind = part.forward, next(part.parameters()).device.type
 
     def forward(*inputs: Tensor) -> Tensor:
-        with torch.autocast(inputs[0].device.type, torch.bfloat16):
+        with torch.autocast(kind, torch.bfloat16):
             return whole(*inputs).float()
 
     part.forward = forward
+    for module in part.modules():
+        if isinstance(module, ParametrizationList):
+            module.forward = torch.autocast(kind, enabled=False)(module.forward)
 
 
 class PlainNorm(nn.BatchNorm2d):

@@ -7,6 +7,7 @@ Writes <results>/bench/train.json.
 """
 
 import argparse
+import gc
 import shlex
 import sys
 import time
@@ -40,6 +41,7 @@ def measure(run: Run, graphs: bool, seconds: float, device: torch.device) -> dic
     row = {"run": run.id, "mode": "graphs" if graphs else "eager"}
     cuda = device.type == "cuda"
     if cuda:
+        gc.collect()  # what the case before has left in cycles
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     try:
@@ -85,9 +87,10 @@ def main() -> None:
                 rows.append(measure(case, graphs, args.seconds, device))
                 print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else str(value)
                                 for key, value in rows[-1].items()), flush=True)
-    record.write_json(args.results / "bench" / "train.json", {
-        "command": f"python -m reproduce.bench_train {shlex.join(sys.argv[1:])}".strip(), "seconds": args.seconds,
-        "matrix_peak": peak, "rows": rows, "provenance": record.provenance(device)})
+                record.write_json(args.results / "bench" / "train.json", {  # so far, should the time run out
+                    "command": f"python -m reproduce.bench_train {shlex.join(sys.argv[1:])}".strip(),
+                    "seconds": args.seconds, "matrix_peak": peak, "rows": rows,
+                    "provenance": record.provenance(device)})
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def _metrics(path: Path) -> object:
     return [record[key] for key in ("id", "run", "status", "iteration", "metrics", "evaluated")]
 
 
-COMPARED = {"checkpoint.pt": _checkpoint, "checkpoint.prev.pt": _checkpoint, "log.jsonl": _log,
+COMPARED = {"checkpoint.pt": _checkpoint, "log.jsonl": _log,
             "metrics.json": _metrics} | dict.fromkeys(
     ("generator.safetensors", "samples.png", "subset.json", "table.md", "table.csv", "table.tex"), Path.read_bytes)
 

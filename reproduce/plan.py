@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tempfile
+import time
 from collections import Counter
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from threading import Timer
+from threading import Event, Thread
 
 import numpy as np
 import torch
@@ -51,24 +52,34 @@ def kind(run: Run) -> str:
 
 
 def probe(run: Run, seconds: float, device: torch.device, graphs: bool = False) -> Probe:
-    """Train a run of this one's kind for about so many seconds, at the least one iteration."""
+    """Train a run of this one's kind for about so many seconds after it has warmed up."""
     with tempfile.TemporaryDirectory() as folder:
         data, results = Path(folder) / "data", Path(folder) / "results"
         classes = DATASETS[run.dataset].classes
         _write_noise(data / NOISE, run.resolution, classes)
         DATASETS[NOISE] = replace(OWN, classes=classes)
-        timer = Timer(seconds, STOP.set)
-        timer.start()
+        ended, log = Event(), record.folder(results, kind(run)) / "log.jsonl"
+        Thread(target=_stop, args=(log, seconds, ended), daemon=True).start()
         try:
             with redirect_stderr(io.StringIO()):  # the progress bar of a probe that is cut short says nothing
                 train(Run.from_id(kind(run)), data, results, device, recorder=CudaRecorder() if graphs else None)
         except TryLaterError:
-            pass  # the timer ended it, as it should
+            pass  # _stop ended it, as it should
         finally:
-            timer.cancel()
+            ended.set()
             STOP.clear()
             del DATASETS[NOISE]
         return _read(record.folder(results, kind(run)))
+
+
+def _stop(log: Path, seconds: float, ended: Event) -> None:
+    """Tell a training to stop so many seconds after its first line of the log; without one, after 5 times as many."""
+    latest = time.monotonic() + 5 * seconds
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < latest:
+        if ended.wait(0.05):
+            return
+    if not ended.wait(seconds):
+        STOP.set()
 
 
 def _write_noise(folder: Path, side: int, classes: int) -> None:

@@ -120,13 +120,19 @@ def read_generator(path: Path, run: Run) -> Trained:
 
 
 def device(name: str) -> torch.device:
-    """The device of a name; "auto" is the GPU where there is one. Raises InputError for one that is not there."""
+    """The device of a name; "auto" is the GPU where there is one. Raises InputError for one that is not there.
+
+    A GPU is the current one from then on, which streams and graphs are made on.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     valid = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name not in (*valid, *(["cuda"] if torch.cuda.is_available() else [])):
         raise InputError(f"device {name!r}: not one of {', '.join(valid)}")
-    return torch.device(name)
+    found = torch.device(name)
+    if found.index is not None:
+        torch.cuda.set_device(found)
+    return found
 
 
 def require_method(run: Run) -> None:
@@ -190,7 +196,11 @@ def provenance(device: torch.device) -> dict:
     here = Path(__file__).parent
 
     def git(*args: str) -> str:
-        return subprocess.run(["git", "-C", here, *args], capture_output=True, text=True, check=False).stdout.strip()
+        try:
+            done = subprocess.run(["git", "-C", here, *args], capture_output=True, text=True, check=False)
+        except FileNotFoundError:  # not every machine that trains has git
+            return ""
+        return done.stdout.strip()
 
     cuda = device.type == "cuda"
     return {

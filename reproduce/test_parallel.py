@@ -52,7 +52,7 @@ def case(number: int, model: str) -> Run:
 
 RUNS = [case(number, model) for number, model in enumerate(MODELS)]
 LONG = Run("dcgan", "digits", 32, 0.1, {"gradgap": 100.0}, iterations=12, batch=4, override={"width": 0.03})
-LOW = replace(LONG, iterations=4, override={"width": 0.03, "bf16": 1})
+LOW = replace(LONG, iterations=4, override={"width": 0.03, "eps": 0.01, "bf16": 1})
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def difference(a: dict, b: dict) -> float:
                 for name in a if a[name].is_floating_point()), default=0.0)
 
 
-@pytest.mark.parametrize("run, tolerance", [*((run, 1e-12) for run in RUNS), (LONG, 1e-4), (LOW, 0.03)],
+@pytest.mark.parametrize("run, tolerance", [*((run, 1e-12) for run in RUNS), (LONG, 1e-4), (LOW, 0.1)],
                          ids=[*MODELS, "float32", "bfloat16"])
 def test_two_processes_train_as_one(run, tolerance, folder):
     one, two = (torch.load(folder / name / run.id / "checkpoint.pt", weights_only=True)

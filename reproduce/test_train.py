@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from baselines.models import MODELS
 from benchmarks.tables import InputError, Run
 from reproduce import record
-from reproduce.train import ema_decay, snapshot, train
+from reproduce.train import average, ema_decay, snapshot, train
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -27,7 +26,8 @@ TINY = Run("dcgan", "digits", 32, 0.1, {"gradgap": 100.0, "gp": 1.0}, iterations
 
 
 def command(run_id: str, results: Path, data: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "reproduce.train", run_id, "--results", str(results), "--data", str(data), *options]
+    return [sys.executable, "-m", "reproduce.train", run_id, "--results", str(results), "--data", str(data),
+            "--device", "cpu", *options]
 
 
 def environment() -> dict:
@@ -202,6 +202,19 @@ def test_decay_of_the_average():
     assert [ema_decay(recipe, t) for t in range(12)] == pytest.approx(expected)
 
 
+def test_the_average_is_that_of_all_weights_so_far():
+    """Decays of 0, 1/2, 1/3, ...: batch norm's statistics too, its counter not."""
+    G, ema, seen = nn.BatchNorm1d(3), nn.BatchNorm1d(3), []
+    for t in range(5):
+        for tensor in (G.weight, G.bias, G.running_mean, G.running_var):
+            nn.init.normal_(tensor)
+        seen.append({name: tensor.clone() for name, tensor in G.state_dict().items()})
+        average(ema, G, t / (t + 1))
+    for name, tensor in ema.state_dict().items():
+        expected = torch.stack([state[name] for state in seen]).double().mean(0)
+        assert torch.allclose(tensor.double(), expected, atol=1e-6), name
+
+
 def test_standing_statistics_are_those_of_many_batches():
     """A generator whose batch norm sees z itself: mean 0 and variance 1 over all batches, not the last one's."""
 
@@ -216,7 +229,7 @@ def test_standing_statistics_are_those_of_many_batches():
             return self.norm(2 * z + 1)
 
     toy = Toy()
-    G = snapshot(AveragedModel(toy, use_buffers=True), torch.zeros(4, dtype=torch.long), replace(TINY, batch=256))
+    G = snapshot(toy, torch.zeros(4, dtype=torch.long), replace(TINY, batch=256))
     assert not G.training and not toy.norm.running_mean.any()
     torch.testing.assert_close(G.norm.running_mean, torch.ones(3), atol=0.1, rtol=0)
     torch.testing.assert_close(G.norm.running_var, torch.full((3,), 4.0), atol=0.2, rtol=0)

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from baselines.augment import AUGMENTATIONS
@@ -74,7 +73,7 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
         D = model.Discriminator(run.resolution, classes, **recipe.discriminator).to(device)
         if recipe.channels_last:
             G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
-        ema = AveragedModel(G, use_buffers=True)  # a copy, so before what follows binds forward to these weights
+        ema = copy.deepcopy(G).requires_grad_(False)  # before what follows binds forward to these weights
         for network in (G, D):
             if recipe.bf16:
                 use_bf16(network)
@@ -91,10 +90,12 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
                  "augment": augment}
         start, seconds = record.load_checkpoint(folder, parts)
         parallel.any_of(False)  # nobody writes before all have read
-        opt_g.param_groups[0]["lr"], opt_d.param_groups[0]["lr"] = (now for now, _ in rates)
+        for optimizer, (now, _) in zip((opt_g, opt_d), rates, strict=True):  # whatever device it was saved on
+            optimizer.param_groups[0] |= {"lr": now, "capturable": device.type == "cuda"}
         log = record.Log(folder / "log.jsonl", start)
         log_every = max(1, min(100, run.iterations // 50))
         save_every, began = 10 * log_every, time.monotonic() - seconds
+        saved, cost = 0.0, 0.0  # when, and the seconds it took
 
         def draw(y: Tensor) -> Tensor:
             return G(torch.randn(len(y), G.latent, device=device), y)
@@ -110,7 +111,7 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
             with torch.no_grad():
                 norms = {"n_R": real.norms().mean(), "n_F": fake.norms().mean()} if logging else {}
             opt_d.zero_grad()
-            sum(losses.values()).backward()
+            sum(losses.values()).backward(inputs=[*D.parameters()])  # not the images, which have no use for theirs
             opt_d.step()
             augment.observe(real.logits.detach())
             return {name: value.detach() for name, value in (losses | norms).items()}
@@ -142,8 +143,7 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
                 found = step_d(*feed(update), due=due, logging=logging)
             y = feed.labels[torch.randint(len(feed.labels), (run.batch,), device=device)]
             found |= step_g(y, due=tuple(name for name, r in of_g.items() if done % r.interval == 0))
-            ema.multi_avg_fn = get_ema_multi_avg_fn(ema_decay(recipe, step))
-            ema.update_parameters(G)
+            average(ema, G, ema_decay(recipe, step))
 
             # Log, check, save: the only place that waits for the device
             if logging:
@@ -158,9 +158,11 @@ def train(run: Run, data: Path, results: Path, device: torch.device, keep_every:
             if parallel.any_of(STOP.is_set()):
                 record.save_checkpoint(folder, parts, done, time.monotonic() - began)
                 raise TryLaterError(f"run {run.id}: told to stop; saved at iteration {done}, the same command goes on")
-            if done % save_every == 0:
+            if done % save_every == 0 and time.monotonic() - saved > 20 * cost:
+                saved = time.monotonic()
                 record.save_checkpoint(folder, parts, done, time.monotonic() - began)
                 save_samples(folder, snapshot(ema, feed.labels, run), feed.labels, run)
+                cost = time.monotonic() - saved
             if keep_every and done % keep_every == 0:
                 record.write_generator(folder / "generators" / f"{done}.safetensors",
                                        snapshot(ema, feed.labels, run), run, done)
@@ -180,17 +182,28 @@ def key(*numbers: int) -> int:
 
 def ema_decay(recipe: Recipe, step: int) -> float:
     """Decay of the generator's average at a step, rising to the recipe's so that short runs forget their start."""
-    return 0.0 if step < recipe.ema_start else min(recipe.ema_decay, (1 + step) / (10 + step))
+    return 0.0 if step < max(1, recipe.ema_start) else min(recipe.ema_decay, (1 + step) / (10 + step))
 
 
 @torch.no_grad()
-def snapshot(ema: AveragedModel, labels: Tensor, run: Run, batches: int = 64) -> nn.Module:
+def average(ema: nn.Module, G: nn.Module, decay: float) -> None:
+    """Move the average towards G: ema = decay * ema + (1 - decay) * G, without waiting for the device.
+
+    Of all that is a real number; batch norm's counters are, like its statistics, taken anew by snapshot.
+    """
+    averages, values = ([tensor for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()]
+                        for network in (ema, G))
+    torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+@torch.no_grad()
+def snapshot(ema: nn.Module, labels: Tensor, run: Run, batches: int = 64) -> nn.Module:
     """The averaged generator in evaluation mode, with standing statistics in its batch norms.
 
     Batch statistics do not average along with weights: they are taken anew over `batches` batches (Brock et al. 2019,
     appendix on standing statistics), so that an image does not depend on the others of its batch.
     """
-    G = copy.deepcopy(ema.module)
+    G = copy.deepcopy(ema)
     norms = [module for module in G.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()

@@ -9,11 +9,13 @@ Everything is made of differentiable PyTorch operations, so gradients of gradien
 built: scaling the input and the output of one shared convolution is equal to them and takes less time and memory.
 """
 
+from contextlib import nullcontext
 from itertools import pairwise
 from math import log2, sqrt
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn import functional as F
 
 from baselines.layers import batch_size, group_size, noise_like
@@ -75,6 +77,31 @@ class Conv(nn.Module):
         return F.conv2d(self.lowpass(x, padding=2), weight, bias, stride=2)
 
 
+class Filter(Function):
+    """Images [N, C, H, W] through one constant filter, by `stride`; or its adjoint, to images of `size`.
+
+    The derivative is the adjoint, and of that the filter. PyTorch's second derivative of a convolution also works out
+    the gradient of the filter, which nobody wants: channel by channel, as thousands of small convolutions.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Tensor, stride: int, padding: int, size: torch.Size | None) -> Tensor:
+        ctx.save_for_backward(kernel)
+        ctx.how = stride, padding, x.shape[2:] if size is None else None
+        weight = kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+        how = {"stride": stride, "padding": padding, "groups": x.shape[1]}
+        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):  # an image stays float32
+            if size is None:
+                return F.conv2d(x, weight, **how)
+            rest = [n - (m - 1) * stride + 2 * padding - k
+                    for n, m, k in zip(size, x.shape[2:], kernel.shape, strict=True)]
+            return F.conv_transpose2d(x, weight, output_padding=rest, **how)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return Filter.apply(gradient, *ctx.saved_tensors, *ctx.how), None, None, None, None
+
+
 class LowPass(nn.Module):
     """Channel-wise convolution with FIR x FIR of sum `gain`, zeros around the image."""
 
@@ -83,15 +110,12 @@ class LowPass(nn.Module):
         taps = torch.tensor(FIR) / sum(FIR)
         self.register_buffer("kernel", gain * torch.outer(taps, taps), persistent=False)  # [4, 4]
 
-    def _per_channel(self, x: Tensor) -> Tensor:
-        return self.kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1)
-
     def forward(self, x: Tensor, padding: int, stride: int = 1) -> Tensor:
-        return F.conv2d(x, self._per_channel(x), stride=stride, padding=padding, groups=x.shape[1])
+        return Filter.apply(x, self.kernel, stride, padding, None)
 
     def upsample(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, 2H, 2W]: zeros between the pixels, then the filter (gain 4 keeps the mean)."""
-        return F.conv_transpose2d(x, self._per_channel(x), stride=2, padding=1, groups=x.shape[1])
+        return Filter.apply(x, self.kernel, 2, 1, torch.Size(2 * n for n in x.shape[2:]))
 
 
 class StyledConv(nn.Module):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.signal import convolve2d
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.models.stylegan2 import (
@@ -19,7 +20,7 @@ from baselines.models.stylegan2 import (
     ToRGB,
     minibatch_stddev,
 )
-from baselines.regularizers import PathLength
+from baselines.regularizers import PathLength, score
 
 PUBLISHED = {  # resolution, options -> parameters of G and D, counted from the ADA release's modules
     (64, ()): (27_032_600, 26_488_833),
@@ -259,6 +260,27 @@ def test_gradients_of_gradients_are_right(classes):
         return torch.autograd.grad(logits.sum(), images, create_graph=True)[0].flatten(1).norm(dim=1)
 
     assert torch.autograd.gradcheck(norms, parameters, fast_mode=True)
+
+
+class Calls(TorchDispatchMode):
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_second_derivatives_take_no_more_calls_in_a_wider_network():
+    """PyTorch's own, of a filter for each channel, do."""
+    found = []
+    for width in (1 / 64, 1 / 32):
+        D, x, y = Discriminator(32, 0, width=width), torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)
+        real, _ = score(D, x, y, x, y)
+        norms = real.norms().sum()
+        with Calls() as calls:
+            norms.backward()
+        found.append(calls.count)
+    assert found[0] == found[1]
 
 
 def test_every_parameter_gets_a_gradient():
