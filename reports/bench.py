@@ -74,7 +74,8 @@ def training(data: dict) -> str:
     return (f"# Training\n\n{_table(header, [_speed(row, ms, data['matrix_peak']) for row in rows])}\n\n"
             f"- Each trained for {data['seconds']:g} s on noise, in turn. An iteration is all steps of both networks; "
             "its time is the\n  median in the second half, or the mean of all where they are few.\n"
-            "- Of the peak: operations of the networks' own steps, without penalties, over those of a bf16 product.\n"
+            "- Of the peak: operations of the networks' own steps, without penalties, over those of a bf16 product. "
+            "Without\n  bf16 a GPU's convolutions are in TF32, as PyTorch has it.\n"
             f"{''.join(failed)}")
 
 
