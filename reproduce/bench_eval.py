@@ -121,11 +121,12 @@ def torch_fidelity(real: Path, generated: Path, weights: Path) -> dict:
             found = {"2048": features, "logits_unbiased": features @ self.network.output.weight.T}
             return tuple(found[name] for name in self.features_list)
 
-    register_feature_extractor("stand-in", Extractor)
+    name = f"stand-in for {generated.name}"  # one name takes one class, and this one has this call's watch
+    register_feature_extractor(name, Extractor)
     began = time.process_time()
     scores = calculate_metrics(
         input1=str(generated), input2=str(real), fid=True, isc=True, kid=True, prc=True, kid_subset_size=REFERENCES,
-        feature_extractor="stand-in", cuda=False, cache=False, verbose=False, batch_size=32)  # fmt: skip
+        feature_extractor=name, cuda=False, cache=False, verbose=False, batch_size=32)  # fmt: skip
     total = time.process_time() - began
     return watch.split(total, "distance and decode") | {"fid": scores["frechet_inception_distance"]}
 
