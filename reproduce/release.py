@@ -95,6 +95,13 @@ def _same(where: str, there: dict, here: dict) -> None:
                              f"it {here[key]!r}")
 
 
+def truncate(released: Released, truncation: float) -> None:
+    """Have StyleGAN2 draw with styles nearer to their mean. Raises InputError for a model that has no styles."""
+    if not hasattr(released.G, "truncation"):
+        raise InputError(f"--truncation {truncation}: {released.run.model} has no styles to truncate, must be 1")
+    released.G.truncation = truncation
+
+
 def draw(released: Released, count: int, seed: int) -> Tensor:
     """Images, uint8 [count, 3, R, R], each of the next class in turn."""
     return generate(released.G, count, seed, torch.arange(count) % max(1, released.classes))
@@ -117,11 +124,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with config.json and generator.safetensors")
     parser.add_argument("--count", type=int, default=64, help="images")
     parser.add_argument("--seed", type=int, default=0, help="of the latents")
+    parser.add_argument("--truncation", type=float, default=1.0, help="of StyleGAN2's styles, 0 to 1: 0 is their mean")
     parser.add_argument("--out", type=Path, default=Path("grid.png"), help="a PNG")
     args = parser.parse_args()
     if args.count < 1 or args.seed < 0:
         raise InputError(f"--count {args.count} --seed {args.seed}: must be at least 1 and 0")
+    if not 0 <= args.truncation <= 1:
+        raise InputError(f"--truncation {args.truncation}: must be from 0 to 1")
     released = load(args.folder)
+    if args.truncation != 1:
+        truncate(released, args.truncation)
     record.write_bytes(args.out, grid(draw(released, args.count, args.seed)))
     print(f"{released.run.id}: {args.count} images of iteration {released.iteration} in {args.out}")
 

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import io
 import json
 import pickle
 import re
@@ -21,7 +22,7 @@ from torch import nn
 from baselines.models import MODELS
 from benchmarks.tables import InputError, Run
 from reproduce import record
-from reproduce.release import Released, draw, grid, load, main
+from reproduce.release import Released, draw, grid, load, main, truncate
 from reproduce.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +88,25 @@ def test_the_command_needs_the_two_files_only(folder, tmp_path, monkeypatch, cap
         row, column = divmod(i, 3)
         assert np.array_equal(pixels[row * 32 :][:32, column * 32 :][:, :32], image)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["downloaded", "grid.png"]
+
+
+def test_truncation_is_that_of_stylegan2_and_of_no_other_model(folder, data, results, tmp_path, monkeypatch):
+    """At 0 all styles are the mean's, whatever the latents: what is left to differ is the noise."""
+    run = replace(TINY, model="stylegan2")
+    train(run, data, results, CPU)
+    options = f"release {results / run.id} --count 4 --truncation 0 --out {tmp_path}/grid.png"
+    monkeypatch.setattr(sys, "argv", options.split())
+    main()
+    pixels = np.asarray(Image.open(tmp_path / "grid.png"))
+    one = load(results / run.id)
+    torch.manual_seed(0)
+    torch.randn(4, one.G.latent)  # the latents, which the noise follows
+    with torch.no_grad():
+        x = one.G.synthesis(one.G.mean_style.expand(4, one.G.layers, -1))
+    expected = ((x + 1) * 127.5).round().clamp(0, 255).byte()
+    assert np.abs(pixels.astype(int) - np.asarray(Image.open(io.BytesIO(grid(expected)))).astype(int)).max() <= 1
+    with pytest.raises(InputError, match="--truncation 0.5: biggan has no styles"):
+        truncate(load(folder), 0.5)
 
 
 def test_a_grid_of_one(tmp_path):
@@ -222,7 +242,7 @@ def test_the_command_ends_with_one_line_and_status_2(tmp_path):
     assert not (tmp_path / "grid.png").exists()
 
 
-@pytest.mark.parametrize("options", ["--count 0", "--seed -1"])
+@pytest.mark.parametrize("options", ["--count 0", "--seed -1", "--truncation 1.5", "--truncation nan"])
 def test_options_that_draw_nothing(options, folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", f"release {folder} {options}".split())
     with pytest.raises(InputError, match=options):

@@ -243,12 +243,15 @@ class Synthesis(nn.Module):
 class Generator(nn.Module):
     """z [N, 512], y [N] -> images [N, 3, R, R]; not bounded, trained towards [-1, 1].
 
+    `truncation` below 1 moves styles towards their mean: less variety, better images (section 2 of StyleGAN).
+
     width           multiplies the channels, min(channel_base / resolution, 512)
     mapping_layers  of the mapping network
     style_mixing    probability that a training batch takes a second latent from a random layer on
     """
 
     latent = style = 512
+    truncation = 1.0
 
     def __init__(self, resolution: int, classes: int, width: float = 1.0, channel_base: int = 32768,
                  mapping_layers: int = 8, style_mixing: float = 0.9):
@@ -259,12 +262,9 @@ class Generator(nn.Module):
         self.synthesis = Synthesis(channels, self.style)
         self.register_buffer("mean_style", torch.zeros(self.style))
 
-    def forward(self, z: Tensor, y: Tensor, truncation: float = 1.0) -> Tensor:
-        """`truncation` below 1 moves styles towards their mean: less variety, better images (section 2 of StyleGAN)."""
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
         ws = self.mapping(z, y)
-        if truncation != 1:
-            ws = self.mean_style.lerp(ws, truncation)
-        return self.synthesis(ws)
+        return self.synthesis(ws if self.truncation == 1 else self.mean_style.lerp(ws, self.truncation))
 
     def mapping(self, z: Tensor, y: Tensor) -> Tensor:
         """Styles of all layers [N, layers, 512]; in training mixed, and their moving average updated."""
