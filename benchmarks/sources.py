@@ -149,7 +149,9 @@ def _zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     def read(name: str) -> bytes:
         try:
             return archive.read(members[name])
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, NotImplementedError) as error:
+        except NotImplementedError as error:  # Deflate64, which Windows takes for large files
+            raise InputError(f"{path}: {name} cannot be read ({error}); unpack it and give the folder") from error
+        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError) as error:
             raise InputError(f"{path}: corrupt archive, {name} cannot be read ({error}); get it again") from error
 
     return list(members), read

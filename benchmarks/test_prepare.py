@@ -220,6 +220,9 @@ def damage(content: bytearray, kind: str) -> bytearray:
     if kind == "password":
         for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
             content[content.index(signature) + offset] |= 1
+    elif kind == "Deflate64":
+        for signature, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+            content[content.index(signature) + offset] = 9
     elif kind == "flipped byte":
         content[200] ^= 255
     else:
@@ -228,6 +231,7 @@ def damage(content: bytearray, kind: str) -> bytearray:
 
 
 @pytest.mark.parametrize("kind, message", [("password", "0.png is protected by a password"),
+                                           ("Deflate64", "0.png cannot be read .*; unpack it and give the folder"),
                                            ("flipped byte", "corrupt archive, 0.png"),
                                            ("cut", "corrupt archive")])  # fmt: skip
 def test_damaged_zip(tmp_path, kind, message):
