@@ -19,8 +19,9 @@ import numpy as np
 from benchmarks import sources
 from benchmarks.fetch import fetch
 from benchmarks.prepare import VERSION, Order, fingerprint, one_line, prepare
+from benchmarks.runs import InputError, command
 from benchmarks.sources import Source
-from benchmarks.tables import TABLES, InputError, command
+from benchmarks.tables import TABLES
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def status_command(args: argparse.Namespace) -> None:
     for name, row in DATASETS.items():
         manifests = [_read(path) for path in sorted(args.root.glob(f"prepared/{name}-[0-9]*/manifest.json"))]
         found, note = _found(name, row, manifests, args.root)
-        tables = [table for table, cells in TABLES.items() if any(cell.run.dataset == name for cell in cells)]
+        tables = [table for table in TABLES if any(cell.run.dataset == name for cell in TABLES[table].cells)]
         prepared = [f"{manifest['resolution']}{'*' * manifest['allow_count']}" for manifest in manifests]
         lines.append((name, " ".join(tables) or "-", f"{found}/{row.count or '?'}", row.native,
                       " ".join(prepared) or "-", row.licence))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from benchmarks.metrics import Features
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 
 EXACT = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)  # TF32 would move FID by 1e-3
 

@@ -8,7 +8,7 @@ from urllib.parse import urlparse
 
 from tqdm import tqdm
 
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 
 DEAD = {  # addresses that papers and readmes still give; not tried
     "data-efficient-gans.mit.edu": "its AnimalFace and 100-shot archives are gone (404)",

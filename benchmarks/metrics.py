@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.tables import MINIMUM, InputError
+from benchmarks.runs import MINIMUM, InputError
 
 SPLITS = 10  # of the Inception Score, as in Salimans et al. 2016
 SUBSETS, SUBSET = 100, 1000  # of KID: how many, and how many images in each at most

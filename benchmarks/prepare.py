@@ -28,8 +28,8 @@ import PIL
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from benchmarks.runs import InputError
 from benchmarks.sources import Source
-from benchmarks.tables import InputError
 
 VERSION = 1  # raise it when the pixels of a prepared set would change: sets of another version are prepared anew
 HOW = "RGB (transparency on white, 16-bit to 8-bit, EXIF rotation applied), centre crop to a square, Lanczos"

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 ASIDE = {".txt", ".md", ".json", ".jsonl", ".csv", ".html", ".mat", ".pdf", ".ini", ".db", ""}  # come along with images

@@ -1,156 +1,18 @@
-"""Every run of the benchmark as one row of data, with the paper's value beside it. Standard library only.
+"""The tables: every run of the benchmark as one row of data, with the paper's value beside it. Standard library only.
 
-`python -m benchmarks.tables TABLE` lists the run ids of a table. A run id says everything about a run and can be read
-back, so it is the one argument of the other commands and the name of the run's folder under results/:
-
-    biggan-cifar-100-64-f0.1-gradgap100-s0
-    dcgan-digits-32-f1.0-gradgap100+r1_10-diffaugment-i400-width0.25-s0
-    MODEL-DATASET-RESOLUTION-fFRACTION-REGULARIZERS[-AUGMENT][-iITERATIONS][-bBATCH][-OVERRIDE...]-sSEED
+`python -m benchmarks.tables TABLE` lists the run ids of a table.
 """
 
 import argparse
 import csv
-import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from itertools import product
 from pathlib import Path
 
-ITERATIONS, BATCH = 100_000, 16  # section 4.2 of the paper
-MINIMUM = 10  # images of a set, below which no metric means anything
+from benchmarks.runs import InputError, Protocol, Run, command
+
 GRADGAP = {"gradgap": 100.0}  # lambda = 100: the one value the paper states, for Table 3
-ID = re.compile(
-    r"(?P<model>\w+)-(?P<dataset>[\w-]+)-(?P<resolution>\d+)-f(?P<fraction>\d+\.\d+)"
-    r"-(?P<regularizers>[^-]+)(?P<options>(-[^-]+)*)-s(?P<seed>\d+)"
-)
-
-
-class InputError(ValueError):
-    """Something the user gave is wrong: one line that names it and says what would be valid."""
-
-    status = 2
-
-
-class TryLaterError(InputError):
-    """Nothing is wrong, but this is not the time: another process is at it, or this one was told to stop."""
-
-    status = 75  # EX_TEMPFAIL of sysexits.h
-
-
-def command(main: Callable[[], int | None]) -> None:
-    """Run a command line; an InputError ends it with one line on stderr and the error's exit status."""
-    try:
-        sys.exit(main())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.status)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run. Everything that is not here is the model's published recipe.
-
-    fraction      share of the training set, in (0, 1]
-    regularizers  name -> weight, added to those of the recipe; {} is the baseline
-    augment       name of an augmentation, "" for none
-    iterations    generator steps
-    override      recipe field -> value, for what departs from the published recipe
-    """
-
-    model: str
-    dataset: str
-    resolution: int
-    fraction: float = 1.0
-    regularizers: Mapping[str, float] = field(default_factory=dict)
-    augment: str = ""
-    iterations: int = ITERATIONS
-    batch: int = BATCH
-    seed: int = 0
-    override: Mapping[str, float | str] = field(default_factory=dict)
-
-    def __post_init__(self):
-        if not 0 < self.fraction <= 1:
-            raise InputError(f"fraction {self.fraction:g}: must be above 0 and at most 1")
-        for name, least in (("batch", 1), ("iterations", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if value != int(value) or value < least:
-                raise InputError(f"{name} {value}: must be a whole number, at least {least}")
-
-    @property
-    def method(self) -> str:
-        """What sets the run apart from its baseline: "baseline", "gradgap100", "baseline-diffaugment", ..."""
-        names = "+".join(_join(name, weight) for name, weight in self.regularizers.items())
-        return "-".join(filter(None, [names or "baseline", self.augment]))
-
-    @property
-    def id(self) -> str:
-        protocol = {"i": self.iterations} if self.iterations != ITERATIONS else {}
-        protocol |= {"b": self.batch} if self.batch != BATCH else {}
-        options = [_join(name, value) for name, value in (protocol | dict(self.override)).items()]
-        return "-".join([self.model, self.dataset, str(self.resolution), f"f{float(self.fraction)}", self.method,
-                         *options, f"s{self.seed}"])
-
-    @classmethod
-    def from_id(cls, run_id: str) -> "Run":
-        """The run that an id names. Raises InputError where the text is not a run id."""
-        match = ID.fullmatch(run_id)
-        if not match:
-            raise InputError(f"run id {run_id!r}: not of the form MODEL-DATASET-RESOLUTION-fFRACTION-METHOD-sSEED; "
-                             "`python -m benchmarks.tables TABLE` lists valid ones")
-        names = match["regularizers"]
-        regularizers = {} if names == "baseline" else dict(_split(part, run_id) for part in names.split("+"))
-        options = match["options"].split("-")[1:]
-        augment = options.pop(0) if options and options[0].isalpha() else ""
-        override = dict(_split(option, run_id) for option in options)
-        run = cls(match["model"], match["dataset"], int(match["resolution"]), float(match["fraction"]), regularizers,
-                  augment, override.pop("i", ITERATIONS), override.pop("b", BATCH), int(match["seed"]), override)
-        if run.id != run_id:
-            raise InputError(f"run id {run_id!r}: the same run is written {run.id!r}")
-        return run
-
-
-def _join(name: str, value: float | str) -> str:
-    """One option as text: gradgap100, r1_10 (a name that ends in a digit), recipe.paper256 (a value in words)."""
-    if isinstance(value, str):
-        return f"{name}.{value}"
-    number = f"{Decimal(repr(value)):f}".removesuffix(".0")
-    return f"{name}_{number}" if name[-1].isdigit() else name + number
-
-
-def _split(text: str, run_id: str) -> tuple[str, float | str]:
-    """The inverse of _join."""
-    if match := re.fullmatch(r"([a-z]\w*?)_?(\d+(\.\d+)?)", text):
-        return match[1], float(match[2]) if match[3] else int(match[2])
-    if match := re.fullmatch(r"([a-z_]+)\.(\w+)", text):
-        return match[1], match[2]
-    raise InputError(f"run id {run_id!r}: {text!r} is not NAME followed by a number")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a run is measured: through which network, on how many samples, in how many independent draws of them.
-
-    every    the run must have kept its generator every so many iterations; None: it need not
-    weights  file of the network's weights, where they are not to be fetched
-    """
-
-    extractor: str = "inception"
-    samples: int = 5000
-    draws: int = 1
-    every: int | None = None
-    weights: Path | None = None
-
-    def __post_init__(self):
-        if self.samples < MINIMUM or self.draws < 1:
-            raise InputError(f"samples {self.samples}, draws of them {self.draws}: must be at least {MINIMUM} and 1")
-        if self.every is not None and self.every < 1:
-            raise InputError(f"every {self.every}: must be at least 1")
-
-    def __str__(self) -> str:
-        """As in the list "evaluated" of metrics.json."""
-        return f"{self.extractor} {self.samples} x{self.draws}{f' every {self.every}' if self.every else ''}"
 
 
 @dataclass(frozen=True)
@@ -165,7 +27,27 @@ class Cell:
     label: str = ""
 
 
-def _published_tables() -> dict[str, list[Cell]]:
+@dataclass(frozen=True)
+class Table:
+    """Cells that are trained, measured and shown together.
+
+    title     what the table is called where it is shown
+    notes     footnotes that belong to it
+    cells     its cells, in the order in which they are run
+    protocol  how its runs are measured, unless the user says otherwise
+    seeds     how many training seeds it has, from 0, unless the user says otherwise
+    small     whether its runs are so small that each takes one core of the CPU, as many at a time as there are
+    """
+
+    title: str
+    notes: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    protocol: Protocol = Protocol()
+    seeds: int = 1
+    small: bool = False
+
+
+def _published_tables() -> dict[str, tuple[Cell, ...]]:
     """The paper's Tables 1-3, from tables.csv (doi 10.12677/aam.2023.123139)."""
     tables: dict[str, dict[str, Cell]] = {}
     with (Path(__file__).parent / "tables.csv").open(encoding="utf-8") as file:
@@ -174,7 +56,7 @@ def _published_tables() -> dict[str, list[Cell]]:
                       GRADGAP if row["variant"] == "r3" else {})
             cell = tables.setdefault(row["table"], {}).setdefault(run.id, Cell(run, {}))
             cell.published[row["metric"]] = float(row["value"])
-    return {table: list(cells.values()) for table, cells in tables.items()}
+    return {table: tuple(cells.values()) for table, cells in tables.items()}
 
 
 # Model -> lambda, batch, generator steps, override. Thin networks need higher rates to draw digits within a minute;
@@ -227,14 +109,45 @@ def _twins_table() -> list[Cell]:
                      for model in ("wgan", "biggan")])
 
 
-TABLES = _published_tables() | {"open": _open_table(), "twins": _twins_table(), "smoke": _smoke_table()}
+R = "gradgap100 is the paper's regularizer R with lambda = 100, a reconstruction from its words."
+LAMBDA = "The paper states lambda = 100 for Table 3 only."
+WAGN = 'The paper prints WGAN as "WAGN".'
+STYLEGAN = 'The paper prints StyleGAN2 as "StyleGAN" in the table.'
+COMPARATORS = ("diggan, lecam and diffaugment are comparators; the weights are those of DigGAN's code for CIFAR-100 "
+               "and of LeCam's for BigGAN.")
+NO_SUCH_TABLE = "The paper has no such table"
+PUBLISHED = _published_tables()
+TABLES = {
+    "table1": Table("Table 1. FID at 1024 px (lower is better)", (R, LAMBDA, WAGN, STYLEGAN), PUBLISHED["table1"]),
+    "table2": Table("Table 2. FID of small data sets at 256 px (lower is better)", (R, LAMBDA, WAGN, STYLEGAN),
+                    PUBLISHED["table2"]),
+    "table3": Table(
+        "Table 3. FID (lower is better) and IS (higher is better) on CIFAR-100 at 64 px",
+        (R, WAGN, "The paper prints the pair FID 23.41, IS 8.12 twice: WGAN at 100 % and WGAN with R at 20 %.",
+         "BigGAN at 100 %: the published IS falls from 12.44 to 10.15 with R, against the paper's claim."),
+        PUBLISHED["table3"]),
+    "open": Table(
+        "Open table. The shapes of Table 3, on fashion-mnist at 32 px, and of Table 2, on emoji-faces at 128 px",
+        (R, f"{NO_SUCH_TABLE}. Anybody can have these sets; they stand in the place of CIFAR-100 (Table 3) and of the "
+            "small sets at 256 px (Table 2). The models have their full size.", COMPARATORS),
+        tuple(_open_table()), Protocol("effnet", eval_every=5000), seeds=3),
+    "twins": Table(
+        "Twins table. The shape of Table 3 with small twins on embedded digits, an hour or two on a CPU",
+        (R, f"{NO_SUCH_TABLE}. Networks of 1/8 of the width, 500 iterations, batch 8: what it finds holds for these.",
+         COMPARATORS),
+        tuple(_twins_table()), Protocol("effnet", samples=300), seeds=3, small=True),
+    "smoke": Table(
+        "Smoke table. Small twins of the benchmark on embedded digits, minutes on a CPU",
+        (R, f"{NO_SUCH_TABLE}: it shows that the whole suite works, not that the paper reproduces."),
+        tuple(_smoke_table()), Protocol("effnet", samples=300), small=True),
+}
 
 
 def runs(table: str, seeds: int = 1, iterations: int | None = None) -> list[Run]:
     """The runs of a table for seeds 0..seeds-1; `iterations` replaces the protocol's, and then shows in the id."""
     if table not in TABLES:
         raise InputError(f"table {table!r}: not one of {', '.join(TABLES)}")
-    rows = [cell.run for cell in TABLES[table]]
+    rows = [cell.run for cell in TABLES[table].cells]
     if iterations is not None:
         rows = [replace(run, iterations=min(run.iterations, iterations)) for run in rows]
     return [replace(run, seed=seed) for seed in range(seeds) for run in rows]

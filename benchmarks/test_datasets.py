@@ -19,7 +19,8 @@ from PIL import Image
 from benchmarks import datasets, sources
 from benchmarks.datasets import DATASETS, load, subset
 from benchmarks.fetch import DEAD
-from benchmarks.tables import TABLES, InputError
+from benchmarks.runs import InputError
+from benchmarks.tables import TABLES
 
 
 def picture(i: int, size: tuple[int, int] = (16, 16)) -> np.ndarray:
@@ -234,7 +235,7 @@ def test_status_names_every_set_and_how_to_get_it(tmp_path, capsys):
 
 
 def test_table_covers_the_paper_and_links_nothing_dead():
-    runs = [cell.run for cells in TABLES.values() for cell in cells]
+    runs = [cell.run for table in TABLES.values() for cell in table.cells]
     assert {(run.dataset, run.resolution) for run in runs} <= {(name, row.resolution) for name, row in DATASETS.items()}
     assert len(DATASETS) == 14 + 3
     assert not [address for row in DATASETS.values() for address in DEAD if address in row.get + " ".join(row.urls)]

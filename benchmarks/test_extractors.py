@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks import extractors
 from benchmarks.extractors import EFFNET, EXTRACTORS, ConvNorm, Weights, checked, fetched, lite0
 from benchmarks.metrics import METRICS, Comparison, Features
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fetch import DEAD, fetch
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -7,7 +7,7 @@ from cleanfid.fid import fid_from_feats
 
 from benchmarks import metrics
 from benchmarks.metrics import METRICS, Comparison, Features
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 
 CONSTANT = np.ones((20, 8), np.float32)
 

@@ -23,7 +23,7 @@ from torchvision.transforms.v2 import functional as theirs
 
 from benchmarks import prepare
 from benchmarks.datasets import load
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:

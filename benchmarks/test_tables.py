@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import TABLES, InputError, Run, runs
+from benchmarks.runs import InputError, Run
+from benchmarks.tables import TABLES, runs
 
 
 @pytest.mark.parametrize("table, cells, numbers", [("table1", 54, 54), ("table2", 30, 30), ("table3", 12, 24)])
 def test_every_published_number_has_its_cell(table, cells, numbers):
-    assert len(TABLES[table]) == cells == len({cell.run.id for cell in TABLES[table]})
-    assert sum(len(cell.published) for cell in TABLES[table]) == numbers
+    assert len(TABLES[table].cells) == cells == len({cell.run.id for cell in TABLES[table].cells})
+    assert sum(len(cell.published) for cell in TABLES[table].cells) == numbers
 
 
 @pytest.mark.parametrize("run_id, metric, value", [
@@ -23,20 +24,21 @@ def test_every_published_number_has_its_cell(table, cells, numbers):
     ("biggan-cifar-100-64-f0.1-gradgap100-s0", "is", 8.05),  # Table 3
 ])
 def test_published_values_by_run_id(run_id, metric, value):
-    (cell,) = [cell for cells in TABLES.values() for cell in cells if cell.run.id == run_id]
+    (cell,) = [cell for table in TABLES.values() for cell in table.cells if cell.run.id == run_id]
     assert cell.published[metric] == value
 
 
 def test_published_protocol():
-    published = [cell.run for table in ("table1", "table2", "table3") for cell in TABLES[table]]
+    published = [cell.run for table in ("table1", "table2", "table3") for cell in TABLES[table].cells]
     assert {(run.iterations, run.batch) for run in published} == {(100_000, 16)}
 
 
 def test_the_open_table_has_the_shapes_of_tables_3_and_2():
-    cells = TABLES["open"]
+    cells = TABLES["open"].cells
     assert len({cell.run.id for cell in cells}) == len(cells) == 2 * 3 * 5 + 3 * 2
     assert {(cell.run.iterations, cell.run.batch, str(cell.run.override)) for cell in cells} == {(20_000, 16, "{}")}
-    tasks = {table: {(cell.run.model, cell.run.fraction) for cell in TABLES[table]} for table in ("table2", "table3")}
+    tasks = {table: {(cell.run.model, cell.run.fraction) for cell in TABLES[table].cells}
+             for table in ("table2", "table3")}
     for dataset, table in (("fashion-mnist", "table3"), ("emoji-faces", "table2")):
         for method in ("baseline", "gradgap100"):
             found = [cell.run for cell in cells if (cell.run.dataset, cell.run.method) == (dataset, method)]
@@ -49,12 +51,12 @@ def test_the_open_table_has_the_shapes_of_tables_3_and_2():
     "wgan-fashion-mnist-32-f0.2-baseline-diffaugment-i20000-s0", "stylegan2-emoji-faces-128-f1.0-gradgap100-i20000-s0",
 ])
 def test_runs_of_the_open_table(run_id):
-    (cell,) = [cell for cell in TABLES["open"] if cell.run.id == run_id]
+    (cell,) = [cell for cell in TABLES["open"].cells if cell.run.id == run_id]
     assert cell.label == ("diggan" if "diggan" in run_id else "")
 
 
 @pytest.mark.parametrize("run", [
-    *(cell.run for cells in TABLES.values() for cell in cells),
+    *(cell.run for table in TABLES.values() for cell in table.cells),
     Run("wgan", "100-shot-obama", 256, 0.5, {"gradgap": 0.5, "r1": 10.0, "lecam": 3e-7}, "diffaugment", 7, 4, 3,
         {"width": 0.25, "recipe": "paper256", "d_steps": 2}),
 ])
@@ -74,13 +76,13 @@ def test_what_is_not_an_id_is_refused(text):
 def test_seeds_and_iterations():
     rows = runs("table3", seeds=3, iterations=50)
     assert len(rows) == 36 and {run.seed for run in rows} == {0, 1, 2} and {run.iterations for run in rows} == {50}
-    assert replace(rows[0], iterations=100_000) == TABLES["table3"][0].run
+    assert replace(rows[0], iterations=100_000) == TABLES["table3"].cells[0].run
 
 
 def test_the_command_lists_ids_with_the_standard_library_alone():
     command = [sys.executable, "-S", "-m", "benchmarks.tables"]
     listed = subprocess.run([*command, "table1"], capture_output=True, text=True, check=True).stdout.split()
-    assert listed == [cell.run.id for cell in TABLES["table1"]]
+    assert listed == [cell.run.id for cell in TABLES["table1"].cells]
     refused = subprocess.run([*command, "table9"], capture_output=True, text=True)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "table9" in refused.stderr
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.tables import InputError, Run, command
+from benchmarks.runs import InputError, Run, command
 from reports.drills import drills
 from reports.formats import Grid, Text, markdown
 from reports.options import parse

@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmarks.tables import TABLES, command
+from benchmarks.runs import command
+from benchmarks.tables import TABLES
 from reports import evidence
 from reports.evidence import PAPER_TABLES, Evidence, Seeds, Task, shrinking
 from reports.formats import Grid, Text, markdown

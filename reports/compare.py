@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import benchmarks.tables
-from benchmarks.tables import TABLES, Cell, Run, command
+from benchmarks.runs import Run, command
+from benchmarks.tables import TABLES, Cell
 from reports.formats import Grid, Text, markdown
 from reports.options import parse
 from reports.results import Results, decimals, read, write
@@ -50,7 +51,7 @@ class Line:
 def lines(table: str, name: str) -> list[Line]:
     """A line for each trained baseline of the table. Raises InputError for a name that is no method."""
     asked = Run.from_id(f"model-dataset-1-f1.0-{name}-s0")
-    trained = [cell for cell in TABLES[table] if cell.run.iterations]
+    trained = [cell for cell in TABLES[table].cells if cell.run.iterations]
     regularized = {_task(cell.run): cell for cell in trained if list(cell.run.regularizers) == ["gradgap"]}
     return [Line(cell, regularized.get(_task(cell.run)),
                  Cell(replace(cell.run, regularizers=asked.regularizers, augment=asked.augment)))

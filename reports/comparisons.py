@@ -25,7 +25,7 @@ Place = Callable[[Cell], tuple[str, str]]  # panel and colour of a cell
 def fid_by_fraction(table: str, results: Results) -> plt.Figure | None:
     """Published above ours. A panel for each data set, a colour for each model; where others than gradgap compete, a
     panel for each model too, a colour for each method. None where a table has one fraction only, or no numbers."""
-    section = sections(TABLES[table], results)[0]
+    section = sections(TABLES[table].cells, results)[0]
     metric, cells = section.metrics[0], _several_fractions(section.cells)
     place = by_model if claimed(cells) == cells else by_method
     rows = {"published": _series(cells, place, lambda cell: [cell.published[metric]] if cell.published else []),
@@ -99,7 +99,7 @@ def _errorbar(axis: plt.Axes, points: Points, colour: str, baseline: bool) -> No
 def lambda_sweep(table: str, results: Results) -> plt.Figure | None:
     """The first metric of the table, and the gap of the gradient norms late in training, against the weight of gradgap.
     None where no cell was run with three weights."""
-    baselines = [cell for cell in claimed(TABLES[table]) if not cell.run.regularizers]
+    baselines = [cell for cell in claimed(TABLES[table].cells) if not cell.run.regularizers]
     weights = sorted({run.regularizers["gradgap"] for run in results.runs if list(run.regularizers) == ["gradgap"]})
     cells = baselines + [Cell(replace(cell.run, regularizers={"gradgap": weight}))
                          for cell in baselines for weight in weights]

@@ -13,7 +13,8 @@ def distances(table: str, results: Results) -> tuple[str, dict[str, dict[int, fl
 
     Only what was measured in the most common way, so that no curve mixes two; the first in the alphabet among equals.
     """
-    records = [results.records[run.id] for _, run, _ in members(TABLES[table], results) if run.id in results.records]
+    runs = [run for _, run, _ in members(TABLES[table].cells, results)]
+    records = [results.records[run.id] for run in runs if run.id in results.records]
     counts = Counter(_way(score) for record in records for score in record.curve)
     way = min(counts, key=lambda way: (-counts[way], way), default=("",))
     found = {}
@@ -33,7 +34,7 @@ def convergence(table: str, results: Results) -> list[str]:
     """How much the Frechet distance still changed at the end, a line for each model; [] where no generator was kept."""
     metric, kept = distances(table, results)
     changes: dict[tuple[str, int, int], list[float]] = {}
-    for _, run, training in members(TABLES[table], results):
+    for _, run, training in members(TABLES[table].cells, results):
         points = kept.get(run.id, {})
         early = max((iteration for iteration in points if iteration <= 0.75 * run.iterations), default=0)
         if early and run.iterations in points and not training:

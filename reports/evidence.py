@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from benchmarks.tables import TABLES, Run
+from benchmarks.runs import Run
+from benchmarks.tables import TABLES
 from reports.results import Results
 from reports.sections import claimed, members, sections
 
-PAPER_TABLES = [table for table, cells in TABLES.items() if any(cell.published for cell in cells)]
+PAPER_TABLES = [table for table in TABLES if any(cell.published for cell in TABLES[table].cells)]
 STAND_IN = {"fd_effnet": "fid", "is_effnet": "is"}  # what takes whose place in a table without published numbers
 Seeds = dict[int, float]  # training seed -> value
 Task = tuple[str, str, float]  # model, data set, fraction
@@ -39,7 +40,7 @@ class Evidence:
 def published() -> Evidence:
     """The numbers the paper prints, one for each cell."""
     evidence = Evidence("published, Tables 1-3", seeds=False)
-    for cell in (cell for table in PAPER_TABLES for cell in claimed(TABLES[table])):
+    for cell in (cell for table in PAPER_TABLES for cell in claimed(TABLES[table].cells)):
         evidence.tasks += [cell.run] if cell.run.regularizers else []
         for metric, value in cell.published.items():
             evidence.add(metric, cell.run, 0, value)
@@ -50,13 +51,13 @@ def measured(name: str, tables: list[str], results: Results) -> Evidence:
     """Ours: the scores of the tables at their own protocol, the time of training and the gap of the gradient norms."""
     evidence = Evidence(name, seeds=True)
     for table in tables:
-        first = sections(TABLES[table], results)[0]
+        first = sections(TABLES[table].cells, results)[0]
         evidence.tasks += [cell.run for cell in claimed(first.cells) if cell.run.regularizers]
         for cell in claimed(first.cells):
             for metric in first.metrics:
                 for seed, value, _ in first.ours(cell, metric):
                     evidence.add(STAND_IN.get(metric, metric), cell.run, seed, value)
-        for _, run, training in members(claimed(TABLES[table]), results):
+        for _, run, training in members(claimed(TABLES[table].cells), results):
             if run.id in results.records and not training:
                 _add_run(evidence, run, results)
     return evidence

@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.tables import TABLES, Run, command
+from benchmarks.runs import Run, command
+from benchmarks.tables import TABLES
 from reports.comparisons import cost, fid_by_fraction, lambda_sweep
 from reports.convergence import distances
 from reports.options import parse, say_left_out
@@ -41,9 +42,9 @@ def curves(table: str, results: Results) -> tuple[str, list[Curve]]:
     """A curve for each baseline and each cell with gradgap that has logs, and how their training departs from the
     table's protocol ("" if not)."""
     logs: dict[str, dict[str, list]] = {}
-    cells = {cell.run.id: cell.run for cell in TABLES[table]}
+    cells = {cell.run.id: cell.run for cell in TABLES[table].cells}
     _, kept = distances(table, results)
-    for cell, run, training in members(claimed(TABLES[table]), results):
+    for cell, run, training in members(claimed(TABLES[table].cells), results):
         if log := results.log(run.id):
             logs.setdefault(training, {}).setdefault(cell.run.id, []).append((log, kept.get(run.id, {})))
     for training, found in logs.items():  # the table's own protocol where it has any

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.tables import TABLES, InputError
+from benchmarks.runs import InputError
+from benchmarks.tables import TABLES
 from reports.results import Results
 
 

@@ -8,7 +8,8 @@ import base64
 from html import escape
 from pathlib import Path
 
-from benchmarks.tables import TABLES, command
+from benchmarks.runs import command
+from benchmarks.tables import TABLES
 from reports import bench, claims, figures, status, tables
 from reports.check import TITLE as CHECK
 from reports.check import check
@@ -68,7 +69,7 @@ def render(results: Results, out: Path) -> str:
     parts = [(table, _table(table, results, out)) for table in TABLES]
     found = claims.findings(results)
     nav = "".join(f'<a href="#{name}">{escape(text)}</a>' for name, text in
-                  (("claims", "Claims"), ("status", "Status"), *((t, tables.TITLES[t].split(".")[0]) for t in TABLES)))
+                  (("claims", "Claims"), ("status", "Status"), *((t, TABLES[t].title.split(".")[0]) for t in TABLES)))
     problems = [f"Left out: {problem}" for problem in results.problems]
     body = [INTRODUCTION, f"<nav>{nav}</nav>", *([_notes(problems)] if problems else []),
             '<h2 id="claims">The claims of the paper</h2>', _claims(found),
@@ -113,8 +114,8 @@ def _table(table: str, results: Results, out: Path) -> str:
     """The part of the page on one table: numbers, notes, figures, provenance. Writes their files."""
     drawn = figures.render(table, results, out / table)
     tables.write_files(table, results, out / table)
-    found = sections(TABLES[table], results)
-    parts = [f'<h2 id="{table}">{escape(tables.TITLES[table])}</h2>', to_html(tables.grid(found[0]), table)]
+    found = sections(TABLES[table].cells, results)
+    parts = [f'<h2 id="{table}">{escape(TABLES[table].title)}</h2>', to_html(tables.grid(found[0]), table)]
     if trained := check(found):
         parts += [f"<h3>{escape(CHECK)}</h3>", to_html(trained, CHECK)]
     for section in found[1:]:
@@ -134,7 +135,8 @@ def _figure(path: Path, caption: str) -> str:
 
 def _provenance(table: str, results: Results) -> str:
     """A fold with a row for each record of the table."""
-    records = [results.records[run.id] for _, run, _ in members(TABLES[table], results) if run.id in results.records]
+    runs = [run for _, run, _ in members(TABLES[table].cells, results)]
+    records = [results.records[run.id] for run in runs if run.id in results.records]
     if not records:
         return ""
     header = [(name,) for name in ("run", "status", "commit", "device", "versions", "training, s", "protocol")]

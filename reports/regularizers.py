@@ -1,6 +1,6 @@
 """What the regularizer costs; written by reports.bench."""
 
-from benchmarks.tables import Run
+from benchmarks.runs import Run
 from reports.formats import Grid, Text, markdown
 from reports.sections import title
 

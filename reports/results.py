@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
 
-from benchmarks.tables import InputError, Run
+from benchmarks.runs import InputError, Run
 from reports.states import State, state
 
 KNOWN = {  # metric -> direction, which no record may contradict, and decimals to print; in the order of the reports

@@ -18,7 +18,7 @@ def sheet(table: str, results: Results) -> bytes | None:
     A row for each model and method, a column for each data set and fraction. Of several training
     seeds the first that has the picture is shown.
     """
-    cells = [cell for cell in TABLES[table] if cell.run.iterations]
+    cells = [cell for cell in TABLES[table].cells if cell.run.iterations]
     runs = [cell.run for cell in cells]
     datasets = list(dict.fromkeys(run.dataset for run in runs))
     columns = sorted({(datasets.index(run.dataset), run.fraction) for run in runs})
@@ -44,7 +44,7 @@ def sheet(table: str, results: Results) -> bytes | None:
 def _tiles(table: str, results: Results, side: int) -> dict[str, tuple[Image.Image, str]]:
     """Cell id -> the picture of the run closest to the table's protocol, and how its training departs."""
     tiles = {}
-    for cell, run, training in members(TABLES[table], results):
+    for cell, run, training in members(TABLES[table].cells, results):
         path = results.folder / run.id / "samples.png"
         if cell.run.id in tiles or not path.exists():
             continue

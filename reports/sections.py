@@ -10,7 +10,8 @@ from itertools import groupby
 from statistics import fmean
 from typing import NamedTuple
 
-from benchmarks.tables import TABLES, Cell, Run
+from benchmarks.runs import Run
+from benchmarks.tables import TABLES, Cell
 from reports.results import KNOWN, Record, Results, Score, family
 from reports.states import State
 
@@ -79,7 +80,7 @@ def members(cells: list[Cell], results: Results) -> list[Member]:
     A run with another protocol belongs to it too, unless it is a cell of another table.
     """
     places = {_task(cell.run): (number, cell) for number, cell in enumerate(cells)}
-    elsewhere = {cell.run.id for table in TABLES.values() for cell in table} - {cell.run.id for cell in cells}
+    elsewhere = {cell.run.id for table in TABLES.values() for cell in table.cells} - {cell.run.id for cell in cells}
     found = []
     for run in results.runs:
         if replace(run, seed=0).id in elsewhere:

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.tables import Run
+from benchmarks.runs import Run
 
 
 @dataclass(frozen=True)

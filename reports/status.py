@@ -5,26 +5,27 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.tables import TABLES, Cell, InputError, Run, command
+from benchmarks.runs import InputError, Run, command
+from benchmarks.tables import TABLES, Cell
 from reports.results import run_folders
 from reports.states import State, state
 
 
 def grid(table: str, folder: Path, runs: list[Run]) -> list[list[str]]:
     """Rows of text: a header of data sets, then a model and method each; "" where the table has no cell."""
-    cells = [cell.run for cell in TABLES[table]]
+    cells = [cell.run for cell in TABLES[table].cells]
     names = list(dict.fromkeys(run.dataset for run in cells))
     ordered = sorted(cells, key=lambda run: (names.index(run.dataset), run.fraction))
     columns = list(dict.fromkeys(map(column, ordered)))
-    grid = {row(cell): dict.fromkeys(columns, "") for cell in TABLES[table]}
-    for cell in TABLES[table]:
+    grid = {row(cell): dict.fromkeys(columns, "") for cell in TABLES[table].cells}
+    for cell in TABLES[table].cells:
         grid[row(cell)][column(cell.run)] = text([state(folder, run) for run in _of(cell.run, runs)])
     return [[table, *columns], *([name, *entries.values()] for name, entries in grid.items())]
 
 
 def complete(table: str, folder: Path, runs: list[Run]) -> bool:
     """Has every cell of the table a finished run, and no unfinished one? A run that diverged is finished."""
-    cells = [cell.run for cell in TABLES[table]]
+    cells = [cell.run for cell in TABLES[table].cells]
     return all(state(folder, run).name in ("done", "diverged") for cell in cells for run in _of(cell, runs))
 
 
@@ -68,7 +69,7 @@ def main() -> int:
     runs = list(run_folders(args.results))
     tables = args.tables or list(TABLES)
     print("\n\n".join(show(grid(table, args.results, runs)) for table in tables))
-    cells = [replace(cell.run, seed=0) for table in TABLES for cell in TABLES[table]]
+    cells = [replace(cell.run, seed=0) for table in TABLES for cell in TABLES[table].cells]
     others = [run for run in runs if replace(run, seed=0) not in cells]
     if others and not args.tables:
         print("\nother runs:\n" + show([["", run.id, text([state(args.results, run)])] for run in others]))

@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from benchmarks.tables import BATCH, ITERATIONS, TABLES, Cell, command
+from benchmarks.runs import BATCH, ITERATIONS, command
+from benchmarks.tables import TABLES, Cell
 from reports.check import TITLE as CHECK
 from reports.check import check
 from reports.convergence import convergence
@@ -21,32 +22,6 @@ from reports.results import KNOWN, Results, decimals, family, read, write
 from reports.sections import Section, method, sections, title
 from reports.status import text as states_text
 
-TITLES = {
-    "table1": "Table 1. FID at 1024 px (lower is better)",
-    "table2": "Table 2. FID of small data sets at 256 px (lower is better)",
-    "table3": "Table 3. FID (lower is better) and IS (higher is better) on CIFAR-100 at 64 px",
-    "open": "Open table. The shapes of Table 3, on fashion-mnist at 32 px, and of Table 2, on emoji-faces at 128 px",
-    "twins": "Twins table. The shape of Table 3 with small twins on embedded digits, an hour or two on a CPU",
-    "smoke": "Smoke table. Small twins of the benchmark on embedded digits, minutes on a CPU",
-}
-R = "gradgap100 is the paper's regularizer R with lambda = 100, a reconstruction from its words."
-LAMBDA = "The paper states lambda = 100 for Table 3 only."
-WAGN = 'The paper prints WGAN as "WAGN".'
-STYLEGAN = 'The paper prints StyleGAN2 as "StyleGAN" in the table.'
-COMPARATORS = ("diggan, lecam and diffaugment are comparators; the weights are those of DigGAN's code for CIFAR-100 "
-               "and of LeCam's for BigGAN.")
-FOOTNOTES = {
-    "table1": [R, LAMBDA, WAGN, STYLEGAN],
-    "table2": [R, LAMBDA, WAGN, STYLEGAN],
-    "table3": [R, WAGN, "The paper prints the pair FID 23.41, IS 8.12 twice: WGAN at 100 % and WGAN with R at 20 %.",
-               "BigGAN at 100 %: the published IS falls from 12.44 to 10.15 with R, against the paper's claim."],
-    "open": [R, "The paper has no such table. Anybody can have these sets; they stand in the place of CIFAR-100 "
-             "(Table 3) and of the small sets at 256 px (Table 2). The models have their full size.",
-             COMPARATORS],
-    "twins": [R, "The paper has no such table. Networks of 1/8 of the width, 500 iterations, batch 8: what it finds "
-              "holds for these.", COMPARATORS],
-    "smoke": [R, "The paper has no such table: it shows that the whole suite works, not that the paper reproduces."],
-}
 STAND_INS = {"fd_effnet": "FID (lower is better)", "is_effnet": "IS (higher is better)"}
 STAND_IN = ("{} has EfficientNet-Lite0 features in Inception's place: a stand-in for {} that compares with no "
             "published number.")
@@ -193,13 +168,13 @@ def notes(table: str, parts: list[Section], results: Results) -> list[str]:
     """The footnotes: how to read, how it was trained and whether to the end, the paper's oddities, the stand-ins."""
     metrics = dict.fromkeys(metric for section in parts for metric in section.metrics)
     stand_ins = [STAND_IN.format(metric, STAND_INS[metric]) for metric in metrics if metric in STAND_INS]
-    return [LEGEND, *([SAMPLING] if any(map(sampled, parts)) else []), *FOOTNOTES[table],
-            *labels(TABLES[table]), *training(TABLES[table]), *stand_ins, *convergence(table, results)]
+    return [LEGEND, *([SAMPLING] if any(map(sampled, parts)) else []), *TABLES[table].notes,
+            *labels(TABLES[table].cells), *training(TABLES[table].cells), *stand_ins, *convergence(table, results)]
 
 
 def to_markdown(table: str, results: Results) -> str:
-    parts = sections(TABLES[table], results)
-    text = [f"# {TITLES[table]}", markdown(grid(parts[0]))]
+    parts = sections(TABLES[table].cells, results)
+    text = [f"# {TABLES[table].title}", markdown(grid(parts[0]))]
     if trained := check(parts):
         text += [f"## {CHECK}", markdown(trained)]
     for section in parts[1:]:
@@ -209,8 +184,8 @@ def to_markdown(table: str, results: Results) -> str:
 
 
 def to_latex(table: str, results: Results) -> str:
-    parts = sections(TABLES[table], results)
-    text = [f"% {TITLES[table]}; needs \\usepackage{{booktabs}}", latex(grid(parts[0]))]
+    parts = sections(TABLES[table].cells, results)
+    text = [f"% {TABLES[table].title}; needs \\usepackage{{booktabs}}", latex(grid(parts[0]))]
     for section in parts[1:]:
         text += [f"% {heading(section)}", latex(grid(section))]
     footnotes = [*notes(table, parts, results), *(f"Left out: {problem}" for problem in results.problems)]
@@ -223,7 +198,7 @@ def to_csv(table: str, results: Results) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["table", "protocol", "model", "dataset", "resolution", "fraction", "iterations", "method",
                      "metric", "published", "mean", "sd", "n", "sampling_sd", "difference", "seeds", "status"])
-    for section in sections(TABLES[table], results):
+    for section in sections(TABLES[table].cells, results):
         for cell in section.cells:
             run = cell.run
             for metric in section.metrics:

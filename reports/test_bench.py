@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 from reports import bench
 from reports.conftest import PROVENANCE
 

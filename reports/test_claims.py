@@ -15,7 +15,7 @@ from reports.results import read
 
 PUBLISHED = pd.read_csv(Path(__file__).parents[1] / "benchmarks" / "tables.csv").pivot_table(
     index=["table", "model", "dataset", "fraction", "metric"], columns="variant", values="value").reset_index()
-BASELINES = [cell.run for cell in TABLES["table3"] if not cell.run.regularizers]
+BASELINES = [cell.run for cell in TABLES["table3"].cells if not cell.run.regularizers]
 OURS = "ours, Tables 1-3"
 
 
@@ -116,7 +116,7 @@ def test_smoke_is_a_source_of_its_own(writer):
 def test_comparators_of_the_open_table_enter_no_claim(writer):
     """gradgap halves every score in half the time again; comparators, ten times worse and slower, say nothing."""
     factors = {"baseline": (1.0, 100.0), "gradgap100": (0.5, 105.0)}
-    for cell in TABLES["open"]:
+    for cell in TABLES["open"].cells:
         factor, seconds = factors.get(cell.run.method, (10.0, 1000.0))
         for seed in range(3):
             run = replace(cell.run, seed=seed)
@@ -131,8 +131,8 @@ def test_comparators_of_the_open_table_enter_no_claim(writer):
 
 
 def test_a_table_nobody_published_is_a_source_only_where_records_exist(writer):
-    comparator = next(cell.run for cell in TABLES["open"] if cell.run.augment)
+    comparator = next(cell.run for cell in TABLES["open"].cells if cell.run.augment)
     writer.write(comparator, [entry("fd_effnet", 50.0)])
     assert "ours, open" not in claims.to_markdown(read(writer.folder))
-    writer.write(TABLES["open"][0].run, [entry("fd_effnet", 50.0)])
+    writer.write(TABLES["open"].cells[0].run, [entry("fd_effnet", 50.0)])
     assert "ours, open (stand-in scores)" in claims.to_markdown(read(writer.folder))

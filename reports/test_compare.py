@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 from reports import compare
 from reports.compare import difference, found, lines, published, to_csv, to_markdown
 from reports.comparisons import lambda_sweep

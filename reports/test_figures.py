@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.tables import TABLES, Run
+from benchmarks.runs import Run
+from benchmarks.tables import TABLES
 from reports import comparisons, figures
 from reports.conftest import entry
 from reports.results import read
@@ -68,7 +69,7 @@ def test_learning_curves_have_a_panel_for_the_distance_where_it_is_known(writer,
 
 
 def test_fewer_iterations_are_drawn_where_there_is_nothing_else(writer):
-    run = replace(TABLES["table3"][0].run, iterations=1000)
+    run = replace(TABLES["table3"].cells[0].run, iterations=1000)
     writer.log(run)
     departure, [curve] = figures.curves("table3", read(writer.folder))
     assert departure == "1,000 iterations" and curve.iteration[-1] == 1000
@@ -84,7 +85,7 @@ def test_lines_carry_the_published_and_our_numbers(writer):
 
 
 def test_figure_1_shows_baselines_and_gradgap_alone(writer):
-    for cell in TABLES["open"]:
+    for cell in TABLES["open"].cells:
         writer.log(cell.run, lines=4)
     _, found = figures.curves("open", read(writer.folder))
     assert {curve.run.method for curve in found} == {"baseline", "gradgap100"} and len(found) == 2 * (2 * 3 + 3)
@@ -93,7 +94,7 @@ def test_figure_1_shows_baselines_and_gradgap_alone(writer):
 def test_a_line_for_each_method_that_competes(writer):
     """Scores by hand: 10 (1 + place of the method) + 100 x fraction; emoji-faces has one fraction and no panel."""
     methods = ["baseline", "gradgap100", "diggan", "lecam0.3", "baseline-diffaugment"]
-    for cell in TABLES["open"]:
+    for cell in TABLES["open"].cells:
         place = methods.index(cell.label or cell.run.method)
         writer.write(cell.run, [entry("fd_effnet", 10 * (1 + place) + 100 * cell.run.fraction)])
     figure = comparisons.fid_by_fraction("open", read(writer.folder))
@@ -109,10 +110,10 @@ def test_a_line_for_each_method_that_competes(writer):
 
 
 def test_augmented_runs_are_no_baselines_of_the_sweep(writer):
-    for cell in TABLES["open"]:
+    for cell in TABLES["open"].cells:
         if cell.run.method in ("baseline", "gradgap100", "baseline-diffaugment"):
             writer.write(cell.run, [entry("fd_effnet", 50.0)])
-    baseline = TABLES["open"][0].run
+    baseline = TABLES["open"].cells[0].run
     writer.write(replace(baseline, regularizers={"gradgap": 1.0}), [entry("fd_effnet", 40.0)])
     figure = comparisons.lambda_sweep("open", read(writer.folder))
     [line] = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
@@ -120,7 +121,7 @@ def test_augmented_runs_are_no_baselines_of_the_sweep(writer):
 
 
 def test_lambda_sweep(writer):
-    baseline = TABLES["table3"][0].run
+    baseline = TABLES["table3"].cells[0].run
     for weight in (0, 1, 10, 100, 1000):
         regularizers = {"gradgap": float(weight)} if weight else {}
         writer.write(replace(baseline, regularizers=regularizers), [entry("fid", 50.0 - weight / 100)])
@@ -132,7 +133,7 @@ def test_lambda_sweep(writer):
 
 def test_lambda_sweep_of_shorter_training_says_so(writer):
     """Logs and scores of 1,000 iterations; a baseline at the table's own protocol stays out."""
-    baseline = TABLES["table3"][0].run
+    baseline = TABLES["table3"].cells[0].run
     writer.write(baseline, [entry("fid", 99.0)])
     for weight in (0, 1, 10):
         run = replace(baseline, regularizers={"gradgap": float(weight)} if weight else {}, iterations=1000)
@@ -145,7 +146,7 @@ def test_lambda_sweep_of_shorter_training_says_so(writer):
 
 def test_sample_sheet_shows_each_run_in_its_place(writer, tmp_path):
     """Each run has samples of one colour; the sheet has rows dcgan, dcgan + R, wgan, ..., columns 10 %, 100 %."""
-    runs = [cell.run for cell in TABLES["smoke"] if cell.run.iterations]
+    runs = [cell.run for cell in TABLES["smoke"].cells if cell.run.iterations]
     colours = {run.id: (12 * number + 20, 0, 200) for number, run in enumerate(runs)}
     for run in runs[:-1]:
         (writer.folder / run.id).mkdir(parents=True)
@@ -162,7 +163,7 @@ def test_sample_sheet_shows_each_run_in_its_place(writer, tmp_path):
 
 
 def test_damaged_samples_are_named(writer, tmp_path):
-    run = TABLES["smoke"][1].run
+    run = TABLES["smoke"].cells[1].run
     writer.samples(run)
     path = writer.folder / run.id / "samples.png"
     path.write_bytes(path.read_bytes()[:500])

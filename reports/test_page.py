@@ -41,7 +41,7 @@ FRAME = """<title></title><script>addEventListener('message', event => document.
 def written(writer, tmp_path):
     """A page from the full smoke table, some of Table 3 and a damaged record."""
     writer.full("smoke", seeds=2, lines=20)
-    for cell in TABLES["table3"][:3]:
+    for cell in TABLES["table3"].cells[:3]:
         writer.write(cell.run, [entry("fid", 30.0), entry("banana", 1.0)])
     text = page.render(read(writer.folder), tmp_path / "out")
     path = tmp_path / "index.html"
@@ -60,7 +60,7 @@ def test_self_contained_and_complete(written):
 
 
 def test_text_from_records_is_escaped(writer, tmp_path):
-    run = TABLES["table3"][0].run
+    run = TABLES["table3"].cells[0].run
     evil = {"commit": "0", "dirty": True, "versions": {"x": '"><script>'}, "device": "<b>device"}
     writer.write(run, [entry("fid", 30.0)], provenance=evil)
     text = page.render(read(writer.folder), tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import InputError, Run
+from benchmarks.runs import InputError, Run
 from reports.conftest import entry, record
 from reports.results import read, write
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.tables import TABLES, InputError
+from benchmarks.runs import InputError
+from benchmarks.tables import TABLES
 from reports import status
 from reports.conftest import entry
 
@@ -16,7 +17,7 @@ def run_status(writer, monkeypatch, capsys, *args) -> tuple[int, str]:
 
 
 def test_states_of_a_table(writer, monkeypatch, capsys):
-    runs = [cell.run for cell in TABLES["table3"]]
+    runs = [cell.run for cell in TABLES["table3"].cells]
     writer.write(runs[0], [entry("fid", 1.0)])
     writer.write(replace(runs[0], seed=1), [], status="diverged")
     writer.log(runs[1], lines=4)
@@ -35,17 +36,17 @@ def test_states_of_a_table(writer, monkeypatch, capsys):
 def test_a_full_table_is_complete(writer, monkeypatch, capsys):
     writer.full("smoke", seeds=1, lines=2)
     code, text = run_status(writer, monkeypatch, capsys, "smoke", "--require-all")
-    assert code == 0 and text.count("done") == len(TABLES["smoke"]) and "missing" not in text
+    assert code == 0 and text.count("done") == len(TABLES["smoke"].cells) and "missing" not in text
 
 
 def test_runs_of_no_table_are_shown(writer, monkeypatch, capsys):
-    run = replace(TABLES["table3"][0].run, iterations=50)
+    run = replace(TABLES["table3"].cells[0].run, iterations=50)
     writer.write(run, [])
     assert run.id in run_status(writer, monkeypatch, capsys)[1].split("other runs:")[1]
 
 
 def test_a_method_with_a_weight_for_each_fraction_is_one_row(writer, monkeypatch, capsys):
-    small, full = (cell.run for cell in TABLES["open"] if cell.run.method in ("diggan10000", "diggan1000")
+    small, full = (cell.run for cell in TABLES["open"].cells if cell.run.method in ("diggan10000", "diggan1000")
                    and cell.run.model == "wgan")
     writer.write(small, [])
     writer.write(full, [], status="diverged")

@@ -14,7 +14,7 @@ from reports.results import read
 from reports.sections import sections
 
 PAPER = ["table1", "table2", "table3"]
-CELL = TABLES["table3"][0]  # WGAN, 10 %: FID 49.61, IS 5.98
+CELL = TABLES["table3"].cells[0]  # WGAN, 10 %: FID 49.61, IS 5.98
 
 
 def rows(text: str) -> dict[tuple[str, str], list[str]]:
@@ -34,7 +34,7 @@ def test_full_grid_to_the_last_digit(writer, table):
     found = rows(tables.to_markdown(table, read(writer.folder)))
     published = [value for (_, name), values in found.items() if name == "published" for value in values]
     ours = [value for (_, name), values in found.items() if name == "ours" for value in values]
-    assert len(published) == sum(len(cell.published) for cell in TABLES[table])
+    assert len(published) == sum(len(cell.published) for cell in TABLES[table].cells)
     assert ours == [f"{float(value):.2f} ± 1.00 (n=3)" for value in published]
     assert {value for (_, name), values in found.items() if name == "difference" for value in values} == {"+0.00"}
     assert [values for (_, name), values in found.items() if name == "change, ours"] == [
@@ -78,7 +78,7 @@ def test_csv_agrees_with_pandas(writer, tmp_path):
 ])
 def test_another_protocol_gets_a_section_of_its_own(writer, change, name):
     writer.write(CELL.run, [entry("fid", 11.0, **change)])
-    first, second = sections(TABLES["table3"], read(writer.folder))
+    first, second = sections(TABLES["table3"].cells, read(writer.folder))
     assert first.ours(CELL, "fid") == []
     assert second.departure == name and [value.value for value in second.ours(CELL, "fid")] == [11.0]
 
@@ -95,7 +95,7 @@ def test_draws_of_the_samples_stay_apart_from_training_seeds(writer):
     assert rows(text)["WGAN", "ours"][:2] == ["16.50 ± 6.36 (n=2)", "5.00 ± 0.00 (n=2)"]
     assert rows(text)["WGAN", "sampling sd"][:3] == ["1.58 (draws=3)", "-", "-"]
     assert "root mean square" in text and "(mean of 3 draws, sampling sd 2)" in sections(
-        TABLES["table3"], results)[0].ours(CELL, "fid")[0].source
+        TABLES["table3"].cells, results)[0].ours(CELL, "fid")[0].source
     lines = list(csv.DictReader(tables.to_csv("table3", results).splitlines()))
     assert (float(lines[0]["mean"]), float(lines[0]["sd"])) == pytest.approx((16.5, 9 / 2**0.5), rel=1e-14)
     assert float(lines[0]["sampling_sd"]) == pytest.approx(2.5**0.5, rel=1e-14)
@@ -110,7 +110,7 @@ def test_one_draw_needs_no_line_of_its_own(writer):
 def test_kept_generators_are_no_sections_and_the_best_is_one(writer):
     kept = [entry("fid", 60.0 - n, checkpoint=str(n), iteration=n) for n in (10_000, 20_000)]
     writer.write(CELL.run, [*kept, entry("fid", 9.0), entry("fid", 8.0, checkpoint="best", iteration=20_000)])
-    first, second = sections(TABLES["table3"], read(writer.folder))
+    first, second = sections(TABLES["table3"].cells, read(writer.folder))
     assert [value.value for value in first.ours(CELL, "fid")] == [9.0]
     [best] = second.ours(CELL, "fid")
     assert second.departure == "checkpoint best" and best.value == 8.0
@@ -121,7 +121,7 @@ def test_extractors_of_one_name_are_not_mixed(writer):
     """Two seeds with one network and one with another of the same name: the odd one does not enter the mean."""
     for seed, sha in enumerate(["a", "b", "b"]):
         writer.write(replace(CELL.run, seed=seed), [entry("fid", 10.0 + seed, extractor_sha256=sha)])
-    first, second = sections(TABLES["table3"], read(writer.folder))
+    first, second = sections(TABLES["table3"].cells, read(writer.folder))
     assert [value.value for value in first.ours(CELL, "fid")] == [11.0, 12.0]
     assert [value.value for value in second.ours(CELL, "fid")] == [10.0] and "sha256 a" in second.departure
 
@@ -142,7 +142,7 @@ def test_fewer_iterations_stand_apart(writer):
 
 
 def test_cells_without_a_number_are_told_apart(writer):
-    runs = [cell.run for cell in TABLES["table3"] if not cell.run.regularizers]
+    runs = [cell.run for cell in TABLES["table3"].cells if not cell.run.regularizers]
     writer.write(runs[0], [], status="diverged", iteration=500)
     writer.log(runs[1], lines=4)
     (writer.folder / runs[1].id / "config.json").touch()
@@ -164,7 +164,8 @@ def test_smoke_says_pass_and_fail(writer):
     """Synthetic stand-ins: untrained 200; at 10 % of the data 140 (ratio 0.7), at 100 % 50 (ratio 0.25)."""
     writer.full("smoke", seeds=1, lines=2)
     lines = tables.to_markdown("smoke", read(writer.folder)).splitlines()
-    small, full = (next(cell.run.id for cell in TABLES["smoke"] if (cell.run.model, cell.run.fraction) == ("wgan", f)
+    cells = TABLES["smoke"].cells
+    small, full = (next(cell.run.id for cell in cells if (cell.run.model, cell.run.fraction) == ("wgan", f)
                         and cell.run.iterations and not cell.run.regularizers) for f in (0.1, 1.0))
     assert f"| {small} | fd_effnet | 139.00 | 199.00 | 0.698 | FAIL |" in lines
     assert f"| {full} | fd_effnet | 49.00 | 199.00 | 0.246 | pass |" in lines
@@ -172,7 +173,7 @@ def test_smoke_says_pass_and_fail(writer):
 
 def write_open(writer, values: dict[str, float], **changes) -> None:
     """Three seeds of WGAN on 10 % of fashion-mnist, at value - 1, + 0, + 1 for each method."""
-    for cell in TABLES["open"]:
+    for cell in TABLES["open"].cells:
         run = cell.run
         if (run.model, run.dataset, run.fraction) == ("wgan", "fashion-mnist", 0.1) and run.method in values:
             for seed in range(3):
@@ -207,7 +208,7 @@ def test_a_table_says_how_its_training_departs_from_the_papers(writer):
 
 def test_convergence_is_told_by_the_generators_that_were_kept(writer):
     """From iteration 15,000 to 20,000: 100 to 90 and 80 to 80; the median of -10 % and 0 is -5 %."""
-    first, second = (cell.run for cell in TABLES["open"][:2])
+    first, second = (cell.run for cell in TABLES["open"].cells[:2])
     for run, last in ((first, 90.0), (second, 80.0)):
         kept = [entry("fd_effnet", value, checkpoint=str(n)) for n, value in (
             (5000, 300.0), (15_000, 100.0 if run is first else 80.0), (17_500, 95.0))]
@@ -235,7 +236,7 @@ def test_a_metric_that_no_report_knows_is_shown_as_its_record_says(writer):
 def test_directions_are_not_mixed(writer):
     for seed, better in enumerate(["higher", "higher", "lower"]):
         writer.write(replace(CELL.run, seed=seed), [entry("vendi_effnet", 1.0, better=better)])
-    _, first, second = sections(TABLES["table3"], read(writer.folder))
+    _, first, second = sections(TABLES["table3"].cells, read(writer.folder))
     assert len(first.ours(CELL, "vendi_effnet")) == 2 and first.departure == ""
     assert len(second.ours(CELL, "vendi_effnet")) == 1 and second.departure == "direction lower is better"
 

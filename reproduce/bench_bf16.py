@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.tables import Run, command
+from benchmarks.runs import Run, command
 from reproduce.pairs import compare
 
 

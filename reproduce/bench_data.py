@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 from benchmarks.datasets import load
 from benchmarks.prepare import cores
-from benchmarks.tables import command
+from benchmarks.runs import command
 from reproduce import record
 from reproduce.feed import Feed
 

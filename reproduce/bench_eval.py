@@ -26,7 +26,7 @@ from torchvision.models import inception_v3
 
 from benchmarks import extractors
 from benchmarks.metrics import METRICS, Comparison
-from benchmarks.tables import InputError, command
+from benchmarks.runs import InputError, command
 from reproduce.record import provenance, write_json
 
 REFERENCES = 100

@@ -5,7 +5,7 @@ On digits and on fashion-mnist, which needs Debian's dataset-fashion-mnist or DA
 
 from dataclasses import replace
 
-from benchmarks.tables import Run, command
+from benchmarks.runs import Run, command
 from reproduce.pairs import compare
 
 

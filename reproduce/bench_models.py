@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from baselines.losses import LOSSES
 from baselines.models import MODELS
 from baselines.regularizers import score
-from benchmarks.tables import command
+from benchmarks.runs import command
 from reproduce import record
 
 BATCH, ROUNDS = 16, 3

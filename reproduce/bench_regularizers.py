@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 
 from baselines.losses import LOSSES
 from baselines.regularizers import REGULARIZERS, GradGap, Scored, input_grad, score
-from benchmarks.tables import Run, command
+from benchmarks.runs import Run, command
 from reproduce import record
 from reproduce.bench_models import Adam, PeakMemory, seconds
 

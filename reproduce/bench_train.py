@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from baselines.models import MODELS
-from benchmarks.tables import GRADGAP, TABLES, InputError, Run, command
+from benchmarks.runs import InputError, Run, command
+from benchmarks.tables import GRADGAP, TABLES
 from reproduce import record
 from reproduce.plan import operations, probe
 
@@ -28,7 +29,7 @@ RESOLUTIONS = (64, 256, 1024)
 def cases(device: torch.device, resolutions: list[int]) -> Iterator[Run]:
     """Baselines whose speed is measured, each also with gradgap; at the protocol's batch of 16 on a GPU."""
     if device.type == "cpu":
-        yield from (cell.run for cell in TABLES["smoke"] if cell.run.fraction == 1 and cell.run.iterations
+        yield from (cell.run for cell in TABLES["smoke"].cells if cell.run.fraction == 1 and cell.run.iterations
                     and not cell.run.regularizers)  # fmt: skip
         return
     for name, model in MODELS.items():

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.tables import InputError, Protocol, TryLaterError
+from benchmarks.runs import InputError, Protocol, TryLaterError
 
 ROOT = Path(__file__).parents[1]
 STOP = threading.Event()  # set by SIGTERM (a preemption) or Ctrl-C: what is under way is saved, and ends
@@ -58,9 +58,9 @@ class Settings:
         split = ["reproduce.parallel", str(self.gpus_per_run)] if self.gpus_per_run > 1 else ["reproduce.train"]
         where = [run_id, "--data", str(self.data), "--results", str(self.results), "--device", self.device]
         protocol = self.protocol
-        train = {"--method": self.method, "--micro-batch": self.micro_batch, "--keep-every": protocol.every}
-        evaluate = {"--extractor": protocol.extractor, "--samples": protocol.samples, "--seeds": protocol.draws,
-                    "--every": protocol.every, "--weights": protocol.weights}
+        train = {"--method": self.method, "--micro-batch": self.micro_batch, "--keep-every": protocol.eval_every}
+        evaluate = {"--extractor": protocol.extractor, "--samples": protocol.samples, "--seeds": protocol.eval_seeds,
+                    "--every": protocol.eval_every, "--weights": protocol.weights}
         graphs = ["--graphs"] if self.graphs else []
         return [[*python, *split, *where, *graphs, *_given(train)],
                 [*python, "reproduce.evaluate", *where, *_given(evaluate)]]

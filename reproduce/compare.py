@@ -18,7 +18,7 @@ from baselines.augment import AUGMENTATIONS
 from baselines.contract import Broken, check, register
 from baselines.regularizers import REGULARIZERS
 from benchmarks import tables
-from benchmarks.tables import InputError, Run, command
+from benchmarks.runs import InputError, Run, command
 from reproduce import record
 
 

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.tables import InputError, Protocol, Run, TryLaterError, command
+from benchmarks.runs import InputError, Protocol, Run, TryLaterError, command
 from reproduce import record
 from reproduce.cell import ROOT, Settings
 from reproduce.engines import arguments
@@ -45,10 +45,10 @@ KILLS = 20
 RAY = r"\x1b\[\d+m(\(\w+ pid=\d+\)\x1b\[0m )?"  # what it puts before a line of a task
 SEED = 0  # of the moments of the kills, the damaged bit, the jumps of the clock
 RENDER = """
-from benchmarks.tables import TABLES, Cell, Run
+from benchmarks.runs import Run
+from benchmarks.tables import TABLES, Cell, Table
 from reports import tables
-TABLES["drill"] = [Cell(Run.from_id(run_id)) for run_id in {runs}]
-tables.TITLES["drill"], tables.FOOTNOTES["drill"] = "Drill", []
+TABLES["drill"] = Table("Drill", (), tuple(Cell(Run.from_id(run_id)) for run_id in {runs}))
 tables.main()
 """
 JUMPING = """

@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
 
-from benchmarks.tables import InputError, TryLaterError
+from benchmarks.runs import InputError, TryLaterError
 from reproduce.cell import GRACE, ROOT, STOP, CellError, Settings, cell
 
 PAUSE = 30.0  # seconds until a cell that another process holds is tried again
@@ -275,8 +275,8 @@ def arguments(settings: Settings) -> list[str]:
     """The settings as options of reproduce.sweep."""
     protocol = settings.protocol
     options = {"data": settings.data, "results": settings.results, "device": settings.device,
-               "extractor": protocol.extractor, "samples": protocol.samples, "eval-seeds": protocol.draws,
-               "eval-every": protocol.every, "weights": protocol.weights, "method": settings.method,
+               "extractor": protocol.extractor, "samples": protocol.samples, "eval-seeds": protocol.eval_seeds,
+               "eval-every": protocol.eval_every, "weights": protocol.weights, "method": settings.method,
                "gpus-per-run": settings.gpus_per_run, "micro-batch": settings.micro_batch,
                "graphs": int(settings.graphs), "timeout": settings.timeout, "retries": settings.retries}
     return [f"--{name}={value}" for name, value in options.items() if value not in (None, "")]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from benchmarks.datasets import Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.metrics import METRICS, Comparison, Features, Metric, Score, neighbours
-from benchmarks.tables import InputError, Protocol, Run, command
+from benchmarks.runs import InputError, Protocol, Run, command
 from reproduce import record
 
 BATCH = 32  # images generated at a time
@@ -70,17 +70,17 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
 def _kept(folder: Path, run: Run, protocol: Protocol) -> dict[int, Path]:
     """Iteration -> file of the generators kept before the last. Raises InputError where the protocol lacks one."""
     kept = {int(path.stem): path for path in folder.glob("*.safetensors") if int(path.stem) < run.iterations}
-    for iteration in range(protocol.every, run.iterations, protocol.every) if protocol.every else ():
+    for iteration in range(protocol.eval_every, run.iterations, protocol.eval_every) if protocol.eval_every else ():
         if iteration not in kept:
             raise InputError(f"run {run.id}: no {folder / str(iteration)}.safetensors, it was not trained with "
-                             f"--keep-every {protocol.every}; remove {folder.parent} to train it anew")
+                             f"--keep-every {protocol.eval_every}; remove {folder.parent} to train it anew")
     return dict(sorted(kept.items()))
 
 
 def _wanted(protocol: Protocol, extractor: Extractor, kept: dict[int, Path]) -> set[tuple[str, str, int]]:
     """Name, checkpoint and draw of every entry that the protocol asks for."""
     names = [printed(name, extractor.name) for name in metrics(extractor)]
-    full = product(names, ["last", "best"] if kept else ["last"], range(protocol.draws))
+    full = product(names, ["last", "best"] if kept else ["last"], range(protocol.eval_seeds))
     return {*full, *((printed("fd", extractor.name), str(iteration), 0) for iteration in kept)}
 
 
@@ -156,14 +156,14 @@ class Subject:
 def _measure(subject: Subject, kept: dict[int, Path]) -> list[dict]:
     """The entries of metrics.json: all of the last generator, the Frechet distance of those kept, all of the best."""
     generators = kept | {subject.run.iterations: subject.folder / "generator.safetensors"}
-    last = [entry for draw in range(subject.protocol.draws)
+    last = [entry for draw in range(subject.protocol.eval_seeds)
             for entry in _full(subject, generators[subject.run.iterations], draw, checkpoint="last")]
     curve = [_distance(subject, path, iteration) for iteration, path in kept.items()]
     if not kept:
         return last
     first = next(entry for entry in last if entry["name"] == curve[0]["name"])
     best = min([first, *curve], key=lambda entry: entry["value"])["iteration"]
-    return [*last, *curve, *(entry for draw in range(subject.protocol.draws)
+    return [*last, *curve, *(entry for draw in range(subject.protocol.eval_seeds)
                              for entry in _full(subject, generators[best], draw, checkpoint="best"))]
 
 

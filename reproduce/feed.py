@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.datasets import Dataset
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 
 BUDGET = {"cpu": 0}  # bytes of uint8 images kept on a device, by its type
 DEFAULT_BUDGET = 4 << 30

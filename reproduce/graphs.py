@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.tables import InputError
+from benchmarks.runs import InputError
 
 EAGER = 2  # calls of a kind before it is recorded: they create what lives on, such as Adam's moments
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.datasets import load
-from benchmarks.tables import TABLES, InputError, Protocol, Run, TryLaterError
+from benchmarks.runs import InputError, Protocol, Run, TryLaterError
+from benchmarks.tables import TABLES
 from reproduce import record
 from reproduce.cell import STOP, Settings, finished, stop_on_signals
 from reproduce.engines import Capacity, serial
@@ -24,7 +25,7 @@ Ways = Mapping[str, Callable[[Run], Run]]  # name -> what makes a twin with grad
 
 def pairs(ways: Ways, datasets: tuple[str, ...], seeds: int) -> list[dict[str, Run]]:
     """Runs that differ in nothing but the way, for every data set, model and seed."""
-    twins = [cell.run for cell in TABLES["smoke"] if cell.run.fraction < 1 and cell.run.regularizers]
+    twins = [cell.run for cell in TABLES["smoke"].cells if cell.run.fraction < 1 and cell.run.regularizers]
     return [{name: way(replace(twin, dataset=dataset, seed=seed)) for name, way in ways.items()}
             for seed in range(seeds) for dataset in datasets for twin in twins]
 

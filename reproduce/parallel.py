@@ -25,8 +25,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from baselines.layers import ROWS, Rows, group_size, trunk
-from benchmarks import tables
-from benchmarks.tables import InputError, TryLaterError
+from benchmarks import runs
+from benchmarks.runs import InputError, TryLaterError
 from reproduce.cell import die_with_parent
 
 MEETING = "REPRODUCE_MEETING"  # in the environment: a file through which the processes of one machine find each other
@@ -44,7 +44,7 @@ def rank() -> int:
 
 
 def command(main: Callable[[], None]) -> None:
-    """As benchmarks.tables.command, where torchrun may have started several. One speaks, unless another crashes."""
+    """As benchmarks.runs.command, where torchrun may have started several. One speaks, unless another crashes."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         die_with_parent()  # save and end with torchrun, however it ends
         meeting = {"init_method": f"file://{os.environ[MEETING]}"} if MEETING in os.environ else {}
@@ -52,7 +52,7 @@ def command(main: Callable[[], None]) -> None:
                                 rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     nowhere = open(os.devnull, "w") if rank() else None
     with redirect_stdout(nowhere or sys.stdout), redirect_stderr(nowhere or sys.stderr):
-        tables.command(partial(_to_the_end, main))
+        runs.command(partial(_to_the_end, main))
 
 
 def _to_the_end(main: Callable[[], None]) -> None:
@@ -365,4 +365,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    tables.command(main)
+    runs.command(main)

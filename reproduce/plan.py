@@ -26,7 +26,8 @@ from PIL import Image
 
 from baselines.regularizers import GradGap
 from benchmarks.datasets import DATASETS, OWN
-from benchmarks.tables import TABLES, Run, TryLaterError, command, runs
+from benchmarks.runs import Run, TryLaterError, command
+from benchmarks.tables import TABLES, runs
 from reproduce import record
 from reproduce.bench_regularizers import Operations, peak, trainer
 from reproduce.cell import STOP

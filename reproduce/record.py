@@ -31,7 +31,7 @@ from baselines.models import MODELS
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
-from benchmarks.tables import InputError, Run, TryLaterError
+from benchmarks.runs import InputError, Run, TryLaterError
 from reproduce import parallel
 
 

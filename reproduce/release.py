@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.tables import InputError, Run, command
+from benchmarks.runs import InputError, Run, command
 from reproduce import record
 from reproduce.evaluate import generate, generator, require_fit, untrained
 

@@ -8,7 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.tables import TABLES, InputError, Protocol, Run, command, runs
+from benchmarks.runs import InputError, Protocol, Run, command
+from benchmarks.tables import TABLES, runs
 from reproduce.cell import STOP, Settings, finished, stop_on_signals
 from reproduce.engines import ENGINES, Capacity
 

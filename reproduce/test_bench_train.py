@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 
 from baselines.models import MODELS
-from benchmarks.tables import SMOKE, Run
+from benchmarks.runs import Run
+from benchmarks.tables import SMOKE
 from reproduce import bench_train
 
 CPU = torch.device("cpu")

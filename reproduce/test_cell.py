@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import InputError, Protocol, TryLaterError
+from benchmarks.runs import InputError, Protocol, TryLaterError
 from reproduce import cell
 from reproduce.cell import CellError, Settings, finished, watched
 

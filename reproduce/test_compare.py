@@ -13,7 +13,8 @@ import torch
 
 from baselines.regularizers import REGULARIZERS
 from benchmarks import tables
-from benchmarks.tables import TABLES, InputError, Run
+from benchmarks.runs import InputError, Run
+from benchmarks.tables import TABLES
 from reproduce import compare, record
 from reproduce.train import train
 
@@ -108,16 +109,16 @@ def test_the_command_says_so_in_one_line(tmp_path):
 def test_a_file_replaces_each_baseline_and_nothing_else(write):
     method = compare.read(f"diffaugment+{write(MINE)}2.5")
     runs = compare.runs(method, "table3", seeds=2)
-    own = [replace(cell.run, seed=seed) for seed in (0, 1) for cell in TABLES["table3"]]
+    own = [replace(cell.run, seed=seed) for seed in (0, 1) for cell in TABLES["table3"].cells]
     assert runs[:len(own)] == own
     assert [run.id for run in runs[len(own):]] == [
         replace(run, regularizers={"mine": 2.5}, augment="diffaugment").id for run in own if not run.regularizers]
-    assert compare.runs(compare.read("gradgap"), "table3") == [cell.run for cell in TABLES["table3"]]
+    assert compare.runs(compare.read("gradgap"), "table3") == [cell.run for cell in TABLES["table3"].cells]
 
 
 def test_the_sweep_is_every_baseline_at_every_weight():
     rows = tables.sweep(tables.runs("smoke"))
-    baselines = [cell.run for cell in TABLES["smoke"] if cell.run.iterations and not cell.run.regularizers]
+    baselines = [cell.run for cell in TABLES["smoke"].cells if cell.run.iterations and not cell.run.regularizers]
     assert rows[::6] == baselines
     assert [run.regularizers.get("gradgap", 0) for run in rows] == [0, 1, 10, 100, 1000, 10000] * len(baselines)
     assert all(replace(run, regularizers={}) in baselines for run in rows)

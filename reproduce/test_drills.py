@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import InputError, Run
+from benchmarks.runs import InputError, Run
 from reproduce import drills, record
 from reproduce.drills import CannotRun, DrillError, Outcome, Place, differences, flip_a_bit, hold, leftovers, passed
 

@@ -26,7 +26,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.tables import InputError, Protocol, Run
+from benchmarks.runs import InputError, Protocol, Run
 from reproduce import engines, sweep
 from reproduce.cell import ROOT, STOP, Settings
 from reproduce.engines import ENGINES, Capacity, arguments

@@ -21,7 +21,7 @@ from baselines.models import MODELS
 from benchmarks.datasets import load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.metrics import METRICS, Comparison
-from benchmarks.tables import InputError, Run
+from benchmarks.runs import InputError, Run
 from reproduce import record
 from reproduce.cell import Settings, finished
 from reproduce.evaluate import Protocol, evaluate, generate, generator, printed, reference, stored, stream
@@ -129,7 +129,7 @@ def test_values_are_those_of_the_metrics_on_the_images(results, data):
 
 def test_another_draw_or_number_of_samples_is_measured_and_kept_apart(results, data):
     evaluate(RUN, EFFNET, data, results, CPU)
-    evaluate(RUN, Protocol("effnet", samples=24, draws=2), data, results, CPU)
+    evaluate(RUN, Protocol("effnet", samples=24, eval_seeds=2), data, results, CPU)
     values = {m["seed"]: m["value"] for m in metrics_of(results)["metrics"] if m["name"] == "fd_effnet"}
     assert set(values) == {0, 1} and values[0] != values[1]
     evaluate(RUN, Protocol("effnet", samples=12), data, results, CPU)
@@ -138,7 +138,7 @@ def test_another_draw_or_number_of_samples_is_measured_and_kept_apart(results, d
 
 
 def test_fewer_draws_than_there_are_need_no_measuring(results, data):
-    evaluate(RUN, Protocol("cheap", samples=24, draws=2), data, results, CPU)
+    evaluate(RUN, Protocol("cheap", samples=24, eval_seeds=2), data, results, CPU)
     before = metrics_of(results)
     assert before["evaluated"] == ["cheap 24 x2"]
     assert "already" in evaluate(RUN, Protocol("cheap", samples=24), data, results, CPU)
@@ -181,10 +181,10 @@ def test_a_sweep_asks_again_exactly_when_the_protocol_changed(results, data):
 
     cheap = Protocol("cheap", samples=24)
     evaluate(RUN, cheap, data, results, CPU)
-    changed = [{"samples": 12}, {"extractor": "inception"}, {"draws": 2}, {"every": 5}]
+    changed = [{"samples": 12}, {"extractor": "inception"}, {"eval_seeds": 2}, {"eval_every": 5}]
     assert not asked(cheap) and all(asked(replace(cheap, **change)) for change in changed)
-    evaluate(RUN, replace(cheap, draws=2, every=5), data, results, CPU)
-    assert not asked(replace(cheap, draws=2, every=5))
+    evaluate(RUN, replace(cheap, eval_seeds=2, eval_every=5), data, results, CPU)
+    assert not asked(replace(cheap, eval_seeds=2, eval_every=5))
 
 
 def test_a_new_generator_is_measured_anew(results, data):
@@ -240,7 +240,7 @@ def measured(trained, data, tmp_path_factory) -> dict[int, dict[tuple[str, int],
     for scale in (1, 2, 4):
         results = tmp_path_factory.mktemp("alone")
         keep(results, trained, {30: scale})
-        evaluate(LONG, Protocol("cheap", 12, draws=2), data, results, CPU)
+        evaluate(LONG, Protocol("cheap", 12, eval_seeds=2), data, results, CPU)
         found[scale] = entries(results, "last")
     return found
 
@@ -249,7 +249,7 @@ def measured(trained, data, tmp_path_factory) -> dict[int, dict[tuple[str, int],
 def test_kept_generators_get_their_distance_and_the_best_all_metrics(scales, measured, trained, data, tmp_path):
     alone = {iteration: measured[scale] for iteration, scale in scales.items()}
     keep(tmp_path / "all", trained, scales)
-    protocol = Protocol("cheap", 12, draws=2, every=10)
+    protocol = Protocol("cheap", 12, eval_seeds=2, eval_every=10)
     evaluate(LONG, protocol, data, tmp_path / "all", CPU)
     fd = ("fd_cheap", 0)
     assert [entries(tmp_path / "all", name) for name in ("10", "20", "last")] == [
@@ -265,7 +265,7 @@ def test_kept_generators_get_their_distance_and_the_best_all_metrics(scales, mea
 def test_a_generator_that_was_not_kept_is_missed(trained, data, tmp_path):
     keep(tmp_path, trained, {10: 1, 30: 2})
     with pytest.raises(InputError, match=r"20\.safetensors.* --keep-every 10"):
-        evaluate(LONG, Protocol("cheap", 24, every=10), data, tmp_path, CPU)
+        evaluate(LONG, Protocol("cheap", 24, eval_every=10), data, tmp_path, CPU)
     assert not (tmp_path / LONG.id / "metrics.json").exists()
 
 
@@ -371,8 +371,8 @@ def test_wrong_options_end_with_one_line_and_status_2(options, words, results, d
     assert not (results / RUN.id / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("options, words", [({"samples": 9}, "samples 9"), ({"draws": 0}, "draws of them 0"),
-                                            ({"every": 0}, "every 0")])
+@pytest.mark.parametrize("options, words", [({"samples": 9}, "samples 9"), ({"eval_seeds": 0}, "eval_seeds 0"),
+                                            ({"eval_every": 0}, "eval_every 0")])
 def test_too_few_samples_or_draws_are_refused(options, words):
     with pytest.raises(InputError, match=words):
         Protocol("effnet", **options)

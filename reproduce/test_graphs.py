@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from baselines.augment import AUGMENTATIONS
 from baselines.models import MODELS
 from baselines.regularizers import REGULARIZERS
-from benchmarks.tables import InputError, Run
+from benchmarks.runs import InputError, Run
 from reproduce import graphs
 from reproduce.graphs import Graphed
 from reproduce.train import train

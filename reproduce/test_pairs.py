@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.tables import TABLES, Run
+from benchmarks.runs import Run
+from benchmarks.tables import TABLES
 from reproduce import bench_bf16, bench_lazy, record
 from reproduce.pairs import pairs, score
 
@@ -12,7 +13,7 @@ from reproduce.pairs import pairs, score
 def test_lazy_differs_from_exact_in_the_regularizer_alone():
     """A twin of the smoke table on two data sets, over seeds; both at its weight."""
     found = pairs(bench_lazy.WAYS, ("digits", "fashion-mnist"), 3)
-    models = {cell.run.model for cell in TABLES["smoke"]}
+    models = {cell.run.model for cell in TABLES["smoke"].cells}
     assert len(found) == 3 * 2 * len(models)
     assert len({run.id for pair in found for run in pair.values()}) == 2 * len(found)
     for pair in found:
@@ -31,7 +32,7 @@ def test_bf16_differs_from_float32_in_the_precision_alone():
 
 
 def test_score_is_that_of_the_run_and_none_if_it_diverged(tmp_path):
-    run = TABLES["smoke"][1].run
+    run = TABLES["smoke"].cells[1].run
     path = record.folder(tmp_path, run.id) / "metrics.json"
     record.write_json(path, {"metrics": [{"name": "is_effnet", "value": 1.0}, {"name": "fd_effnet", "value": 42.0}]})
     assert score(run, tmp_path) == pytest.approx(42.0)

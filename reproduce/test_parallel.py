@@ -24,7 +24,7 @@ from baselines.augment import AUGMENTATIONS
 from baselines.losses import LOSSES
 from baselines.models import MODELS
 from baselines.regularizers import REGULARIZERS, score
-from benchmarks.tables import InputError, Run, TryLaterError
+from benchmarks.runs import InputError, Run, TryLaterError
 from reproduce import parallel, record
 from reproduce.bench_models import PeakMemory
 from reproduce.train import train

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.tables import Run
+from benchmarks.runs import Run
 from reproduce import plan
 from reproduce.cell import STOP
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from baselines.models import MODELS
-from benchmarks.tables import InputError, Run
+from benchmarks.runs import InputError, Run
 from reproduce import record
 from reproduce.release import Released, draw, grid, load, main, truncate
 from reproduce.train import train

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.tables import TABLES, InputError
+from benchmarks.runs import InputError
+from benchmarks.tables import TABLES
 from reproduce.sweep import cheapest_first, listed, parser
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,7 @@ def environment() -> dict:
 
 
 def test_names_stand_for_runs_each_once():
-    table = [cell.run.id for cell in TABLES["table3"]]
+    table = [cell.run.id for cell in TABLES["table3"].cells]
     assert listed(["table3", table[0], TINY[0]], 1, None) == [*table, TINY[0]]
     assert len(listed(["table3"], 3, 10)) == 3 * len(table)
     for wrong in ("table9", "dcgan-nonsense"):

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from baselines.models import MODELS
-from benchmarks.tables import InputError, Run
+from benchmarks.runs import InputError, Run
 from reproduce import record
 from reproduce.train import average, ema_decay, snapshot, train
 

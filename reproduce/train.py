@@ -25,7 +25,7 @@ from baselines.losses import LOSSES
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS, score
 from benchmarks.datasets import load, subset
-from benchmarks.tables import MINIMUM, InputError, Run, TryLaterError
+from benchmarks.runs import MINIMUM, InputError, Run, TryLaterError
 from reproduce import compare, parallel, record
 from reproduce.cell import STOP, stop_on_signals
 from reproduce.evaluate import generate
