@@ -151,3 +151,19 @@ class Protocol:
         """As in the list "evaluated" of metrics.json."""
         every = f" every {self.eval_every}" if self.eval_every else ""
         return f"{self.extractor} {self.samples} x{self.eval_seeds}{every}"
+
+
+def options(arguments: list[str], known: Mapping[str, str]) -> dict[str, str]:
+    """The values of NAME=value arguments, as `make` hands them through; the others keep what `known` gives them.
+
+    Raises InputError for an argument of another form, a name that is not known, or a name given twice.
+    """
+    given: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or name not in known:
+            raise InputError(f"{argument!r}: not an option; valid are {', '.join(f'{name}=...' for name in known)}")
+        if name in given:
+            raise InputError(f"{name}: given twice")
+        given[name] = value
+    return {**known, **given}
