@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from baselines.regularizers import REGULARIZERS, Regularizer, score
+from baselines.regularizers import REGULARIZERS, Regularizer
+from baselines.scoring import Drawer, Scorer
 
 BATCH, SHAPE = 5, (3, 8, 8)
 
@@ -123,9 +124,11 @@ def penalise(regularizer: Regularizer, network: nn.Module, update: int) -> Tenso
     torch.manual_seed(update)
     y = torch.zeros(BATCH, dtype=torch.long)
     if regularizer.of == "G":
-        return _attempt("forward(G, z, y) failed", lambda: regularizer(network, torch.randn(BATCH, network.latent), y))
-    real, fake = score(network, torch.randn(BATCH, *SHAPE), y, torch.randn(BATCH, *SHAPE), y)
-    return _attempt("forward(D, real, fake) failed", lambda: regularizer(network, real, fake))
+        z = torch.randn(BATCH, network.latent)
+        return _attempt("forward(G, z, y) failed", lambda: regularizer(Drawer(network), z, y))
+    D = Scorer(network)
+    real, fake = D.pair(torch.randn(BATCH, *SHAPE), y, torch.randn(BATCH, *SHAPE), y)
+    return _attempt("forward(D, real, fake) failed", lambda: regularizer(D, real, fake))
 
 
 class Discriminator(nn.Module):

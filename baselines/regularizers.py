@@ -5,63 +5,25 @@ in buffers, so that one state_dict saves it, and is changed in place, as CUDA gr
 add one, write its class here and name it in REGULARIZERS.
 """
 
-from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-
-class Scored:
-    """Images and what the discriminator says of them.
-
-    x       [N, 3, H, W] in [-1, 1], after augmentation: what the discriminator sees
-    y       [N] class labels
-    logits  [N]
-    """
-
-    def __init__(self, x: Tensor, y: Tensor, logits: Tensor, gradient: Callable[[], Tensor]):
-        self.x, self.y, self.logits, self.gradient = x, y, logits, gradient
-
-    def norms(self) -> Tensor:
-        """|| dD/dx_i ||_2 of every image, [N]; differentiable by the discriminator's parameters."""
-        return input_grad(self).norm(dim=1)
-
-
-def score(D: nn.Module, real: Tensor, y_real: Tensor, fake: Tensor, y_fake: Tensor, gradient: bool = True
-          ) -> tuple[Scored, Scored]:
-    """One forward pass of D over real and generated images together, and one backward pass to them if one is asked for.
-
-    A discriminator with `joint = False` (its batch statistics must not mix the two) sees them one after the other.
-    """
-    n = len(real)
-    x, y = torch.cat([real, fake]).requires_grad_(gradient), torch.cat([y_real, y_fake])
-    logits = D(x, y) if D.joint else torch.cat([D(x[:n], y[:n]), D(x[n:], y[n:])])
-
-    @cache
-    def grad() -> Tensor:
-        (gradient,) = torch.autograd.grad(logits, x, torch.ones_like(logits), retain_graph=True,
-                                          create_graph=torch.is_grad_enabled())
-        return gradient.flatten(1)
-
-    return (Scored(x[:n], y[:n], logits[:n], lambda: grad()[:n]),
-            Scored(x[n:], y[n:], logits[n:], lambda: grad()[n:]))
-
-
-def input_grad(scored: Scored) -> Tensor:
-    """dD/dx of every image, [N, 3*H*W]: the one gradient that penalties differentiate and plots measure."""
-    return scored.gradient()
+from baselines.layers import noise_like
+from baselines.scoring import Drawer, Scored, Scorer
 
 
 class Regularizer(nn.Module):
-    """Base of all. Called every `interval` updates of its network, at that multiple of its weight.
+    """Base of all. A lazy one runs every `interval` updates of its network, weighted by `interval`.
 
-    forward(D, real, fake) -> scalar, a term of the discriminator's loss; or, where `of` is "G", forward(G, z, y) ->
-    scalar of latents z [N, latent] and labels y [N], a term of the generator's.
+    forward(D, real, fake) -> scalar, a term of the discriminator's loss; D is a Scorer, real and fake are Scored. Where
+    `of` is "G", forward(G, z, y) -> scalar, a term of the generator's; G is a Drawer, z [N, latent] and y [N].
     """
 
     of = "D"
     interval = 1
+    uses_gradients = True  # whether it reads dD/dx of `real` and `fake`, which takes a backward pass
     default_weight = 1.0  # the published one, which `make compare` takes where it is given none
     sha256 = ""  # of the file, for one that is not of this project
 
@@ -85,7 +47,7 @@ class GradGap(Regularizer):
         self.register_buffer("past", torch.zeros(window - 1))
         self.register_buffer("seen", torch.zeros(()))
 
-    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+    def forward(self, D: Scorer, real: Scored, fake: Scored) -> Tensor:
         return self.averaged(real.norms().mean() - fake.norms().mean()) ** 2
 
     def averaged(self, gap: Tensor) -> Tensor:
@@ -103,12 +65,12 @@ class GradientPenalty(Regularizer):
     """
 
     default_weight = 10.0
+    uses_gradients = False
 
-    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+    def forward(self, D: Scorer, real: Scored, fake: Scored) -> Tensor:
         t = torch.rand(len(real.x), 1, 1, 1, device=real.x.device, dtype=real.x.dtype)
-        x = torch.lerp(fake.x.detach(), real.x.detach(), t).requires_grad_()
-        (gradient,) = torch.autograd.grad(D(x, real.y).sum(), x, create_graph=True)
-        return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+        between = D(torch.lerp(fake.x, real.x, t), real.y)
+        return ((between.norms() - 1) ** 2).mean()
 
 
 class R1(Regularizer):
@@ -120,7 +82,7 @@ class R1(Regularizer):
     default_weight = 10.0  # of the paper and of StyleGAN2's configuration F
     interval = 16
 
-    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+    def forward(self, D: Scorer, real: Scored, fake: Scored) -> Tensor:
         return real.norms().square().mean() / 2
 
 
@@ -132,7 +94,7 @@ class Roth(Regularizer):
 
     default_weight = 2.0  # of its code
 
-    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+    def forward(self, D: Scorer, real: Scored, fake: Scored) -> Tensor:
         on_real = (torch.sigmoid(-real.logits) * real.norms()).square().mean()
         return (on_real + (torch.sigmoid(fake.logits) * fake.norms()).square().mean()) / 2
 
@@ -145,7 +107,7 @@ class DigGAN(Regularizer):
 
     default_weight = 1000.0  # of its code for CIFAR-100 at 100 %; 5,000 at 20 %, 10,000 at 10 %
 
-    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+    def forward(self, D: Scorer, real: Scored, fake: Scored) -> Tensor:
         return (real.norms() - fake.norms()).square().mean()
 
 
@@ -156,6 +118,7 @@ class LeCam(Regularizer):
     """
 
     default_weight = 0.3  # of its code for BigGAN; 3e-7 for StyleGAN2
+    uses_gradients = False
 
     def __init__(self, decay: float = 0.99):
         super().__init__()
@@ -163,7 +126,7 @@ class LeCam(Regularizer):
         self.register_buffer("sums", torch.zeros(2))  # of scores on real and on generated images
         self.register_buffer("weight", torch.zeros(()))  # what the sums' weights add up to: 1 - decay^t
 
-    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
+    def forward(self, D: Scorer, real: Scored, fake: Scored) -> Tensor:
         now = torch.stack([real.logits.detach().mean(), fake.logits.detach().mean()])
         self.sums.lerp_(now, 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
@@ -178,14 +141,15 @@ class Consistency(Regularizer):
     """
 
     default_weight = 10.0
+    uses_gradients = False
 
-    def forward(self, D: nn.Module, real: Scored, fake: Scored) -> Tensor:
-        x = real.x.detach()
+    def forward(self, D: Scorer, real: Scored, fake: Scored) -> Tensor:
+        x = real.x
         reach = x.shape[-1] // 8
         rows, columns = (self._shifted(x, reach) for _ in range(2))
         n = torch.arange(len(x), device=x.device)[:, None, None]
         moved = x.permute(0, 2, 3, 1)[n, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-        return (real.logits - D(moved, real.y)).square().mean()
+        return (real.logits - D(moved, real.y, gradient=False).logits).square().mean()
 
     @staticmethod
     def _shifted(x: Tensor, reach: int) -> Tensor:
@@ -209,16 +173,23 @@ class PathLength(Regularizer):
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
 
-    def forward(self, G: nn.Module, z: Tensor, y: Tensor) -> Tensor:
+    def forward(self, G: Drawer, z: Tensor, y: Tensor) -> Tensor:
         half = (len(z) + 1) // 2
-        ws = G.mapping(z[:half], y[:half])
-        images = G.synthesis(ws)
-        noise = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
-        (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)  # [N, layers, style]
-        lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+        lengths = G.per_image(self._lengths, G.network.mapping(z[:half], y[:half]))
         mean = self.mean.lerp(lengths.mean(), 0.01)
         self.mean.copy_(mean.detach())
         return (lengths - mean).square().mean()
+
+    @staticmethod
+    def _lengths(synthesis: nn.Module, ws: Tensor) -> Tensor:
+        """|| J_w^T noise ||_2 of each image, [N], from the styles ws [N, layers, style]."""
+        create_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            ws = ws if ws.requires_grad else ws.detach().requires_grad_()
+            images = synthesis(ws)
+            noise = noise_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
+            (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=create_graph)
+            return gradient.square().sum(dim=2).mean(dim=1).sqrt()
 
 
 REGULARIZERS = {
