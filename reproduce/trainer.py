@@ -11,7 +11,7 @@ from baselines.augment import AUGMENTATIONS
 from baselines.layers import use_bf16
 from baselines.losses import LOSSES
 from baselines.recipe import Recipe
-from baselines.regularizers import REGULARIZERS, Regularizer
+from baselines.regularizers import REGULARIZERS, Regularizer, Training
 from baselines.scoring import Drawer, Scorer
 from benchmarks.runs import Run
 from reproduce import record
@@ -52,6 +52,8 @@ class Trainer:
         self.loss = LOSSES[recipe.loss]
         self.weights = {**recipe.regularizers, **run.regularizers}
         self.regularizers = nn.ModuleDict({name: REGULARIZERS[name]() for name in self.weights}).to(device)
+        for regularizer in self.regularizers.values():
+            regularizer.begin(Training(run.batch, recipe.d_steps, run.iterations))
         self.augment = AUGMENTATIONS[run.augment]().to(device)
 
         pieces = Pieces(micro_batch, recipe.discriminator.get("mbstd_group", 1))
@@ -63,6 +65,10 @@ class Trainer:
         """All that has state, by the name under which a checkpoint holds it."""
         return {"G": self.G, "D": self.D, "ema": self.average, "opt_g": self.optimizer_g, "opt_d": self.optimizer_d,
                 "regularizers": self.regularizers, "augment": self.augment}
+
+    def classes(self) -> Tensor:
+        """A batch of classes [N], drawn as often as the training images have them."""
+        return self.labels[torch.randint(len(self.labels), (self.run.batch,), device=self.device)]
 
     def draw(self, y: Tensor) -> Tensor:
         """New images [N, 3, R, R] of classes y [N]."""
@@ -80,15 +86,18 @@ class Trainer:
         for update in range(step * recipe.d_steps, (step + 1) * recipe.d_steps):
             x, y = feed(update)
             values = self.step_d(x, y, due=self.due("D", update), logging=logging)
-        y = self.labels[torch.randint(len(self.labels), (self.run.batch,), device=self.device)]
-        values |= self.step_g(y, due=self.due("G", step))
+        values |= self.step_g(due=self.due("G", step))
         move_average(self.average, self.G, ema_decay(recipe, step))
         return values
 
     def due(self, network: str, update: int) -> tuple[str, ...]:
         """The regularizers of a network that run at its update."""
-        return tuple(name for name, regularizer in self.regularizers.items()
-                     if regularizer.of == network and (update + 1) % regularizer.interval == 0)
+        names = []
+        for name, regularizer in self.regularizers.items():
+            skipped = regularizer.first_step_only and update % self.recipe.d_steps
+            if regularizer.of == network and (update + 1) % regularizer.interval == 0 and not skipped:
+                names.append(name)
+        return tuple(names)
 
     def discriminator_step(self, x: Tensor, y: Tensor, due: tuple[str, ...], logging: bool) -> dict[str, Tensor]:
         """Update D on real images x and as many generated ones, with the regularizers that are due."""
@@ -96,8 +105,10 @@ class Trainer:
         penalised = any(self.regularizers[name].uses_gradients for name in due)
         with torch.no_grad():
             x = self.augment(self.augment.mix(x, lambda: self.draw(y)))
-            generated = self.augment(self.draw(y))
-        real, fake = self.discriminator.pair(x, y, generated, y, gradient=penalised or logging, create_graph=penalised)
+            y_fake = self.classes()
+            generated = self.augment(self.draw(y_fake))
+        real, fake = self.discriminator.pair(x, y, generated, y_fake, gradient=penalised or logging,
+                                             create_graph=penalised)
 
         losses = {"loss_d": self.loss.discriminator(real.logits, fake.logits)}
         for name in due:
@@ -112,9 +123,10 @@ class Trainer:
             losses |= {"n_R": real.norms().mean(), "n_F": fake.norms().mean()}
         return {name: value.detach() for name, value in losses.items()}
 
-    def generator_step(self, y: Tensor, due: tuple[str, ...]) -> dict[str, Tensor]:
-        """Update G by the scores of its images of classes y, with the regularizers that are due."""
+    def generator_step(self, due: tuple[str, ...]) -> dict[str, Tensor]:
+        """Update G by the scores of its images, with the regularizers that are due."""
         self.D.requires_grad_(False)
+        y = self.classes()
         logits = self.discriminator.logits(self.augment(self.draw(y)), y)
         losses = {"loss_g": self.loss.generator(logits)}
         for name in due:
