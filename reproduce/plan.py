@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -24,14 +23,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from baselines.regularizers import GradGap
 from benchmarks.datasets import DATASETS, OWN
 from benchmarks.runs import Run, TryLaterError, command
 from benchmarks.tables import TABLES, runs
 from reproduce import record
-from reproduce.bench_regularizers import Operations, peak, trainer
 from reproduce.cell import STOP
-from reproduce.graphs import CudaRecorder
 from reproduce.train import train
 
 NOISE, IMAGES = "noise", 32
@@ -63,7 +59,7 @@ def probe(run: Run, seconds: float, device: torch.device, graphs: bool = False) 
         Thread(target=_stop, args=(log, seconds, ended), daemon=True).start()
         try:
             with redirect_stderr(io.StringIO()):  # the progress bar of a probe that is cut short says nothing
-                train(Run.from_id(kind(run)), data, results, device, recorder=CudaRecorder() if graphs else None)
+                train(Run.from_id(kind(run)), data, results, device, graphs=graphs)
         except TryLaterError:
             pass  # _stop ended it, as it should
         finally:
@@ -115,22 +111,6 @@ def wall(hours: list[float], gpus: int) -> float:
     for run in sorted(hours, reverse=True):
         busy[busy.index(min(busy))] += run
     return max(busy)
-
-
-@cache
-def _operations_per_iteration(run_id: str) -> int:
-    """Of the model alone, without the regularizers beside its recipe's; counted on the meta device."""
-    with torch.device("meta"):
-        step, _ = trainer(Run.from_id(run_id), None)
-        step()
-        with Operations() as counter:
-            step()
-    return counter.total
-
-
-def operations(run: Run) -> int:
-    """Of a whole training, to put runs in order."""
-    return run.iterations * _operations_per_iteration(kind(replace(run, regularizers={}, augment="")))
 
 
 def room(device: torch.device) -> int:

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,8 @@ from torch import nn
 from baselines.models import MODELS
 from benchmarks.runs import InputError, Run
 from reproduce import record
-from reproduce.train import average, ema_decay, snapshot, train
+from reproduce.train import snapshot, train
+from reproduce.trainer import ema_decay, move_average
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -99,7 +101,7 @@ def test_generators_are_kept_on_the_way_and_training_does_not_feel_it(tmp_path, 
     run, short = replace(TINY, iterations=6), replace(TINY, iterations=4)
     train(run, data, tmp_path / "plain", CPU)
     train(short, data, tmp_path / "plain", CPU)
-    train(run, data, tmp_path / "kept", CPU, keep_every=2)
+    train(run, data, tmp_path / "kept", CPU, eval_every=2)
     folder = tmp_path / "kept" / run.id
     assert sorted(path.name for path in (folder / "generators").iterdir()) == [f"{i}.safetensors" for i in (2, 4, 6)]
     for kept, ended in ((4, short), (6, run)):
@@ -155,7 +157,7 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
     ("dcgan-digits-32-f0.001-baseline-s0", [], "fraction 0.001"),
     ("dcgan-no-such-folder-32-f1.0-baseline-s0", [], "no-such-folder"),
     ("dcgan-digits-32-f1.0-baseline-s0", ["--device", "abacus"], "abacus"),
-    ("dcgan-digits-32-f1.0-baseline-s0", ["--keep-every", "0"], "--keep-every 0"),
+    ("dcgan-digits-32-f1.0-baseline-s0", ["--eval-every", "0"], "--eval-every 0"),
     ("dcgan-digits-32-f1.0-baseline-s0", ["--micro-batch", "-1"], "--micro-batch -1"),
 ])
 def test_wrong_input_is_one_line_and_leaves_nothing(run_id, options, named, tmp_path, data):
@@ -209,7 +211,7 @@ def test_the_average_is_that_of_all_weights_so_far():
         for tensor in (G.weight, G.bias, G.running_mean, G.running_var):
             nn.init.normal_(tensor)
         seen.append({name: tensor.clone() for name, tensor in G.state_dict().items()})
-        average(ema, G, t / (t + 1))
+        move_average(ema, G, t / (t + 1))
     for name, tensor in ema.state_dict().items():
         expected = torch.stack([state[name] for state in seen]).double().mean(0)
         assert torch.allclose(tensor.double(), expected, atol=1e-6), name
@@ -229,7 +231,8 @@ def test_standing_statistics_are_those_of_many_batches():
             return self.norm(2 * z + 1)
 
     toy = Toy()
-    G = snapshot(toy, torch.zeros(4, dtype=torch.long), replace(TINY, batch=256))
+    trainer = SimpleNamespace(average=toy, labels=torch.zeros(4, dtype=torch.long), run=replace(TINY, batch=256))
+    G = snapshot(trainer)
     assert not G.training and not toy.norm.running_mean.any()
     torch.testing.assert_close(G.norm.running_mean, torch.ones(3), atol=0.1, rtol=0)
     torch.testing.assert_close(G.norm.running_var, torch.full((3,), 4.0), atol=0.2, rtol=0)
