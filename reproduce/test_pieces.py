@@ -13,7 +13,7 @@ from baselines.models import MODELS
 from baselines.regularizers import REGULARIZERS, Regularizer, Training
 from baselines.scoring import Drawer, Scorer
 from benchmarks.runs import InputError
-from reproduce.bench.counting import PeakMemory
+from reproduce.counting import PeakMemory
 from reproduce.pieces import Pieces
 
 BATCH, CLASSES = 10, 3

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from baselines.models import MODELS
 from benchmarks.runs import Run, command, options
 from reproduce import record
-from reproduce.bench.counting import META, Operations, Stand, operations, peak_bytes, seconds
+from reproduce.counting import META, Operations, Stand, operations, peak_bytes, seconds
 
 BATCH, ROUNDS, CLASSES = 16, 3, 100
 # The configurations whose speed is measured, and their classes

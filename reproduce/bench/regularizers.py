@@ -20,7 +20,7 @@ from baselines.regularizers import REGULARIZERS, GradGap
 from baselines.scoring import Scored, Scorer
 from benchmarks.runs import Run, command, options
 from reproduce import record
-from reproduce.bench.counting import Stand, operations, peak_bytes, seconds
+from reproduce.counting import Stand, operations, peak_bytes, seconds
 
 ROUNDS, CLASSES, WEIGHT = 3, 10, 0.1  # the weight does not matter for the cost
 # The published recipes at 32 px, as thin as in the smoke table, so that a CPU can

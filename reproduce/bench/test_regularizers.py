@@ -6,7 +6,7 @@ from torch import nn
 
 from baselines.regularizers import REGULARIZERS, Training
 from baselines.scoring import Scorer
-from reproduce.bench.counting import Operations
+from reproduce.counting import Operations
 from reproduce.bench.regularizers import CASES, FORMS, gradient, iterations_of_a_round
 
 

@@ -21,7 +21,7 @@ from baselines.models import MODELS
 from benchmarks.runs import InputError, Run, command
 from benchmarks.tables import GRADGAP, TABLES
 from reproduce import record
-from reproduce.bench.counting import operations
+from reproduce.counting import operations
 from reproduce.plan import probe
 
 RESOLUTIONS = (64, 256, 1024)
