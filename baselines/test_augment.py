@@ -173,6 +173,36 @@ def test_diffaugment_color(monkeypatch):
         assert stats.kstest(values, "uniform", (low, high - low)).pvalue > 1e-3
 
 
+POLICIES = {  # name -> those of the three transformations that it applies, in this order
+    "diffaugment": ["color", "translation", "cutout"],
+    "diffaugment_translation_cutout": ["translation", "cutout"],
+    "diffaugment_color_cutout": ["color", "cutout"],
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_is_its_transformations_one_after_the_other(name):
+    x = images(8, 16)
+    torch.manual_seed(5)
+    expected = x
+    for part in POLICIES[name]:
+        expected = DiffAugment((part,))(expected)
+    torch.manual_seed(5)
+    assert torch.equal(AUGMENTATIONS[name]()(x), expected)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_leaves_out_what_its_name_leaves_out(name):
+    """On an image of one color: a shift shows at the border as zeros, a square as zeros, color as another value."""
+    torch.manual_seed(2)
+    y = AUGMENTATIONS[name]()(torch.full((200, 3, 16, 16), 0.5))
+    kept = y != 0
+    assert (y[kept] != 0.5).any() == ("color" in POLICIES[name])
+    assert (~kept).any()
+    top_row_gone = (~kept[:, 0, 0, :]).all(dim=1)  # a square of half the width never covers a whole row, a shift does
+    assert top_row_gone.any() == ("translation" in POLICIES[name])
+
+
 def test_translate_is_a_padded_crop():
     x = images(25, 6)
     right, down = (t.flatten() for t in torch.meshgrid(torch.arange(-2, 3), torch.arange(-2, 3), indexing="ij"))
