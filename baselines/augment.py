@@ -207,8 +207,9 @@ def warp(x: Tensor, whole: Tensor, zoom: Tensor, before: Tensor, stretch: Tensor
     """Images [N, 3, R, R] moved, zoomed, rotated, stretched along x and shrunk along y, rotated, moved: in this order.
 
     whole, fraction [2, N] are in pixels right and down; zoom, stretch [N] are factors, before, after [N] radians
-    clockwise. Resampled bilinearly at twice the resolution, between the paper's wavelet filters, whose phase puts the
-    center of rotation 0.2 pixels off the image's per axis, as published. Outside the image are its reflections.
+    clockwise. Resampled bilinearly at twice the resolution, between the paper's wavelet filters. What stays in place is
+    0.05 pixels off the image's center per axis, as published: the filter's delay is 5.098 taps, and 5 are made up for.
+    Outside the image are its reflections without end, of which the authors' code has one on each side.
     """
     r = x.shape[-1]
     # The linear part of the way back, from the output to its source: where it takes the unit vectors, each [N, 2]
@@ -218,12 +219,13 @@ def warp(x: Tensor, whole: Tensor, zoom: Tensor, before: Tensor, stretch: Tensor
     u, v = rotate(u, v, -before[:, None])
     u, v = u / zoom[:, None], v / zoom[:, None]
 
-    # Each output pixel at twice the resolution, with the margin that halve() takes off; 0 is the image's center
-    pixels = (torch.arange(-5, 2 * r + 5, device=x.device) - (r - 0.5)) / 2
+    # Each output pixel at twice the resolution, with the margin that halve() takes off. 0 is pixel r - 1 of the image
+    # at that resolution, half a pixel before its center: as in the authors' code, this makes up for the filter's delay
+    pixels = (torch.arange(-5, 2 * r + 5, device=x.device) - (r - 1)) / 2
     px, py = pixels - fraction[0, :, None], pixels - fraction[1, :, None]
     px, py = (w[:, 0, None, None] * px[:, None, :] + w[:, 1, None, None] * py[:, :, None] - t[:, None, None]
               for w, t in ((u, whole[0]), (v, whole[1])))
-    return halve(bilinear(double(reflect(x)), 2 * px + r - 0.5, 2 * py + r - 0.5))
+    return halve(bilinear(double(reflect(x)), 2 * px + (r - 1), 2 * py + (r - 1)))
 
 
 def rotate(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
