@@ -343,18 +343,31 @@ _NETWORK = {"width": 1.0, "channel_base": 32768, "mapping_layers": 8}
 
 RECIPES = {
     "low_shot": Recipe(
-        source="Zhao et al. 2020 (DiffAugment), arXiv 2006.10738, low-shot generation",
+        source="Zhao et al. 2020 (DiffAugment), arXiv 2006.10738, low-shot generation in TensorFlow",
+        departures=(
+            "R1 is applied at every 16th update at 16 times its weight, as in StyleGAN2; in the source, at each.",
+            "R1 is of the gradient at the augmented images; in the source, of that at the images before DiffAugment.",
+            "Style mixing is drawn once for a batch, as in StyleGAN2's ADA release; in the source for each image.",
+        ),
         loss="logistic",
         lr_g=0.002,
         lr_d=0.002,
         betas=(0.0, 0.99),
         regularizers={"r1": 10.0},
-        ema_decay=0.5 ** (16 / 10_000),  # half-life 10,000 images at the protocol's batch of 16
+        ema_decay=0.5 ** (16 / 10_000),  # half-life 10,000 images at the protocol's batch of 16, the source's too
+        ema_start=626,  # the first iteration that 10,000 images came before
+        flip=True,
         generator=_NETWORK | {"style_mixing": 0.9},
         discriminator=_NETWORK | {"mbstd_group": 4},
     ),
     "paper256": Recipe(
-        source="Karras et al. 2020 (ADA), arXiv 2006.06676, configuration paper256",
+        source="Karras et al. 2020 (ADA), arXiv 2006.06676, configuration paper256 of the PyTorch release",
+        departures=(
+            "The protocol's batch is 16, the source's is 64; the average's half-life is the same number of images.",
+            "R1 and path length are added to the loss of the update at which they fall due; in the source they are "
+            "updates of their own, with Adam's rate and betas corrected for their interval.",
+            "The networks compute in float32, in the source their four largest resolutions in float16.",
+        ),
         resolutions=(),
         loss="logistic",
         lr_g=0.0025,
