@@ -151,6 +151,8 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
     ("dcgan-digits-32-f1.0-baseline-bf16_7-s0", [], "bf16"),
     ("dcgan-digits-32-f1.0-baseline-d_steps0-s0", [], "d_steps"),
     ("dcgan-digits-32-f1.0-baseline-d_steps0.5-s0", [], "d_steps"),
+    ("stylegan2-digits-32-f1.0-baseline-b6-s0", [], "batch 6"),
+    ("stylegan2-digits-32-f1.0-baseline-mbstd_group0-s0", [], "mbstd_group"),
     ("dcgan-digits-32-f1.0-baseline-i10.5-s0", [], "iterations"),
     ("dcgan-digits-32-f0.001-baseline-s0", [], "fraction 0.001"),
     ("dcgan-no-such-folder-32-f1.0-baseline-s0", [], "no-such-folder"),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from baselines.layers import batch_size, group_size, noise_like
+from baselines.layers import batch_size, noise_like
 from baselines.recipe import Recipe
 
 FIR = (1.0, 3.0, 3.0, 1.0)  # low-pass filter of every resampling, along each axis
@@ -170,11 +170,14 @@ def _channels(values: Tensor, x: Tensor) -> Tensor:
 def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     """Append to x [N, C, H, W] a channel with the mean standard deviation within each group of samples.
 
-    Groups are consecutive samples, as many as the largest divisor of N up to `group`: in a joint batch of n real and n
-    generated images none mixes the two where `group` divides n. (Karras et al. 2018, arXiv 1710.10196, section 3)
+    Groups are `group` consecutive samples (Karras et al. 2018, arXiv 1710.10196, section 3). Raises ValueError for a
+    batch that `group` does not divide: where it divides the n generated images of the generator's step, no group of the
+    discriminator's joint batch of n real and n generated images mixes the two.
     """
     n, _, h, w = x.shape
-    group = group_size(batch_size(x), group)
+    if batch_size(x) % group:
+        raise ValueError(f"batch {batch_size(x)}: must be a multiple of mbstd_group = {group}, the images that "
+                         "minibatch standard deviation compares")
     variance = x.unflatten(0, (-1, group)).var(dim=1, correction=0)  # [N / group, C, H, W]
     stddev = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3)).repeat_interleave(group)  # [N]
     return torch.cat([x, stddev[:, None, None, None].expand(n, 1, h, w)], dim=1)
@@ -308,7 +311,7 @@ class DiscriminatorBlock(nn.Module):
 class Discriminator(nn.Module):
     """Images [N, 3, R, R], y [N] -> logits [N]; with classes, the projection onto a mapped class embedding.
 
-    mbstd_group is that of minibatch_stddev; the other arguments are the generator's.
+    mbstd_group must divide every batch (minibatch_stddev); the other arguments are the generator's.
     """
 
     joint = True
