@@ -16,7 +16,7 @@ from benchmarks.runs import InputError
 from reproduce.counting import PeakMemory
 from reproduce.pieces import Pieces
 
-BATCH, CLASSES = 10, 3
+BATCH, CLASSES = 12, 3
 
 
 @contextmanager
@@ -55,7 +55,8 @@ def step(model: str, pieces: Pieces) -> tuple[dict[str, Tensor], dict[str, Tenso
     """One step of D and one of G with all penalties: gradients, buffers, and the random number that comes next."""
     networks_g, networks_d = networks(model)
     G, D = Drawer(networks_g, pieces), Scorer(networks_d, pieces)
-    x, y, z = torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % CLASSES, partial(torch.randn, BATCH, G.network.latent)
+    x, y = torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % CLASSES
+    z = partial(torch.randn, BATCH, G.network.latent)
     loss = LOSSES["logistic"]
     with torch.no_grad():
         drawn = G(z(), y)
@@ -75,11 +76,11 @@ def step(model: str, pieces: Pieces) -> tuple[dict[str, Tensor], dict[str, Tenso
 
 @pytest.mark.parametrize("model", MODELS)
 def test_slices_give_the_gradients_of_the_whole_batch(model):
-    """Slices of 4, 4 and 2, or of whole groups of 2: every penalty; buffers and random numbers advance once."""
-    group = 2 if model == "stylegan2" else 1  # the largest divisor of 10 up to 4
+    """Slices of 5, 5 and 2, or of a group of 4: every penalty; buffers and random numbers advance once."""
+    group = 4 if model == "stylegan2" else 1
     with float64():
         whole, before, number = step(model, Pieces())
-        sliced, after, same = step(model, Pieces(micro_batch=4, group=group))
+        sliced, after, same = step(model, Pieces(micro_batch=5, group=group))
     scale = max(gradient.abs().max() for gradient in whole.values())
     for name, gradient in whole.items():
         assert (gradient - sliced[name]).abs().max() < 1e-12 * scale, name
@@ -101,7 +102,7 @@ def test_slices_take_less_memory(model):
                 REGULARIZERS["gradgap"]()(D, *D.pair(x, y, x, y)).backward()
         return memory.peak
 
-    assert peak(Pieces(micro_batch=2, group=2)) < 0.4 * peak(Pieces())
+    assert peak(Pieces(micro_batch=4, group=4)) < 0.65 * peak(Pieces())  # half of the graph
 
 
 class OfItsOwn(Regularizer):

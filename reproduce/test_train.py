@@ -16,11 +16,10 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.models import MODELS
 from benchmarks.runs import InputError, Run
 from reproduce import record
 from reproduce.train import snapshot, train
-from reproduce.trainer import ema_decay, move_average
+from reproduce.trainer import move_average
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -153,6 +152,8 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
     ("dcgan-digits-32-f1.0-baseline-bf16_7-s0", [], "bf16"),
     ("dcgan-digits-32-f1.0-baseline-d_steps0-s0", [], "d_steps"),
     ("dcgan-digits-32-f1.0-baseline-d_steps0.5-s0", [], "d_steps"),
+    ("stylegan2-digits-32-f1.0-baseline-b6-s0", [], "batch 6"),
+    ("stylegan2-digits-32-f1.0-baseline-mbstd_group0-s0", [], "mbstd_group"),
     ("dcgan-digits-32-f1.0-baseline-i10.5-s0", [], "iterations"),
     ("dcgan-digits-32-f0.001-baseline-s0", [], "fraction 0.001"),
     ("dcgan-no-such-folder-32-f1.0-baseline-s0", [], "no-such-folder"),
@@ -195,13 +196,6 @@ def test_no_bit_of_a_checkpoint_can_flip_unseen(tmp_path):
     for length in (0, 16, 32, 1000, len(whole) - 1):
         (tmp_path / "checkpoint.pt").write_bytes(whole[:length])
         assert record.load_checkpoint(tmp_path, parts) == (10, 10.0), length
-
-
-def test_decay_of_the_average():
-    """d = 0 before the start, then (1 + t)/(10 + t) until that reaches the recipe's."""
-    recipe = replace(MODELS["dcgan"].RECIPES["published"], ema_decay=0.5, ema_start=3)
-    expected = [0.0] * 3 + [(1 + t) / (10 + t) for t in range(3, 8)] + [0.5] * 4
-    assert [ema_decay(recipe, t) for t in range(12)] == pytest.approx(expected)
 
 
 def test_the_average_is_that_of_all_weights_so_far():

@@ -156,18 +156,27 @@ def test_halving_conv_filters_then_strides(size):
     assert layer(x).shape == (2, 5, 4, 4) and torch.allclose(layer(x), expected)
 
 
-@pytest.mark.parametrize("n, size", [(8, 4), (4, 4), (6, 3), (2, 2), (1, 1), (5, 1)])
+@pytest.mark.parametrize("n, size", [(8, 4), (4, 4), (6, 3), (6, 2), (2, 2), (5, 1)])
 def test_minibatch_stddev_of_consecutive_groups(n, size):
     x = torch.randn(n, 3, 2, 2)
-    out = minibatch_stddev(x, 4)
+    out = minibatch_stddev(x, size)
     for i in range(n):
         group = x[i // size * size:i // size * size + size].numpy()
         assert np.allclose(out[i, 3], np.sqrt(group.var(axis=0) + 1e-8).mean())
     assert torch.equal(out[:, :3], x)
 
 
-def test_a_joint_batch_is_judged_as_its_halves():
-    D, real, fake, y = Discriminator(32, 0, width=1 / 64), torch.randn(8, 3, 32, 32), torch.randn(8, 3, 32, 32), None
+@pytest.mark.parametrize("n, group", [(6, 4), (2, 4), (1, 4), (12, 8)])
+def test_a_group_that_would_mix_real_and_generated_images_is_refused(n, group):
+    """In the generator's step, which sees n images: in the joint batch of 2n the group may fit and yet mix."""
+    with pytest.raises(ValueError, match=f"batch {n}: must be a multiple of mbstd_group = {group}"):
+        minibatch_stddev(torch.randn(n, 3, 2, 2), group)
+
+
+@pytest.mark.parametrize("n, group", [(8, 4), (4, 4), (6, 3), (2, 1)])
+def test_a_joint_batch_is_judged_as_its_halves(n, group):
+    D, y = Discriminator(32, 0, width=1 / 64, mbstd_group=group), None
+    real, fake = torch.randn(2, n, 3, 32, 32)
     joint = D(torch.cat([real, fake]), y)
     assert torch.allclose(joint, torch.cat([D(real, y), D(fake, y)]))
 

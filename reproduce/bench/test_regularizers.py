@@ -6,8 +6,8 @@ from torch import nn
 
 from baselines.regularizers import REGULARIZERS, Training
 from baselines.scoring import Scorer
-from reproduce.counting import Operations
 from reproduce.bench.regularizers import CASES, FORMS, gradient, iterations_of_a_round
+from reproduce.counting import Operations
 
 
 class Smooth(nn.Module):
