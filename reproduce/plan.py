@@ -28,6 +28,7 @@ from benchmarks.runs import Run, TryLaterError, command
 from benchmarks.tables import TABLES, runs
 from reproduce import record
 from reproduce.cell import STOP
+from reproduce.counting import peak_bytes
 from reproduce.train import train
 
 NOISE, IMAGES = "noise", 32
@@ -122,7 +123,7 @@ def room(device: torch.device) -> int:
 
 def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
     """The probe of a run, or None where its tensors alone are more than the device has. Says which, in one line."""
-    need, there = peak(Run.from_id(kind(run)), GradGap if run.regularizers else None), room(device)
+    need, there = peak_bytes(Run.from_id(kind(run))), room(device)
     found = probe(run, seconds, device) if need < there else None
     said = (f"{found.seconds:.3g} s per iteration (over {found.iterations}), {found.disk / 1e6:,.0f} MB of disk"
             if found else f"not tried, there are {there / 1e9:.0f} GB")

@@ -20,7 +20,8 @@ from baselines.models.stylegan2 import (
     ToRGB,
     minibatch_stddev,
 )
-from baselines.regularizers import PathLength, score
+from baselines.regularizers import PathLength
+from baselines.scoring import Drawer, Scorer
 
 PUBLISHED = {  # resolution, options -> parameters of G and D, counted from the ADA release's modules
     (64, ()): (27_032_600, 26_488_833),
@@ -241,7 +242,7 @@ def test_path_length_is_that_of_a_linear_image():
 
     penalty, z = PathLength(), torch.randn(6, 4)
     torch.manual_seed(3)
-    value = penalty(G, z, torch.zeros(6))
+    value = penalty(Drawer(G), z, torch.zeros(6))
     torch.manual_seed(3)
     noise = torch.randn(3, 3, 2, 2).flatten(1) / sqrt(4)  # half of the batch
     lengths = (noise @ A).norm(dim=1)  # the same gradient at both layers, root of their mean square
@@ -252,7 +253,7 @@ def test_path_length_is_that_of_a_linear_image():
 def test_path_length_gives_gradients_to_mapping_and_synthesis():
     torch.set_default_dtype(torch.float32)
     G, penalty = Generator(32, 0, width=1 / 64), PathLength()
-    penalty(G, torch.randn(4, 512), torch.zeros(4, dtype=torch.long)).backward()
+    penalty(Drawer(G), torch.randn(4, 512), torch.zeros(4, dtype=torch.long)).backward()
     without = {"synthesis.to_rgb.bias", *(f"synthesis.blocks.{i}.to_rgb.bias" for i in range(3))}  # an added constant
     assert {name for name, p in G.named_parameters() if p.grad is None or not p.grad.any()} <= without
 
@@ -285,7 +286,7 @@ def test_second_derivatives_take_no_more_calls_in_a_wider_network():
     found = []
     for width in (1 / 64, 1 / 32):
         D, x, y = Discriminator(32, 0, width=width), torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)
-        real, _ = score(D, x, y, x, y)
+        real, _ = Scorer(D).pair(x, y, x, y)
         norms = real.norms().sum()
         with Calls() as calls:
             norms.backward()
