@@ -39,11 +39,6 @@ def finished(run_id: str, settings: Settings) -> bool:
         return False
 
 
-def command(run_id: str, settings: Settings) -> list[str]:
-    """The command that makes a cell."""
-    return [sys.executable, "-m", "reproduce.run", run_id, *settings.arguments()]
-
-
 def cell(run_id: str, settings: Settings) -> None:
     """Train and evaluate a run, or what is left of that.
 
@@ -53,7 +48,7 @@ def cell(run_id: str, settings: Settings) -> None:
     if finished(run_id, settings):
         return
     for left in reversed(range(settings.retries + 1)):
-        status = watched(command(run_id, settings), settings.results / run_id, settings.timeout)
+        status = watched(settings.command(run_id), settings.results / run_id, settings.timeout)
         if status == 0:
             return
         if status == InputError.status:

@@ -94,8 +94,9 @@ def missing_data(runs: list[Run], data: Path) -> dict[str, str]:
         row = DATASETS.get(run.dataset, OWN)
         prepared = data / "prepared" / f"{run.dataset}-{run.resolution}" / "manifest.json"
         if not prepared.exists() and not find_source(run.dataset, row, data):
-            missing[run.id] = (f"dataset {run.dataset!r}: not found under {data}, and {counts[run.dataset]} runs need "
-                               f"it; `make data DATASET={run.dataset}`: {row.get}")
+            runs_of_it = "1 run needs" if counts[run.dataset] == 1 else f"{counts[run.dataset]} runs need"
+            missing[run.id] = (f"dataset {run.dataset!r}: not found under {data}, and {runs_of_it} it; "
+                               f"`make data DATASET={run.dataset}`: {row.get}")
     return missing
 
 
@@ -146,7 +147,6 @@ def require_device(runs: list[Run], settings: Settings) -> None:
     """The device is there, and is no CPU by accident. The nodes of Ray and SLURM answer for theirs."""
     from reproduce import record
     from reproduce.engines import places
-    from reproduce.run import require_graphs
 
     if settings.engine == "slurm" and not shutil.which("sbatch"):
         raise InputError("ENGINE=slurm: no sbatch here; submit from a login node of a SLURM cluster")
@@ -154,7 +154,8 @@ def require_device(runs: list[Run], settings: Settings) -> None:
         return
     places(settings)
     device = record.device(settings.device).type
-    require_graphs(settings, device)
+    if settings.graphs and (device != "cuda" or settings.micro_batch or settings.gpus_per_run > 1):
+        raise InputError("GRAPHS=1: needs a CUDA device, and neither MICRO_BATCH nor GPUS_PER_RUN")
     if device == "cpu" and settings.device == "auto" and any(map(full_size, runs)):
         raise InputError("no GPU here, and networks of full size take a CPU days for each run (`make plan` measures "
                          "how many); give DEVICE=cpu to go on all the same")
@@ -171,21 +172,27 @@ def _shape(run: Run) -> str:
 
 
 def require_processes(runs: list[Run], settings: Settings) -> None:
-    """GPUS_PER_RUN is no more than there are devices, and than a batch can be cut into."""
+    """GPUS_PER_RUN is no more than there are GPUs or, without any, cores; nor than a batch can be cut into."""
     from baselines.layers import group_size
     from reproduce import record
-    from reproduce.run import require_processes
 
-    if settings.gpus_per_run == 1:
+    processes = settings.gpus_per_run
+    if processes == 1:
         return
     if settings.engine == "serial":
-        require_processes(settings)
+        there, kind = os.cpu_count() or 1, "cores"
+        if record.device(settings.device).type == "cuda":
+            from torch.cuda import device_count
+
+            there, kind = device_count(), "GPUs"
+        if processes > there:
+            raise InputError(f"GPUS_PER_RUN={processes}: there are {there} {kind} here")
     for run in runs:
         _, recipe = record.resolve(run)
         group = group_size(run.batch, recipe.discriminator.get("mbstd_group", 1))
-        if settings.gpus_per_run > run.batch // group:
-            raise InputError(f"GPUS_PER_RUN={settings.gpus_per_run}: a batch of {run.batch} ({run.model}) can be cut "
-                             f"for at most {run.batch // group}")
+        if processes > run.batch // group:
+            raise InputError(f"GPUS_PER_RUN={processes}: a batch of {run.batch} in groups of {group} (minibatch "
+                             f"standard deviation) is enough for at most {run.batch // group}")
 
 
 def require_writable(folder: Path) -> None:

@@ -12,24 +12,30 @@ import sys
 
 from benchmarks.runs import InputError, Run, TryLaterError, command
 from reproduce.cell import STOP, end_with, stop_on_signals
+from reproduce.preflight import look
 from reproduce.settings import Settings, split
 
 LAUNCHER = "REPRODUCE_LAUNCHER"  # in the environment of torchrun's processes: the process that they end with
 
 
-def main() -> None:
+def main() -> int:
     names, given = split(sys.argv[1:])
     if len(names) != 1:
         raise InputError(f"{len(names)} run ids: give one, as listed by `python -m benchmarks.tables TABLE`")
     run, settings = Run.from_id(names[0]), Settings.parse(given)
+    found = look([run], settings)
+    for line in [*found.faults, *found.left_out.values()]:
+        print(f"error: {line}", file=sys.stderr)
+    if found.faults or found.left_out:
+        return InputError.status
     if settings.gpus_per_run > 1:
-        require_processes(settings)
         train_in_processes(run, settings)
     else:
         print(train_here(run, settings), flush=True)
         if STOP.is_set():
             raise TryLaterError(f"run {run.id}: trained, and told to stop; the same command evaluates it")
     print(evaluate_here(run, settings), flush=True)
+    return 0
 
 
 # torch takes seconds to load, so what needs it is imported where it is used
@@ -46,7 +52,6 @@ def train_here(run: Run, settings: Settings) -> str:
     if settings.method:
         methods.read(settings.method)
     device = parallel.device(record.device(settings.device))
-    require_graphs(settings, device.type)
     recorder = CudaRecorder() if settings.graphs else None
     try:
         return train(run, settings.data, settings.results, device, settings.eval_every, settings.micro_batch, recorder)
@@ -61,11 +66,6 @@ def train_here(run: Run, settings: Settings) -> str:
         raise InputError(f"run {run.id}: {reason}") from error
 
 
-def require_graphs(settings: Settings, device: str) -> None:
-    if settings.graphs and (device != "cuda" or settings.micro_batch or settings.gpus_per_run > 1):
-        raise InputError("GRAPHS=1: needs a CUDA device, and neither MICRO_BATCH nor GPUS_PER_RUN")
-
-
 def out_of_memory(error: Exception) -> str:
     """What to do about an error that says that memory is exhausted; "" for any other error."""
     import torch
@@ -76,21 +76,6 @@ def out_of_memory(error: Exception) -> str:
         return ""
     return (f"out of memory ({text or 'MemoryError'}); give a MICRO_BATCH (or a smaller one), "
             "or a run id with a smaller batch, such as -b8")
-
-
-def require_processes(settings: Settings) -> None:
-    """Raises InputError where GPUS_PER_RUN is more than there are GPUs or, without any, cores."""
-    from reproduce import record
-
-    device = record.device(settings.device).type
-    there = os.cpu_count() or 1
-    if device == "cuda":
-        from torch.cuda import device_count
-
-        there = device_count()
-    if settings.gpus_per_run > there:
-        kind = {"cuda": "GPUs", "cpu": "cores"}[device]
-        raise InputError(f"GPUS_PER_RUN={settings.gpus_per_run}: there are {there} {kind} here")
 
 
 def train_in_processes(run: Run, settings: Settings) -> None:

@@ -122,6 +122,8 @@ class Settings:
         values = {}
         for one in fields(cls):
             text = given[one.name.upper()]
+            if isinstance(one.default, Path):
+                values[one.name] = one.default.absolute()
             try:
                 if text:
                     values[one.name] = one.metadata["read"](text)
@@ -146,6 +148,10 @@ class Settings:
             if value not in (None, ""):
                 texts.append(f"{one.name.upper()}={value}")
         return texts
+
+    def command(self, run_id: str) -> list[str]:
+        """The command that makes a run."""
+        return [sys.executable, "-m", "reproduce.run", run_id, *self.arguments()]
 
     @property
     def protocol(self) -> Protocol:
