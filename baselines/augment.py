@@ -11,7 +11,7 @@ in AUGMENTATIONS.
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -39,25 +39,45 @@ class Augmentation(nn.Module):
 class DiffAugment(Augmentation):
     """Color, translation and cutout, each on every image: Zhao et al., NeurIPS 2020, section 3; strengths of its code.
 
-    brightness + U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5); a shift by up to R/8 pixels per axis with
-    zeros behind it; a square of R/2 pixels set to zero around a place anywhere in the image.
+    color        brightness + U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5)
+    translation  a shift by up to R/8 pixels per axis, with zeros behind it
+    cutout       a square of R/2 pixels set to zero around a place anywhere in the image
+
+    The policy, which of the three are applied, is a part of the published method. In its code (data-efficient-gans)
+    few-shot sets and StyleGAN2 on a part of CIFAR have all three, BigGAN on CIFAR has translation and cutout, and
+    StyleGAN2 on the whole of CIFAR has color and cutout.
     """
 
+    def __init__(self, policy: tuple[str, ...] = ("color", "translation", "cutout")):
+        super().__init__()
+        self.policy = policy
+
     def forward(self, x: Tensor) -> Tensor:
-        n, r = len(x), x.shape[-1]
+        for name in self.policy:
+            x = getattr(self, name)(x)
+        return x
 
+    def color(self, x: Tensor) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:
-            return x.new_empty(n, 1, 1, 1).uniform_(low, high)
-
-        def integer(low: int, high: int) -> Tensor:
-            return torch.randint(low, high + 1, (n,), device=x.device)
+            return x.new_empty(len(x), 1, 1, 1).uniform_(low, high)
 
         x = x + uniform(-0.5, 0.5)
         x = torch.lerp(x.mean(1, keepdim=True), x, uniform(0, 2))
-        x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, uniform(0.5, 1.5))
-        x = translate(x, integer(-(r // 8), r // 8), integer(-(r // 8), r // 8))
+        return torch.lerp(x.mean((1, 2, 3), keepdim=True), x, uniform(0.5, 1.5))
+
+    def translation(self, x: Tensor) -> Tensor:
+        most = x.shape[-1] // 8
+        return translate(x, integers(x, -most, most), integers(x, -most, most))
+
+    def cutout(self, x: Tensor) -> Tensor:
+        r = x.shape[-1]
         last = r - r // 2 % 2  # an even square may be centered between any two pixels, or at either edge
-        return x * cutout(r, r // 2, integer(0, last), integer(0, last))
+        return x * cutout(r, r // 2, integers(x, 0, last), integers(x, 0, last))
+
+
+def integers(x: Tensor, low: int, high: int) -> Tensor:
+    """A random whole number from low to high, for each of the images x: [N]."""
+    return torch.randint(low, high + 1, (len(x),), device=x.device)
 
 
 def translate(x: Tensor, right: Tensor, down: Tensor) -> Tensor:
@@ -187,8 +207,9 @@ def warp(x: Tensor, whole: Tensor, zoom: Tensor, before: Tensor, stretch: Tensor
     """Images [N, 3, R, R] moved, zoomed, rotated, stretched along x and shrunk along y, rotated, moved: in this order.
 
     whole, fraction [2, N] are in pixels right and down; zoom, stretch [N] are factors, before, after [N] radians
-    clockwise. Resampled bilinearly at twice the resolution, between the paper's wavelet filters, whose phase puts the
-    center of rotation 0.2 pixels off the image's per axis, as published. Outside the image are its reflections.
+    clockwise. Resampled bilinearly at twice the resolution, between the paper's wavelet filters. What stays in place is
+    0.05 pixels off the image's center per axis, as published: the filter's delay is 5.098 taps, and 5 are made up for.
+    Outside the image are its reflections without end, of which the authors' code has one on each side.
     """
     r = x.shape[-1]
     # The linear part of the way back, from the output to its source: where it takes the unit vectors, each [N, 2]
@@ -198,12 +219,13 @@ def warp(x: Tensor, whole: Tensor, zoom: Tensor, before: Tensor, stretch: Tensor
     u, v = rotate(u, v, -before[:, None])
     u, v = u / zoom[:, None], v / zoom[:, None]
 
-    # Each output pixel at twice the resolution, with the margin that halve() takes off; 0 is the image's center
-    pixels = (torch.arange(-5, 2 * r + 5, device=x.device) - (r - 0.5)) / 2
+    # Each output pixel at twice the resolution, with the margin that halve() takes off. 0 is pixel r - 1 of the image
+    # at that resolution, half a pixel before its center: as in the authors' code, this makes up for the filter's delay
+    pixels = (torch.arange(-5, 2 * r + 5, device=x.device) - (r - 1)) / 2
     px, py = pixels - fraction[0, :, None], pixels - fraction[1, :, None]
     px, py = (w[:, 0, None, None] * px[:, None, :] + w[:, 1, None, None] * py[:, :, None] - t[:, None, None]
               for w, t in ((u, whole[0]), (v, whole[1])))
-    return halve(bilinear(double(reflect(x)), 2 * px + r - 0.5, 2 * py + r - 0.5))
+    return halve(bilinear(double(reflect(x)), 2 * px + (r - 1), 2 * py + (r - 1)))
 
 
 def rotate(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
@@ -266,4 +288,11 @@ def bilinear(plane: Tensor, x: Tensor, y: Tensor) -> Tensor:
                       torch.lerp(corner(width), corner(width + 1), right), down)
 
 
-AUGMENTATIONS = {"": Augmentation, "diffaugment": DiffAugment, "ada": ADA, "apa": APA}
+AUGMENTATIONS = {
+    "": Augmentation,
+    "diffaugment": DiffAugment,
+    "diffaugment_translation_cutout": partial(DiffAugment, ("translation", "cutout")),
+    "diffaugment_color_cutout": partial(DiffAugment, ("color", "cutout")),
+    "ada": ADA,
+    "apa": APA,
+}

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -24,14 +23,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from baselines.regularizers import GradGap
 from benchmarks.datasets import DATASETS, OWN
 from benchmarks.runs import Run, TryLaterError, command
 from benchmarks.tables import runs
 from reproduce import record
-from reproduce.bench_regularizers import Operations, peak, trainer
 from reproduce.cell import STOP
-from reproduce.graphs import CudaRecorder
+from reproduce.counting import peak_bytes
 from reproduce.settings import Settings
 from reproduce.train import train
 
@@ -65,7 +62,7 @@ def probe(run: Run, seconds: float, device: torch.device, graphs: bool = False) 
         Thread(target=_stop, args=(log, seconds, ended), daemon=True).start()
         try:
             with redirect_stderr(io.StringIO()):  # the progress bar of a probe that is cut short says nothing
-                train(Run.from_id(kind(run)), data, results, device, recorder=CudaRecorder() if graphs else None)
+                train(Run.from_id(kind(run)), data, results, device, graphs=graphs)
         except TryLaterError:
             pass  # _stop ended it, as it should
         finally:
@@ -119,22 +116,6 @@ def wall(hours: list[float], gpus: int) -> float:
     return max(busy)
 
 
-@cache
-def _operations_per_iteration(run_id: str) -> int:
-    """Of the model alone, without the regularizers beside its recipe's; counted on the meta device."""
-    with torch.device("meta"):
-        step, _ = trainer(Run.from_id(run_id), None)
-        step()
-        with Operations() as counter:
-            step()
-    return counter.total
-
-
-def operations(run: Run) -> int:
-    """Of a whole training, to put runs in order."""
-    return run.iterations * _operations_per_iteration(kind(replace(run, regularizers={}, augment="")))
-
-
 def room(device: torch.device) -> int:
     """Bytes of memory of a device, free or not."""
     if device.type == "cuda":
@@ -144,7 +125,7 @@ def room(device: torch.device) -> int:
 
 def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
     """The probe of a run, or None where its tensors alone are more than the device has. Says which, in one line."""
-    need, there = peak(Run.from_id(kind(run)), GradGap if run.regularizers else None), room(device)
+    need, there = peak_bytes(Run.from_id(kind(run))), room(device)
     found = probe(run, seconds, device) if need < there else None
     said = (f"{found.seconds:.3g} s per iteration (over {found.iterations}), {found.disk / 1e6:,.0f} MB of disk"
             if found else f"not tried, there are {there / 1e9:.0f} GB")

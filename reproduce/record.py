@@ -156,7 +156,12 @@ def resolve(run: Run) -> tuple[ModuleType, Recipe]:
     _known("resolution", run.resolution, sizes)
     name = override.pop("recipe", defaults[0])
     _known("recipe", name, model.RECIPES)
-    return model, _override(model.RECIPES[name], override)
+    recipe = _override(model.RECIPES[name], override)
+    group = recipe.discriminator.get("mbstd_group", 1)
+    if group < 1 or run.batch % group:
+        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
+                         f"{run.model}'s minibatch standard deviation compares")
+    return model, recipe
 
 
 def _override(recipe: Recipe, override: dict) -> Recipe:

@@ -44,7 +44,6 @@ def main() -> int:
 def train_here(run: Run, settings: Settings) -> str:
     """Train in this process. Raises InputError also where memory is not enough or a file of the user's fails."""
     from reproduce import methods, parallel, record
-    from reproduce.graphs import CudaRecorder
     from reproduce.train import train
 
     stop_on_signals()
@@ -52,9 +51,9 @@ def train_here(run: Run, settings: Settings) -> str:
     if settings.method:
         methods.read(settings.method)
     device = parallel.device(record.device(settings.device))
-    recorder = CudaRecorder() if settings.graphs else None
     try:
-        return train(run, settings.data, settings.results, device, settings.eval_every, settings.micro_batch, recorder)
+        return train(run, settings.data, settings.results, device, settings.eval_every, settings.micro_batch,
+                     settings.graphs)
     except InputError:
         raise
     except Exception as error:

@@ -23,6 +23,7 @@ from reproduce import parallel, record
 from reproduce.cell import STOP
 from reproduce.evaluate import generate
 from reproduce.feed import Feed
+from reproduce.graphs import CudaRecorder
 from reproduce.pieces import require_groups
 from reproduce.release import grid
 from reproduce.trainer import Trainer, key
@@ -31,13 +32,15 @@ LOGGED = ("loss_d", "loss_g", "n_R", "n_F")
 
 
 def train(run: Run, data: Path, results: Path, device: torch.device, eval_every: int | None = None,
-          micro_batch: int = 0, recorder: Callable | None = None) -> str:
+          micro_batch: int = 0, graphs: bool = False, recorder: Callable = CudaRecorder) -> str:
     """Train a run to its end; its folder then holds generator.safetensors, or diverged.json. Returns one line on it.
 
-    The averaged generator of every eval_every-th iteration is kept as generators/ITERATION.safetensors, for evaluation.
-    micro_batch images go through a network at once, 0: all; the numbers are those of the whole batch. Under torchrun
-    every process calls this, and they share the work. A recorder (reproduce.graphs) makes graphs of the steps.
-    Raises InputError for a run that cannot be started; nothing is written then.
+    eval_every   iterations between the generators that are kept for evaluation, as generators/ITERATION.safetensors
+    micro_batch  images that go through a network at once, 0: all; the numbers are those of the whole batch
+    graphs       whether each step is launched as one graph, which `recorder()` records
+
+    Under torchrun every process calls this, and they share the work. Raises InputError for a run that cannot be
+    started; nothing is written then.
     """
     # 1. What is asked for, checked before anything is written
     record.require_method(run)
@@ -65,8 +68,8 @@ def train(run: Run, data: Path, results: Path, device: torch.device, eval_every:
         start, seconds = record.load_checkpoint(folder, trainer.parts)
         trainer.after_loading()
         parallel.any_of(False)  # nobody writes before all have read
-        if recorder:
-            trainer.record_graphs(recorder)
+        if graphs:
+            trainer.record_graphs(recorder())
         log = record.Log(folder / "log.jsonl", start)
         log_every = max(1, min(100, run.iterations // 50))
         save_every = 10 * log_every

@@ -208,13 +208,22 @@ _IMAGENET = {"width": 1.0, "channels": 96, "attention": 64, "init": "orthogonal"
 
 RECIPES = {
     "cifar": Recipe(
-        source="Zhao et al. 2020 (DiffAugment), arXiv 2006.10738, BigGAN on CIFAR; batch 50 there",
+        source="Zhao et al. 2020 (DiffAugment), arXiv 2006.10738, BigGAN on CIFAR",
+        departures=(
+            "The protocol's batch is 16, the source's is 50.",
+            "The source is for 32 px; the networks for 64 px have the channels of BigGAN's ImageNet form.",
+            "Images to be measured are drawn with standing statistics in batch norm, in the source with their batch's.",
+        ),
         resolutions=(32, 64), loss="hinge", lr_g=2e-4, lr_d=2e-4, betas=(0.0, 0.999), d_steps=4,
-        ema_decay=0.9999, ema_start=1000, conditional=True, channels_last=True,
+        ema_decay=0.9999, ema_start=1000, conditional=True, flip=True, channels_last=True,
         generator=_CIFAR | {"latent": 128, "hierarchical": False}, discriminator=_CIFAR,
     ),
     "imagenet": Recipe(
-        source="Brock et al. 2019 in the authors' PyTorch code, for batch 256 accumulated 8 times",
+        source="Brock et al. 2019 in the authors' PyTorch code, launch_BigGAN_bs256x8.sh",
+        departures=(
+            "The protocol's batch is 16, the source's is 256, accumulated 8 times.",
+            "The source is for 128 px; 512 px follows appendix B of the publication, 1024 px continues it.",
+        ),
         resolutions=(128, 256, 512, 1024), loss="hinge", lr_g=1e-4, lr_d=4e-4, betas=(0.0, 0.999), eps=1e-6,
         ema_decay=0.9999, ema_start=20_000, conditional=True, channels_last=True,
         generator=_IMAGENET | {"hierarchical": True}, discriminator=_IMAGENET,

@@ -78,6 +78,10 @@ class Discriminator(nn.Module):
 RECIPES = {
     "published": Recipe(
         source="Radford et al. 2016, section 4",
+        departures=(
+            "The protocol's batch is 16, the source's is 128.",
+            "The networks have the widths of PyTorch's DCGAN example, half of the source's.",
+        ),
         loss="logistic", lr_g=2e-4, lr_d=2e-4, betas=(0.5, 0.999),
     ),
 }

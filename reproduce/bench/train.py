@@ -21,7 +21,8 @@ from baselines.models import MODELS
 from benchmarks.runs import InputError, Run, command
 from benchmarks.tables import GRADGAP, TABLES
 from reproduce import record
-from reproduce.plan import operations, probe
+from reproduce.counting import operations
+from reproduce.plan import probe
 
 RESOLUTIONS = (64, 256, 1024)
 
@@ -49,7 +50,7 @@ def measure(run: Run, graphs: bool, seconds: float, device: torch.device) -> dic
         found = probe(run, seconds, device, graphs)
     except torch.cuda.OutOfMemoryError:
         return row | {"error": "out of memory"}
-    done = operations(replace(run, iterations=1))
+    done = operations(replace(run, regularizers={}, augment=""))
     return row | {"ms": 1000 * found.seconds, "iterations": found.iterations,
                   "images_per_second": run.batch / found.seconds, "flop_per_second": done / found.seconds,
                   "peak_bytes": torch.cuda.max_memory_allocated(device) if cuda else None}
@@ -89,7 +90,7 @@ def main() -> None:
                 print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else str(value)
                                 for key, value in rows[-1].items()), flush=True)
                 record.write_json(args.results / "bench" / "train.json", {  # so far, should the time run out
-                    "command": f"python -m reproduce.bench_train {shlex.join(sys.argv[1:])}".strip(),
+                    "command": f"python -m reproduce.bench.train {shlex.join(sys.argv[1:])}".strip(),
                     "seconds": args.seconds, "matrix_peak": peak, "rows": rows,
                     "provenance": record.provenance(device)})
 
