@@ -1,18 +1,16 @@
-"""Measure one trained run: `python -m reproduce.evaluate RUN_ID`. Reads generator.safetensors, writes metrics.json.
+"""Measure one trained run (`python -m reproduce.run RUN_ID`). Reads generator.safetensors, writes metrics.json.
 
 One pass of generated images through a frozen network gives the features that all metrics are worked out from. Features
 are stored with a note of what they were made from: those of the real images under DATA/features, once for all runs,
 those of the generated ones in the run's folder. The same command again does nothing.
 
-Generators that training kept on the way (`--keep-every`) get their Frechet distance, and the best of them all metrics.
+Generators that training kept on the way (EVAL_EVERY) get their Frechet distance, and the best of them all metrics.
 """
 
-import argparse
 import fcntl
 import hashlib
 import io
 import json
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,7 +25,7 @@ from torch import Tensor, nn
 from benchmarks.datasets import Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.metrics import METRICS, Comparison, Features, Metric, Score, neighbours
-from benchmarks.runs import InputError, Protocol, Run, command
+from benchmarks.runs import InputError, Protocol, Run
 from reproduce import record
 
 BATCH = 32  # images generated at a time
@@ -43,7 +41,7 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
         raise InputError(f"extractor {protocol.extractor!r}: not one of {', '.join(EXTRACTORS)}")
     folder = record.folder(results, run.id)
     if not (folder / "config.json").exists():
-        raise InputError(f"run {run.id}: not trained, no {folder}; first `python -m reproduce.train {run.id}`")
+        raise InputError(f"run {run.id}: not trained, no {folder}; first `python -m reproduce.run {run.id}`")
     with record.locked(folder):
         began = time.monotonic()
         known = record.read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
@@ -73,7 +71,7 @@ def _kept(folder: Path, run: Run, protocol: Protocol) -> dict[int, Path]:
     for iteration in range(protocol.eval_every, run.iterations, protocol.eval_every) if protocol.eval_every else ():
         if iteration not in kept:
             raise InputError(f"run {run.id}: no {folder / str(iteration)}.safetensors, it was not trained with "
-                             f"--keep-every {protocol.eval_every}; remove {folder.parent} to train it anew")
+                             f"EVAL_EVERY={protocol.eval_every}; remove {folder.parent} to train it anew")
     return dict(sorted(kept.items()))
 
 
@@ -285,24 +283,3 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run_id", help="as listed by `python -m benchmarks.tables TABLE`")
-    parser.add_argument("--extractor", default="inception", help=f"one of {', '.join(EXTRACTORS)}")
-    parser.add_argument("--samples", type=int, default=5000, help="generated images")
-    parser.add_argument("--seeds", type=int, default=1, help="independent draws of them")
-    parser.add_argument("--every", type=int, help="the run must have kept its generator every so many iterations")
-    parser.add_argument("--weights", type=Path, help="weights file of the extractor, instead of a download; by default "
-                                                     "$INCEPTION, $CLIP or $DINOV2")
-    record.add_options(parser)
-    args = parser.parse_args()
-    record.keep_memory()
-    weights = args.weights or os.environ.get(args.extractor.split("_")[0].upper()) or None
-    protocol = Protocol(args.extractor, args.samples, args.seeds, args.every, weights and Path(weights))
-    print(evaluate(Run.from_id(args.run_id), protocol, args.data, args.results, record.device(args.device)))
-
-
-if __name__ == "__main__":
-    command(main)

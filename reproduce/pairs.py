@@ -14,8 +14,9 @@ from benchmarks.datasets import load
 from benchmarks.runs import InputError, Protocol, Run, TryLaterError
 from benchmarks.tables import TABLES
 from reproduce import record
-from reproduce.cell import STOP, Settings, finished, stop_on_signals
-from reproduce.engines import Capacity, serial
+from reproduce.cell import STOP, finished, stop_on_signals
+from reproduce.engines import serial
+from reproduce.settings import Settings
 
 METRIC = "fd_effnet"
 PROTOCOL = Protocol("effnet", samples=300)  # as the smoke table
@@ -47,17 +48,17 @@ def compare(name: str, doc: str, ways: Ways, datasets: tuple[str, ...]) -> None:
         raise InputError(f"--seeds {args.seeds}: must be at least 2, since a spread is measured")
     os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # the runs are small: a core each
     folder = args.results.absolute() / "bench" / name
-    settings = Settings(args.data.absolute(), folder, "cpu", PROTOCOL)
+    settings = Settings(data=args.data.absolute(), results=folder, device="cpu", extractor=PROTOCOL.extractor,
+                        samples=PROTOCOL.samples, jobs=os.cpu_count() or 1)
     wanted = pairs(ways, datasets, args.seeds)
     for dataset in datasets:
         load(dataset, wanted[0][next(iter(ways))].resolution, args.data)  # what is missing is named now, not in hours
     run_ids = [run.id for pair in wanted for run in pair.values()]
     stop_on_signals()
-    outcome = serial([run_id for run_id in run_ids if not finished(run_id, settings)], settings,
-                     Capacity(jobs=os.cpu_count() or 1))
+    outcome = serial([run_id for run_id in run_ids if not finished(run_id, settings)], settings)
     if STOP.is_set():
         raise TryLaterError("told to stop; the same command goes on")
-    if failed := [line for line in outcome.values() if line]:
+    if failed := [tried.reason for tried in outcome.values() if tried.state != "done"]:
         raise InputError(f"{len(failed)} of {len(run_ids)} runs are not done: {failed[0]}")
     rows = [{"dataset": run.dataset, "model": run.model, "seed": run.seed,
              "runs": {way: run.id for way, run in pair.items()},

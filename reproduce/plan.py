@@ -5,10 +5,10 @@ and its seconds per iteration and the size of its files are read from what it le
 beside hours.
 """
 
-import argparse
 import io
 import json
 import os
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,13 +25,15 @@ from PIL import Image
 
 from benchmarks.datasets import DATASETS, OWN
 from benchmarks.runs import Run, TryLaterError, command
-from benchmarks.tables import TABLES, runs
+from benchmarks.tables import runs
 from reproduce import record
 from reproduce.cell import STOP
 from reproduce.counting import peak_bytes
+from reproduce.settings import Settings
 from reproduce.train import train
 
 NOISE, IMAGES = "noise", 32
+SECONDS = 20.0  # for which each kind of run is tried
 ITERATIONS = 800  # of a probe, at the most: a line of the log every 16, a multiple of every lazy interval
 
 
@@ -132,24 +134,19 @@ def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
-    parser.add_argument("--seeds", type=int, default=1, help="how many training seeds, from 0")
-    parser.add_argument("--iterations", type=int, help="generator steps instead of the protocol's")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long each kind of run is tried")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    args = parser.parse_args()
-    device = record.device(args.device)
+    given = sys.argv[1:]
+    settings = Settings.parse(given, Settings.parse(given).table)
+    device = record.device(settings.device)
     record.keep_memory()
-    rows = [run for run in runs(args.table, args.seeds, args.iterations) if run.iterations]
+    rows = [run for run in runs(settings.table, settings.seeds, settings.iterations) if run.iterations]
     kinds = {kind(run): run for run in rows}
     counts = Counter(map(kind, rows))
-    print(f"{args.table}: {len(rows)} runs of {len(kinds)} kinds, each tried for {args.seconds:g} s "
+    print(f"{settings.table}: {len(rows)} runs of {len(kinds)} kinds, each tried for {SECONDS:g} s "
           f"on {record.provenance(device)['device']}", flush=True)
     probes = {}
     for name, run in kinds.items():
         print(f"  {counts[name]:4} x ", end="")
-        probes[name] = tried(run, args.seconds, device)
+        probes[name] = tried(run, SECONDS, device)
     known = [run for run in rows if probes[kind(run)]]
     hours = [run.iterations * probes[kind(run)].seconds / 3600 for run in known]
     disk = sum(probes[kind(run)].disk for run in known) / 1e9

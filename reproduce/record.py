@@ -1,6 +1,5 @@
 """What a run is on disk: where its files lie, how they are written, and what is noted down beside every result."""
 
-import argparse
 import ctypes
 import fcntl
 import hashlib
@@ -105,7 +104,7 @@ def write_generator(path: Path, G: nn.Module, run: Run, iteration: int) -> None:
 def read_generator(path: Path, run: Run) -> Trained:
     """A run's generator. Nothing in the file is executed. Raises InputError where it is missing, damaged or another."""
     if not path.exists():
-        raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.train {run.id}` makes it")
+        raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.run {run.id}` makes it")
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}
@@ -113,7 +112,7 @@ def read_generator(path: Path, run: Run) -> Trained:
         name, iteration = about["run"], int(about["iteration"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a whole safetensors file of a generator; get it again, or remove it and "
-                         f"`python -m reproduce.train {run.id}`") from error
+                         f"`python -m reproduce.run {run.id}`") from error
     if name != run.id:
         raise InputError(f"{path}: the generator of another run, {name!r}, not of {run.id}")
     return Trained(state, iteration, hashlib.sha256(path.read_bytes()).hexdigest())
@@ -357,10 +356,3 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every command on a run has."""
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")

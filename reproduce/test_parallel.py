@@ -155,9 +155,17 @@ def test_one_process_writes(folder):
 # From outside ---------------------------------------------------------------------------------------------------------
 
 
+TRAIN = """
+import sys
+from benchmarks.runs import Run
+from reproduce.run import train_in_processes
+from reproduce.settings import Settings
+train_in_processes(Run.from_id(sys.argv[1]), Settings.parse(sys.argv[2:]))
+"""
+
+
 def command(run_id: str, results: Path, data: Path) -> list[str]:
-    return [sys.executable, "-m", "reproduce.parallel", "2", run_id, "--results", str(results), "--data", str(data),
-            "--device", "cpu"]
+    return [sys.executable, "-c", TRAIN, run_id, "GPUS_PER_RUN=2", f"RESULTS={results}", f"DATA={data}", "DEVICE=cpu"]
 
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}

@@ -26,9 +26,12 @@ CPU = torch.device("cpu")
 TINY = Run("dcgan", "digits", 32, 0.1, {"gradgap": 100.0, "gp": 1.0}, iterations=30, batch=4, override={"width": 0.1})
 
 
-def command(run_id: str, results: Path, data: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "reproduce.train", run_id, "--results", str(results), "--data", str(data),
-            "--device", "cpu", *options]
+TRAIN = "from benchmarks.runs import command; from reproduce.run import process; command(process)"
+
+
+def command(run_id: str, results: Path, data: Path) -> list[str]:
+    """Training alone, in a process of its own."""
+    return [sys.executable, "-c", TRAIN, run_id, f"RESULTS={results}", f"DATA={data}", "DEVICE=cpu"]
 
 
 def environment() -> dict:
@@ -157,13 +160,14 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
     ("dcgan-digits-32-f1.0-baseline-i10.5-s0", [], "iterations"),
     ("dcgan-digits-32-f0.001-baseline-s0", [], "fraction 0.001"),
     ("dcgan-no-such-folder-32-f1.0-baseline-s0", [], "no-such-folder"),
-    ("dcgan-digits-32-f1.0-baseline-s0", ["--device", "abacus"], "abacus"),
-    ("dcgan-digits-32-f1.0-baseline-s0", ["--eval-every", "0"], "--eval-every 0"),
-    ("dcgan-digits-32-f1.0-baseline-s0", ["--micro-batch", "-1"], "--micro-batch -1"),
+    ("dcgan-digits-32-f1.0-baseline-s0", ["DEVICE=abacus"], "abacus"),
+    ("dcgan-digits-32-f1.0-baseline-s0", ["EVAL_EVERY=0"], "EVAL_EVERY=0"),
+    ("dcgan-digits-32-f1.0-baseline-s0", ["MICRO_BATCH=-1"], "MICRO_BATCH=-1"),
 ])
 def test_wrong_input_is_one_line_and_leaves_nothing(run_id, options, named, tmp_path, data):
-    done = subprocess.run(command(run_id, tmp_path / "results", data, *options), cwd=ROOT, env=environment(),
-                          capture_output=True, text=True)
+    where = [f"RESULTS={tmp_path / 'results'}", f"DATA={data}", "EXTRACTOR=effnet"]
+    done = subprocess.run([sys.executable, "-m", "reproduce.run", run_id, *where, *(options or ["DEVICE=cpu"])],
+                          cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and named in done.stderr
     assert not (tmp_path / "results").exists()
 
