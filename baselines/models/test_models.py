@@ -8,7 +8,7 @@ from baselines.layers import use_bf16
 from baselines.losses import LOSSES
 from baselines.models import MODELS
 from baselines.recipe import SIZES, Recipe
-from baselines.regularizers import GradGap, score
+from baselines.regularizers import GradGap
 
 PUBLISHED = {  # model, resolution -> parameters of G and D, unconditional, counted from the peers' own modules
     ("dcgan", 64): (3_576_704, 2_765_568),  # PyTorch's DCGAN example
