@@ -9,6 +9,7 @@ from baselines.losses import LOSSES
 from baselines.models import MODELS
 from baselines.recipe import SIZES, Recipe
 from baselines.regularizers import GradGap
+from baselines.scoring import Scorer
 
 PUBLISHED = {  # model, resolution -> parameters of G and D, unconditional, counted from the peers' own modules
     ("dcgan", 64): (3_576_704, 2_765_568),  # PyTorch's DCGAN example
