@@ -1,4 +1,4 @@
-"""What a published model is besides its two networks: the hyperparameters its authors trained it with."""
+"""The hyperparameters that a model's authors trained it with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

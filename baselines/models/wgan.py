@@ -72,8 +72,8 @@ class DBlock(nn.Module):
         self.shortcut = conv(before, after, 1, gain=1.0) if down or before != after else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(x if self.first else F.relu(x))
-        h = self.conv2(F.relu(h))
+        h = x if self.first else F.relu(x)
+        h = self.conv2(F.relu(self.conv1(h)))
         h = h + self.shortcut(x)
         return F.avg_pool2d(h, 2) if self.down else h
 
