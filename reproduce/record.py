@@ -26,7 +26,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from baselines.augment import AUGMENTATIONS
-from baselines.models import MODELS
+from baselines.models import MODELS, BrokenModel
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
@@ -150,7 +150,10 @@ def method_files(run: Run) -> dict[str, str]:
 def resolve(run: Run) -> tuple[ModuleType, Recipe]:
     """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
     _known("model", run.model, MODELS)
-    model, override = MODELS[run.model], dict(run.override)
+    try:
+        model, override = MODELS[run.model], dict(run.override)
+    except BrokenModel as error:
+        raise InputError(f"model {run.model!r}: {error}") from error
     defaults = [name for name, recipe in model.RECIPES.items() if run.resolution in recipe.resolutions]
     sizes = sorted({size for recipe in model.RECIPES.values() for size in recipe.resolutions})
     _known("resolution", run.resolution, sizes)
@@ -158,7 +161,9 @@ def resolve(run: Run) -> tuple[ModuleType, Recipe]:
     _known("recipe", name, model.RECIPES)
     recipe = _override(model.RECIPES[name], override)
     group = recipe.discriminator.get("mbstd_group", 1)
-    if group < 1 or run.batch % group:
+    if group < 1:
+        raise InputError(f"override mbstd_group {group}: must be at least 1")
+    if run.batch % group:
         raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
                          f"{run.model}'s minibatch standard deviation compares")
     return model, recipe

@@ -3,8 +3,8 @@
 Sizes and widths as in mimicry (Lee & Town 2020), whose scores are the reference for this model: no normalisation in the
 discriminator, bilinear upsampling. Beyond its 128 px the networks grow by one half-width block at the image end.
 Two of mimicry's details are not here: its ReLU, being in place, also acts on what the discriminator's shortcuts see,
-and its shortcuts keep PyTorch's initialisation. Ours are as in the authors' code: shortcuts see what the block is given,
-and are Xavier-initialised.
+and its shortcuts keep PyTorch's initialisation. Ours are as in the authors' code: a shortcut sees what the block is
+given, and is Xavier-initialised.
 """
 
 from itertools import pairwise
