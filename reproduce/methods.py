@@ -6,10 +6,12 @@ is the weight; without one it is the regularizer's default_weight. Every regular
 
 A file is a stranger's program: it may print, loop, or end the process. So the sweep has it read in a process of its own
 (`python -m reproduce.methods FILE METHOD` writes to FILE what METHOD names), which has LIMIT seconds.
+`python -m reproduce.methods name METHOD=...` prints what a METHOD that has been swept is called in run ids.
 """
 
 import io
 import json
+import os
 import re
 import sys
 import traceback
@@ -18,10 +20,12 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks.runs import InputError, Run
+from benchmarks.runs import InputError, Run, command
 from reproduce.cell import answered
+from reproduce.settings import Settings
 
 LIMIT = 60.0  # seconds in which a file must be loaded and checked
+NAMES = "sweeps/methods.json"  # in the results folder
 FILE = re.compile(r"(?P<file>.+\.py)_?(?P<weight>\d+(\.\d+)?)?")
 
 
@@ -179,7 +183,36 @@ def read_apart(text: str, limit: float = LIMIT) -> Method:
     raise InputError(f"METHOD={text}: it ended its process, with status {status}")
 
 
+# --- Its name, for those who show its runs ----------------------------------------------------------------------------
+
+
+def note(method: Method, settings: Settings) -> None:
+    """Leave a method's name in run ids in the results folder: nobody else knows the weight that a file has."""
+    file = settings.results / NAMES
+    known = noted(settings)
+    known[settings.method] = method.name
+    aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        aside.replace(file)
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror}") from error
+
+
+def noted(settings: Settings) -> dict[str, str]:
+    """METHOD -> its name in run ids, of the methods that were swept into this results folder."""
+    try:
+        return dict(json.loads((settings.results / NAMES).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def main() -> None:
+    if sys.argv[1] == "name":
+        settings = Settings.parse(sys.argv[2:])
+        print(noted(settings).get(settings.method, settings.method))
+        return
     file, text = sys.argv[1:]
     try:
         answer = asdict(read(text))
@@ -189,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -48,12 +48,24 @@ def look(runs: list[Run], settings: Settings) -> Findings:
     left_out = missing_data(runs, settings.data)
     able = [run for run in runs if run.id not in left_out]
     faults = list(dict.fromkeys(_faults(able, settings)))
-    run_ids = [run.id for run in able]
     if settings.order == "cost" and not faults:
-        from reproduce.plan import operations
+        able = cheapest_first(able)
+    return Findings(faults, left_out, [run.id for run in able])
 
-        run_ids = [run.id for run in sorted(able, key=operations)]
-    return Findings(faults, left_out, run_ids)
+
+def cheapest_first(runs: list[Run]) -> list[Run]:
+    """By the operations of a whole training, counted and not measured. Those of the model stand for every method."""
+    from reproduce.counting import operations
+
+    counts: dict[str, float] = {}
+
+    def cost(run: Run) -> float:
+        model = replace(run, fraction=1.0, regularizers={}, augment="", seed=0)
+        if model.id not in counts:
+            counts[model.id] = operations(model) if run.iterations else 0.0
+        return run.iterations * counts[model.id]
+
+    return sorted(runs, key=cost)
 
 
 def _faults(runs: list[Run], settings: Settings) -> Iterator[str]:

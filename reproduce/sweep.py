@@ -8,22 +8,19 @@ twice at once. Exit status: 0 when all are done; 1 when some are not; 2 when non
 mend; 75 when some are to be done later.
 """
 
-import json
 import os
 import sys
-from contextlib import suppress
 
 from benchmarks import tables
 from benchmarks.runs import InputError, Run, TryLaterError, command
 from benchmarks.tables import TABLES
 from reproduce.cell import STOP, finished, stop_on_signals
 from reproduce.engines import ENGINES, Attempt
-from reproduce.methods import Method, compared, read_apart
+from reproduce.methods import Method, compared, note, read_apart
 from reproduce.preflight import look_apart
 from reproduce.settings import Settings, split
 
 SMALL = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # environment of small runs, which have a core each
-METHODS = "sweeps/methods.json"  # in the results folder: METHOD -> its name in run ids, for whoever renders them
 
 
 def chosen(arguments: list[str]) -> tuple[str, list[str], Settings]:
@@ -52,22 +49,6 @@ def listed(table: str, settings: Settings, method: Method | None = None, weights
     return [run.id for run in rows]
 
 
-def note_method(settings: Settings, method: Method) -> None:
-    """Leave the method's name in run ids where reports find it. A file's weight is known to nobody else."""
-    file = settings.results / METHODS
-    known = {}
-    with suppress(OSError, ValueError):
-        known = json.loads(file.read_text("utf-8"))
-    known[settings.method] = method.name
-    aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        aside.replace(file)
-    except OSError as error:
-        raise InputError(f"cannot write {file}: {error.strerror}") from error
-
-
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -94,11 +75,11 @@ def main() -> int:
         for run_id, reason in found.left_out.items():
             outcome[run_id] = Attempt(run_id, "left out", reason)
         if method:
-            note_method(settings, method)
+            note(method, settings)
         if found.run_ids:
             outcome |= ENGINES[settings.engine](found.run_ids, settings)
     elif method:
-        note_method(settings, method)
+        note(method, settings)
     return conclude(run_ids, outcome, settings)
 
 

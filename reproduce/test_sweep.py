@@ -15,10 +15,10 @@ from PIL import Image
 from benchmarks import tables
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES
-from reproduce.methods import Method
+from reproduce import methods
 from reproduce.preflight import look
 from reproduce.settings import Settings
-from reproduce.sweep import METHODS, chosen, listed, note_method
+from reproduce.sweep import chosen, listed
 
 ROOT = Path(__file__).parents[1]
 TINY = [f"dcgan-noise-32-f0.5-{method}-i{iterations}-b4-width0.1-s0"
@@ -81,14 +81,18 @@ def test_a_sweep_makes_all_cells_and_does_nothing_again(where, tmp_path):
     assert again.returncode == 0 and "2 of 2 cells done" in again.stdout and [p.read_bytes() for p in paths] == before
 
 
-def test_a_method_is_set_beside_the_baselines_of_a_table(where, tmp_path):
-    """And its name is left where reports find it."""
+def test_a_method_is_set_beside_the_baselines_of_a_table(where):
     done = run("compare", *where, "METHOD=diffaugment", "TABLE=table3", "RETRIES=0")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "18 runs need it" in done.stderr, done.stderr
-    note_method(Settings.parse([*where, "METHOD=diffaugment"]), Method({}, "diffaugment"))
-    note_method(Settings.parse([*where, "METHOD=my/mine.py"]), Method({"mine": 5.0}, ""))
-    assert json.loads((tmp_path / "results" / METHODS).read_text()) == {
-        "diffaugment": "baseline-diffaugment", "my/mine.py": "mine5"}
+
+
+def test_the_name_of_a_method_is_left_for_those_who_show_its_runs(where):
+    methods.note(methods.Method({}, "diffaugment"), Settings.parse([*where, "METHOD=diffaugment"]))
+    methods.note(methods.Method({"mine": 5.0}, ""), Settings.parse([*where, "METHOD=my + files/mine.py"]))
+    command = [sys.executable, "-m", "reproduce.methods", "name", *where]
+    for text, name in (("diffaugment", "baseline-diffaugment"), ("my + files/mine.py", "mine5"), ("r1", "r1")):
+        done = subprocess.run([*command, f"METHOD={text}"], cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout == f"{name}\n"
 
 
 def test_interrupted_it_saves_ends_and_goes_on(where, tmp_path):
