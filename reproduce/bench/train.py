@@ -6,7 +6,6 @@ matrix peak that is measured first. On a CPU the thin twins of the smoke table s
 Writes <results>/bench/train.json.
 """
 
-import argparse
 import gc
 import shlex
 import sys
@@ -18,13 +17,13 @@ from pathlib import Path
 import torch
 
 from baselines.models import MODELS
-from benchmarks.runs import InputError, Run, command
+from benchmarks.runs import InputError, Run, command, options
 from benchmarks.tables import GRADGAP, TABLES
 from reproduce import record
 from reproduce.counting import operations
 from reproduce.plan import probe
 
-RESOLUTIONS = (64, 256, 1024)
+RESOLUTIONS = "64,256,1024"  # on a GPU, in pixels
 
 
 def cases(device: torch.device, resolutions: list[int]) -> Iterator[Run]:
@@ -70,28 +69,27 @@ def matrix_peak(device: torch.device, size: int = 8192, rounds: int = 20) -> flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each case is trained")
-    parser.add_argument("--resolutions", type=int, nargs="+", default=RESOLUTIONS, help="in pixels, on a GPU")
-    args = parser.parse_args()
-    device = record.device(args.device)
-    baselines = list(cases(device, args.resolutions))
+    given = options(sys.argv[1:], {"RESULTS": "results", "DEVICE": "auto", "SECONDS": "10", "RESOLUTIONS": RESOLUTIONS})
+    device, seconds = record.device(given["DEVICE"]), float(given["SECONDS"])
+    resolutions = [int(size) for size in given["RESOLUTIONS"].split(",")]
+    baselines = list(cases(device, resolutions))
     if not baselines:
-        raise InputError(f"--resolutions {args.resolutions}: no model has a recipe for any of them")
+        raise InputError(f"RESOLUTIONS={given['RESOLUTIONS']}: no model has a recipe for any of them")
     record.keep_memory()
-    rows, peak = [], matrix_peak(device) if device.type == "cuda" else None
+    rows, peak, modes = [], None, ("eager",)
+    if device.type == "cuda":
+        peak, modes = matrix_peak(device), ("eager", "graphs", "graphs in bf16")
     for baseline in baselines:
         for run in (baseline, replace(baseline, regularizers=GRADGAP)):
-            low = replace(run, override={**run.override, "bf16": 1})
-            for case, graphs in ((run, False), (run, True), (low, True)) if peak else ((run, False),):
-                rows.append(measure(case, graphs, args.seconds, device))
-                print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else str(value)
-                                for key, value in rows[-1].items()), flush=True)
-                record.write_json(args.results / "bench" / "train.json", {  # so far, should the time run out
-                    "command": f"python -m reproduce.bench.train {shlex.join(sys.argv[1:])}".strip(),
-                    "seconds": args.seconds, "matrix_peak": peak, "rows": rows,
+            for mode in modes:
+                override = dict(run.override)
+                if mode == "graphs in bf16":
+                    override["bf16"] = 1
+                rows.append(measure(replace(run, override=override), mode != "eager", seconds, device))
+                print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+                record.write_json(Path(given["RESULTS"]) / "bench" / "train.json", {  # so far, should the time run out
+                    "command": f"make bench-train {shlex.join(sys.argv[1:])}".strip(),
+                    "seconds": seconds, "matrix_peak": peak, "rows": rows,
                     "provenance": record.provenance(device)})
 
 
