@@ -126,11 +126,13 @@ def room(device: torch.device) -> int:
 def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
     """The probe of a run, or None where its tensors alone are more than the device has. Says which, in one line."""
     need, there = peak_bytes(Run.from_id(kind(run))), room(device)
-    found = probe(run, seconds, device) if need < there else None
-    said = (f"{found.seconds:.3g} s per iteration (over {found.iterations}), {found.disk / 1e6:,.0f} MB of disk"
-            if found else f"not tried, there are {there / 1e9:.0f} GB")
+    if need < there:
+        made = probe(run, seconds, device)
+        said = f"{made.seconds:.3g} s per iteration (over {made.iterations}), {made.disk / 1e6:,.0f} MB of disk"
+    else:
+        made, said = None, f"not tried, there are {there / 1e9:.0f} GB"
     print(f"{run.model} {run.resolution} px {run.method}, {need / 1e9:.1f} GB at the peak: {said}", flush=True)
-    return found
+    return made
 
 
 def main() -> None:
@@ -147,12 +149,22 @@ def main() -> None:
     for name, run in kinds.items():
         print(f"  {counts[name]:4} x ", end="")
         probes[name] = tried(run, SECONDS, device)
-    known = [run for run in rows if probes[kind(run)]]
-    hours = [run.iterations * probes[kind(run)].seconds / 3600 for run in known]
-    disk = sum(probes[kind(run)].disk for run in known) / 1e9
-    print(f"device-hours: {sum(hours):,.1f}; disk: {disk:,.1f} GB; {len(rows) - len(known)} runs not counted")
-    for gpus in (1, 2, 4, 8) if known else ():
-        print(f"  on {gpus} such device{'s' if gpus > 1 else ''}: {wall(hours, gpus):,.1f} hours")
+    report(rows, probes)
+
+
+def report(rows: list[Run], probes: dict[str, Probe | None]) -> None:
+    """Print what the runs cost together, by the probe of each one's kind."""
+    hours, disk = [], 0
+    for run in rows:
+        made = probes[kind(run)]
+        if made:
+            hours.append(run.iterations * made.seconds / 3600)
+            disk += made.disk
+    print(f"device-hours: {sum(hours):,.1f}; disk: {disk / 1e9:,.1f} GB; {len(rows) - len(hours)} runs not counted")
+    if hours:
+        print(f"  on 1 such device: {wall(hours, 1):,.1f} hours")
+        for gpus in (2, 4, 8):
+            print(f"  on {gpus} such devices: {wall(hours, gpus):,.1f} hours")
 
 
 if __name__ == "__main__":

@@ -175,8 +175,11 @@ def require_device(runs: list[Run], settings: Settings) -> None:
 
 def full_size(run: Run) -> bool:
     """Is it like the runs of a table that is not small?"""
-    cells = [cell for table in TABLES.values() if not table.small for cell in table.cells]
-    return any(_shape(cell.run) == _shape(run) for cell in cells)
+    shape = _shape(run)
+    for table in TABLES.values():
+        if not table.small and any(_shape(cell.run) == shape for cell in table.cells):
+            return True
+    return False
 
 
 def _shape(run: Run) -> str:
@@ -248,12 +251,17 @@ def bytes_left_by(run: Run, settings: Settings) -> int:
     with torch.device("meta"):
         G = model.Generator(run.resolution, classes, **recipe.generator)
         D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
-    generator, discriminator = (4 * sum(tensor.numel() for tensor in network.parameters()) for network in (G, D))
+    generator, discriminator = _bytes(G), _bytes(D)
     kept = 1
     if settings.eval_every:
         kept += max(0, run.iterations - 1) // settings.eval_every
     features = FEATURES * settings.samples * settings.eval_seeds
     return 2 * (4 * generator + 3 * discriminator) + kept * generator + features
+
+
+def _bytes(network) -> int:
+    """Of a network's parameters, in float32."""
+    return 4 * sum(parameter.numel() for parameter in network.parameters())
 
 
 def require_extractor(settings: Settings) -> None:

@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,39 @@ def test_it_trains_evaluates_and_then_does_nothing(where, tmp_path):
         before = file.read_bytes()
         again = call(run_id, *where, *options)
         assert again.returncode == 0 and file.read_bytes() == before
+
+
+def running(results: Path) -> list[int]:
+    """The processes that were told to work in a results folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            if f"RESULTS={results}" in path.read_bytes().decode(errors="replace").split("\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG and /proc")
+def test_no_process_of_a_training_outlives_its_launcher(where, tmp_path):
+    """The launcher of two is killed, in a training that would take minutes; both processes save and end."""
+    run, results = replace(TINY, iterations=100_000), tmp_path / "my results"
+    command = [sys.executable, "-m", "reproduce.run", run.id, *where, "GPUS_PER_RUN=2"]
+    launcher = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                env=os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"})  # fmt: skip
+    try:
+        end = time.monotonic() + 120
+        while not (results / run.id / "log.jsonl").exists() or not (results / run.id / "log.jsonl").stat().st_size:
+            assert launcher.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+        assert len(running(results)) == 3
+    finally:
+        launcher.kill()
+        launcher.wait()
+    end = time.monotonic() + 60
+    while running(results):
+        assert time.monotonic() < end, "some are left"
+        time.sleep(0.1)
+    assert (results / run.id / "checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize("options, words", [
