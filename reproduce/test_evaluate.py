@@ -23,8 +23,9 @@ from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.metrics import METRICS, Comparison
 from benchmarks.runs import InputError, Run
 from reproduce import record
-from reproduce.cell import Settings, finished
+from reproduce.cell import finished
 from reproduce.evaluate import Protocol, evaluate, generate, generator, printed, reference, stored, stream
+from reproduce.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -177,7 +178,9 @@ def test_an_extractor_without_classes_gives_no_inception_score(results, data, mo
 
 def test_a_sweep_asks_again_exactly_when_the_protocol_changed(results, data):
     def asked(protocol: Protocol) -> bool:
-        return not finished(RUN.id, Settings(results=results, protocol=protocol))
+        settings = Settings(results=results, extractor=protocol.extractor, samples=protocol.samples,
+                            eval_seeds=protocol.eval_seeds, eval_every=protocol.eval_every)
+        return not finished(RUN.id, settings)
 
     cheap = Protocol("cheap", samples=24)
     evaluate(RUN, cheap, data, results, CPU)
