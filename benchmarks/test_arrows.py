@@ -10,7 +10,7 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks"},
     "baselines": {"baselines"},
     "reproduce": {"reproduce", "benchmarks", "baselines"},
-    "reports": {"reports", "benchmarks.runs", "benchmarks.tables"},
+    "reports": {"reports", "benchmarks.runs", "benchmarks.tables", "benchmarks.field"},
 }
 FILES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
 
@@ -31,5 +31,7 @@ def test_arrows(path):
     ours = {name for name in imported(path) if name.split(".")[0] in MAY_IMPORT}
     allowed = MAY_IMPORT[folder]
     assert {name for name in ours if name not in allowed and name.split(".")[0] not in allowed} == set()
+    if folder == "reproduce" and "bench" not in path.parts:
+        assert not {name for name in ours if name.startswith("reproduce.bench")}, "the core does not import the benches"
     if folder == "reports":
         assert "torch" not in {name.split(".")[0] for name in imported(path)}

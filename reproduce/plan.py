@@ -62,7 +62,7 @@ def probe(run: Run, seconds: float, device: torch.device, graphs: bool = False) 
         Thread(target=_stop, args=(log, seconds, ended), daemon=True).start()
         try:
             with redirect_stderr(io.StringIO()):  # the progress bar of a probe that is cut short says nothing
-                train(Run.from_id(kind(run)), data, results, device, graphs=graphs)
+                train(Run.from_id(kind(run)), Settings(data=data, results=results, graphs=graphs), device)
         except TryLaterError:
             pass  # _stop ended it, as it should
         finally:

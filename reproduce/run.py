@@ -52,8 +52,7 @@ def train_here(run: Run, settings: Settings) -> str:
         methods.read(settings.method)
     device = parallel.device(record.device(settings.device))
     try:
-        return train(run, settings.data, settings.results, device, settings.eval_every, settings.micro_batch,
-                     settings.graphs)
+        return train(run, settings, device)
     except InputError:
         raise
     except Exception as error:

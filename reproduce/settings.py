@@ -115,6 +115,9 @@ class Settings:
         if self.gpus and self.gpus < self.gpus_per_run:
             raise InputError(f"GPUS={self.gpus}: must be at least GPUS_PER_RUN, {self.gpus_per_run}")
 
+        if self.graphs and (self.micro_batch or self.gpus_per_run > 1):
+            raise InputError("GRAPHS=1: is for whole batches in one process, without MICRO_BATCH and GPUS_PER_RUN")
+
     @classmethod
     def parse(cls, arguments: list[str], table: str = "") -> "Settings":
         """The settings that NAME=value arguments give; an empty value gives none. The rest is the table's, or ours."""

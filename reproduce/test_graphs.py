@@ -19,6 +19,7 @@ from baselines.regularizers import REGULARIZERS
 from benchmarks.runs import InputError, Run
 from reproduce import graphs
 from reproduce.graphs import Graphed
+from reproduce.settings import Settings
 from reproduce.train import train
 
 CPU = torch.device("cpu")
@@ -82,7 +83,8 @@ def both(run: Run, tmp_path) -> tuple[dict, dict]:
     recorder, found = Recorder(), []
     for name in ("eager", "graphs"):
         torch.set_rng_state(torch.Generator().manual_seed(len(name)).get_state())
-        train(run, tmp_path / "data", tmp_path / name, CPU, graphs=name == "graphs", recorder=lambda: recorder)
+        settings = Settings(data=tmp_path / "data", results=tmp_path / name, graphs=name == "graphs")
+        train(run, settings, CPU, recorder=lambda: recorder)
         found.append(torch.load(tmp_path / name / run.id / "checkpoint.pt", weights_only=True) | {"seconds": 0})
     assert recorder.repeated > run.iterations // 2
     return found[0], found[1]
@@ -146,7 +148,8 @@ def test_the_losses_are_those_of_eager_training(device, make, precision, tmp_pat
     """Of every iteration. Sums of a GPU come in another order each time, and bfloat16 shows it soonest."""
     run, lines = replace(TINY, regularizers={"gradgap_lazy": 1.0}, override={"width": 0.1, "bf16": precision}), []
     for name in ("eager", "graphs"):
-        train(run, tmp_path / "data", tmp_path / name, torch.device(device), graphs=name == "graphs", recorder=make)
+        settings = Settings(data=tmp_path / "data", results=tmp_path / name, graphs=name == "graphs")
+        train(run, settings, torch.device(device), recorder=make)
         lines.append(list(map(json.loads, (tmp_path / name / run.id / "log.jsonl").read_text().splitlines())))
     for eager, graph in zip(*lines, strict=True):
         for name in ("loss_d", "loss_g", "n_R", "n_F"):

@@ -152,7 +152,7 @@ def test_a_file_trains_by_its_formula_and_a_changed_one_is_refused(write, tmp_pa
     path = write(MINE)
     method = methods.read(str(path))
     run = Run("dcgan", "digits", 32, 0.1, method.regularizers, iterations=2, batch=2, override={"width": 0.1})
-    train(run, tmp_path / "data", tmp_path / "results", torch.device("cpu"))
+    train(run, Settings(data=tmp_path / "data", results=tmp_path / "results"), torch.device("cpu"))
     folder = tmp_path / "results" / run.id
     logged = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert len(logged) == 2
@@ -168,4 +168,4 @@ def test_a_file_trains_by_its_formula_and_a_changed_one_is_refused(write, tmp_pa
     with pytest.raises(InputError, match="another file"):
         methods.require_same_file(run, tmp_path / "results")
     with pytest.raises(InputError, match="method_files.mine"):
-        train(run, tmp_path / "data", tmp_path / "results", torch.device("cpu"))
+        train(run, Settings(data=tmp_path / "data", results=tmp_path / "results"), torch.device("cpu"))

@@ -24,6 +24,7 @@ from baselines.models import MODELS
 from baselines.regularizers import REGULARIZERS, LeCam
 from benchmarks.runs import InputError, Run, TryLaterError
 from reproduce import parallel, record
+from reproduce.settings import Settings
 from reproduce.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -83,9 +84,9 @@ def train_all(results: Path, data: Path) -> None:
     """In float64, where the same numbers are the same to 1e-12, and runs as users have them, in float32 and in bf16."""
     with often(), precision(torch.float64):
         for run in RUNS:
-            train(run, data, results, CPU)
+            train(run, Settings(data=data, results=results), CPU)
     for run in (LONG, LOW):
-        train(run, data, results, CPU)
+        train(run, Settings(data=data, results=results), CPU)
 
 
 def worker(rank: int, port: int, folder: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_cpu_trains_networks_of_full_size_only_when_told_to(settings):
 
 def test_a_run_that_kept_no_generators_is_not_measured_on_the_way(settings):
     """Nor is one refused whose first generator is still to be made."""
-    train(TINY, settings.data, settings.results, torch.device("cpu"))
+    train(TINY, settings, torch.device("cpu"))
     (line,) = look([TINY], replace(settings, eval_every=10)).faults
     assert "EVAL_EVERY=10" in line and "iteration 10" in line and str(settings.results / TINY.id) in line
     assert look([TINY], replace(settings, eval_every=30)).faults == []
@@ -100,7 +100,7 @@ def test_a_disk_that_is_too_small_is_said_before(settings, monkeypatch):
 
 def test_the_bytes_that_a_run_leaves_are_as_estimated(settings):
     """Features apart, which a training alone does not leave."""
-    train(TINY, settings.data, settings.results, torch.device("cpu"))
+    train(TINY, settings, torch.device("cpu"))
     left = sum(path.stat().st_size for path in record.folder(settings.results, TINY.id).iterdir())
     features = preflight.FEATURES * settings.samples
     assert left == pytest.approx(preflight.bytes_left_by(TINY, settings) - features, rel=0.5)

@@ -23,6 +23,7 @@ from baselines.models import MODELS
 from benchmarks.runs import InputError, Run
 from reproduce import record
 from reproduce.release import Released, draw, grid, load, main, truncate
+from reproduce.settings import Settings
 from reproduce.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +43,7 @@ def results(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(results, data) -> Path:
-    train(TINY, data, results, CPU)
+    train(TINY, Settings(data=data, results=results), CPU)
     return results / TINY.id
 
 
@@ -62,7 +63,7 @@ def folder(trained, tmp_path) -> Path:
 def test_every_model_is_released_by_training(model, data, results):
     """The images are those of the weights in training's own checkpoint, for labels in turn."""
     run = replace(TINY, model=model)
-    train(run, data, results, CPU)
+    train(run, Settings(data=data, results=results), CPU)
     G, of, classes, iteration = load(results / run.id)
     assert (of, iteration, G.training) == (run, 2, False)
     assert classes == (10 if record.resolve(run)[1].conditional else 0)
@@ -93,7 +94,7 @@ def test_the_command_needs_the_two_files_only(folder, tmp_path, monkeypatch, cap
 def test_truncation_is_that_of_stylegan2_and_of_no_other_model(folder, data, results, tmp_path, monkeypatch):
     """At 0 all styles are the mean's, whatever the latents: what is left to differ is the noise."""
     run = replace(TINY, model="stylegan2")
-    train(run, data, results, CPU)
+    train(run, Settings(data=data, results=results), CPU)
     options = f"release {results / run.id} --count 4 --truncation 0 --out {tmp_path}/grid.png"
     monkeypatch.setattr(sys, "argv", options.split())
     main()
@@ -305,7 +306,7 @@ def test_training_refuses_a_malicious_checkpoint_with_one_line(data, tmp_path):
     (tmp_path / run.id).mkdir()
     sealed(Malicious(tmp_path / "executed"), tmp_path / run.id / "checkpoint.pt")
     with pytest.raises(InputError, match=r"^[^\n]*checkpoint.pt: not a checkpoint[^\n]*$"):
-        train(run, data, tmp_path, CPU)
+        train(run, Settings(data=data, results=tmp_path), CPU)
     assert not (tmp_path / "executed").exists() and not (tmp_path / run.id / "generator.safetensors").exists()
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from benchmarks.runs import InputError, Run
 from reproduce import record
+from reproduce.settings import Settings
 from reproduce.train import snapshot, train
 from reproduce.trainer import move_average
 
@@ -87,23 +88,23 @@ def test_killed_at_a_random_moment_and_resumed_ends_with_the_same_bits(model, tm
 
 def test_a_finished_run_is_left_alone_and_a_changed_config_refused(tmp_path, data):
     run = replace(TINY, iterations=2)
-    train(run, data, tmp_path, CPU)
+    train(run, Settings(data=data, results=tmp_path), CPU)
     folder = tmp_path / run.id
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert "already finished" in train(run, data, tmp_path, CPU)
+    assert "already finished" in train(run, Settings(data=data, results=tmp_path), CPU)
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
     config = json.loads(before["config.json"])
     record.write_json(folder / "config.json", config | {"recipe": config["recipe"] | {"lr_d": 0.5}})
     with pytest.raises(InputError, match=r"recipe.lr_d: 0.5 there, 0.0002 now"):
-        train(run, data, tmp_path, CPU)
+        train(run, Settings(data=data, results=tmp_path), CPU)
 
 
 def test_generators_are_kept_on_the_way_and_training_does_not_feel_it(tmp_path, data):
     """That of iteration 4 is what a run of 4 iterations ends with."""
     run, short = replace(TINY, iterations=6), replace(TINY, iterations=4)
-    train(run, data, tmp_path / "plain", CPU)
-    train(short, data, tmp_path / "plain", CPU)
-    train(run, data, tmp_path / "kept", CPU, eval_every=2)
+    train(run, Settings(data=data, results=tmp_path / "plain"), CPU)
+    train(short, Settings(data=data, results=tmp_path / "plain"), CPU)
+    train(run, Settings(data=data, results=tmp_path / "kept", eval_every=2), CPU)
     folder = tmp_path / "kept" / run.id
     assert sorted(path.name for path in (folder / "generators").iterdir()) == [f"{i}.safetensors" for i in (2, 4, 6)]
     for kept, ended in ((4, short), (6, run)):
@@ -123,13 +124,13 @@ def test_a_run_that_another_process_holds_is_refused(tmp_path, data):
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process"):
-            train(TINY, data, tmp_path, CPU)
+            train(TINY, Settings(data=data, results=tmp_path), CPU)
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 def test_infinity_ends_a_run_as_diverged(tmp_path, data):
     run = replace(TINY, regularizers={"gradgap": 1e38}, iterations=60)
-    assert "diverged" in train(run, data, tmp_path, CPU)
+    assert "diverged" in train(run, Settings(data=data, results=tmp_path), CPU)
     assert (tmp_path / run.id / "diverged.json").exists()
     assert not (tmp_path / run.id / "generator.safetensors").exists()
 
@@ -138,9 +139,9 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
     run = replace(TINY, iterations=1)
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(record, "save_checkpoint", lambda *_: 1 / 0)
-        train(run, data, tmp_path, CPU)
+        train(run, Settings(data=data, results=tmp_path), CPU)
     assert "ZeroDivisionError" in record.read_json(tmp_path / run.id / "failed.json")["error"]
-    train(run, data, tmp_path, CPU)
+    train(run, Settings(data=data, results=tmp_path), CPU)
     assert not (tmp_path / run.id / "failed.json").exists()
 
 

@@ -24,20 +24,19 @@ from reproduce.cell import STOP
 from reproduce.evaluate import generate
 from reproduce.feed import Feed
 from reproduce.graphs import CudaRecorder
-from reproduce.pieces import require_groups
+from reproduce.pieces import Pieces, require_groups
 from reproduce.release import grid
+from reproduce.settings import Settings
 from reproduce.trainer import Trainer, key
 
 LOGGED = ("loss_d", "loss_g", "n_R", "n_F")
 
 
-def train(run: Run, data: Path, results: Path, device: torch.device, eval_every: int | None = None,
-          micro_batch: int = 0, graphs: bool = False, recorder: Callable = CudaRecorder) -> str:
+def train(run: Run, settings: Settings, device: torch.device, recorder: Callable = CudaRecorder) -> str:
     """Train a run to its end; its folder then holds generator.safetensors, or diverged.json. Returns one line on it.
 
-    eval_every   iterations between the generators that are kept for evaluation, as generators/ITERATION.safetensors
-    micro_batch  images that go through a network at once, 0: all; the numbers are those of the whole batch
-    graphs       whether each step is launched as one graph, which `recorder()` records
+    Of the settings it takes `data` and `results`; `eval_every`, whose generators it keeps for evaluation as
+    generators/ITERATION.safetensors; `micro_batch`; and `graphs`, which `recorder()` records.
 
     Under torchrun every process calls this, and they share the work. Raises InputError for a run that cannot be
     started; nothing is written then.
@@ -47,13 +46,13 @@ def train(run: Run, data: Path, results: Path, device: torch.device, eval_every:
     _, recipe = record.resolve(run)
     require_groups(run.batch, recipe.discriminator.get("mbstd_group", 1))
     with parallel.first():
-        dataset = load(run.dataset, run.resolution, data)
+        dataset = load(run.dataset, run.resolution, settings.data)
     indices = subset(len(dataset.images), run.fraction, run.seed)
     if len(indices) < MINIMUM:
         raise InputError(f"fraction {run.fraction:g}: {len(indices)} of {len(dataset.images)} images, and metrics need "
                          f"at least {MINIMUM}")
     feed = Feed(dataset, indices, run.batch, run.seed, device, flip=recipe.flip and dataset.flip)
-    folder = record.folder(results, run.id)
+    folder = record.folder(settings.results, run.id)
     with ExitStack() as held:
         with parallel.first():
             held.enter_context(record.locked(folder))
@@ -64,11 +63,12 @@ def train(run: Run, data: Path, results: Path, device: torch.device, eval_every:
                 return f"{run.id}: already finished ({end})"
 
         # 2. Everything with state, drawn from the seed or taken from the last checkpoint
-        trainer = Trainer(run, dataset.classes, feed.labels, device, micro_batch)
+        pieces = Pieces(settings.micro_batch, recipe.discriminator.get("mbstd_group", 1))
+        trainer = Trainer(run, dataset.classes, feed.labels, device, pieces)
         start, seconds = record.load_checkpoint(folder, trainer.parts)
         trainer.after_loading()
         parallel.any_of(False)  # nobody writes before all have read
-        if graphs:
+        if settings.graphs:
             trainer.record_graphs(recorder())
         log = record.Log(folder / "log.jsonl", start)
         log_every = max(1, min(100, run.iterations // 50))
@@ -97,7 +97,7 @@ def train(run: Run, data: Path, results: Path, device: torch.device, eval_every:
                 record.save_checkpoint(folder, trainer.parts, done, time.monotonic() - began)
                 save_samples(folder, snapshot(trainer), trainer)
                 cost = time.monotonic() - saved
-            if eval_every and done % eval_every == 0:
+            if settings.eval_every and done % settings.eval_every == 0:
                 path = folder / "generators" / f"{done}.safetensors"
                 record.write_generator(path, snapshot(trainer), run, done)
 

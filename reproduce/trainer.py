@@ -12,7 +12,7 @@ from baselines.layers import use_bf16
 from baselines.losses import LOSSES
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS, Regularizer, Training
-from baselines.scoring import Drawer, Scorer
+from baselines.scoring import Drawer, Scorer, whole
 from benchmarks.runs import Run
 from reproduce import record
 from reproduce.graphs import CudaRecorder, Graphed
@@ -22,14 +22,15 @@ from reproduce.pieces import Pieces, add_up
 class Trainer:
     """Networks, optimizers, regularizers, augmentation and average of a run, drawn from its seed.
 
-    run          what is trained
-    classes      of the data set, 0 for none
-    labels       those of the training images [n], long, on the device: classes are drawn from them
-    device       where everything is; on "meta" nothing is computed, and only shapes are counted
-    micro_batch  images in a network at once, 0: the whole batch (reproduce.pieces)
+    run      what is trained
+    classes  of the data set, 0 for none
+    labels   those of the training images [n], long, on the device: classes are drawn from them
+    device   where everything is; on "meta" nothing is computed, and only shapes are counted
+    pieces   how a batch is cut into slices; by default it is not
     """
 
-    def __init__(self, run: Run, classes: int, labels: Tensor, device: torch.device, micro_batch: int = 0):
+    def __init__(self, run: Run, classes: int, labels: Tensor, device: torch.device,
+                 pieces: Pieces | None = None):
         model, recipe = record.resolve(run)
         self.run, self.recipe, self.labels, self.device = run, recipe, labels, device
         torch.manual_seed(key(run.seed))
@@ -56,8 +57,8 @@ class Trainer:
             regularizer.begin(Training(run.batch, recipe.d_steps, run.iterations))
         self.augment = AUGMENTATIONS[run.augment]().to(device)
 
-        pieces = Pieces(micro_batch, recipe.discriminator.get("mbstd_group", 1))
-        self.generator, self.discriminator = Drawer(self.G, pieces), Scorer(self.D, pieces)
+        evaluate = pieces or whole
+        self.generator, self.discriminator = Drawer(self.G, evaluate), Scorer(self.D, evaluate)
         self.step_d, self.step_g = self.discriminator_step, self.generator_step
 
     @property
