@@ -1,19 +1,17 @@
-"""Measure one run: `python -m reproduce.evaluate RUN_ID`. Reads generator.safetensors, writes metrics.json.
+"""Measure one run: `python -m reproduce.run RUN_ID`. Reads generator.safetensors, writes metrics.json.
 
 One pass of images through a frozen network gives the features that all metrics are worked out from. Features are
 stored with a note of what they were made from: those of real images under DATA/features, once for all runs, those of
 generated ones in the run's folder. The same command again does nothing, or measures the metrics that are new.
 
-Generators that training kept on the way (eval_every) get their Frechet distance, and the best of them all metrics. A
+Generators that training kept on the way (EVAL_EVERY) get their Frechet distance, and the best of them all metrics. A
 run whose model is "heldout" has no generator: real images that it would not be trained on are scored in that place.
 """
 
-import argparse
 import fcntl
 import hashlib
 import io
 import json
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -29,7 +27,7 @@ from torch import Tensor, nn
 from benchmarks.datasets import Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.metrics import METRICS, Comparison, Features, Metric, Reference, Score
-from benchmarks.runs import MINIMUM, InputError, Protocol, Run, command
+from benchmarks.runs import MINIMUM, InputError, Protocol, Run
 from reproduce import record
 
 BATCH = 32  # images generated at a time
@@ -48,7 +46,7 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
     if run.model == record.HELDOUT:
         open_heldout(run, data, folder, device)
     if not (folder / "config.json").exists():
-        raise InputError(f"run {run.id}: not trained, no {folder}; first `python -m reproduce.train {run.id}`")
+        raise InputError(f"run {run.id}: not trained, no {folder}; first `python -m reproduce.run {run.id}`")
     with record.locked(folder):
         began = time.monotonic()
         record.reset_peak(device)
@@ -432,24 +430,3 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run_id", help="as listed by `python -m benchmarks.tables TABLE`")
-    parser.add_argument("--extractor", default="inception", help=f"one of {', '.join(EXTRACTORS)}")
-    parser.add_argument("--samples", type=int, default=5000, help="generated images")
-    parser.add_argument("--seeds", type=int, default=1, help="independent draws of them")
-    parser.add_argument("--every", type=int, help="the run must have kept its generator every so many iterations")
-    parser.add_argument("--weights", type=Path, help="weights file of the extractor, instead of a download; by default "
-                                                     "$INCEPTION, $CLIP or $DINOV2")
-    record.add_options(parser)
-    args = parser.parse_args()
-    record.keep_memory()
-    weights = args.weights or os.environ.get(args.extractor.split("_")[0].upper()) or None
-    protocol = Protocol(args.extractor, args.samples, args.seeds, args.every, weights and Path(weights))
-    print(evaluate(Run.from_id(args.run_id), protocol, args.data, args.results, record.device(args.device)))
-
-
-if __name__ == "__main__":
-    command(main)

@@ -1,6 +1,5 @@
 """What a run is on disk: where its files lie, how they are written, and what is noted down beside every result."""
 
-import argparse
 import ctypes
 import fcntl
 import hashlib
@@ -28,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from baselines.augment import AUGMENTATIONS
-from baselines.models import MODELS
+from baselines.models import MODELS, BrokenModel
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
@@ -154,8 +153,8 @@ def state_sha256(state: dict[str, Tensor], run_id: str, iteration: int) -> str:
 def read_generator(path: Path, run: Run) -> Trained:
     """A run's generator. Nothing in the file is executed. Raises InputError where it is missing, damaged or another."""
     if not path.exists():
-        raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.train {run.id}` makes it")
-    remedy = f"get it again, or remove it and `python -m reproduce.train {run.id}`"
+        raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.run {run.id}` makes it")
+    remedy = f"get it again, or remove it and `python -m reproduce.run {run.id}`"
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}
@@ -202,13 +201,23 @@ def method_files(run: Run) -> dict[str, str]:
 def resolve(run: Run) -> tuple[ModuleType, Recipe]:
     """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
     _known("model", run.model, MODELS)
-    model, override = MODELS[run.model], dict(run.override)
+    try:
+        model, override = MODELS[run.model], dict(run.override)
+    except BrokenModel as error:
+        raise InputError(f"model {run.model!r}: {error}") from error
     defaults = [name for name, recipe in model.RECIPES.items() if run.resolution in recipe.resolutions]
     sizes = sorted({size for recipe in model.RECIPES.values() for size in recipe.resolutions})
     _known("resolution", run.resolution, sizes)
     name = override.pop("recipe", defaults[0])
     _known("recipe", name, model.RECIPES)
-    return model, _override(model.RECIPES[name], override)
+    recipe = _override(model.RECIPES[name], override)
+    group = recipe.discriminator.get("mbstd_group", 1)
+    if group < 1:
+        raise InputError(f"override mbstd_group {group}: must be at least 1")
+    if run.batch % group:
+        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
+                         f"{run.model}'s minibatch standard deviation compares")
+    return model, recipe
 
 
 def _override(recipe: Recipe, override: dict) -> Recipe:
@@ -497,10 +506,3 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every command on a run has."""
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")

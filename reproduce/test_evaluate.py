@@ -98,7 +98,7 @@ def scaled(path: Path, scale: float) -> nn.Module:
 
 
 def command(*options: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "reproduce.evaluate", *map(str, options)], cwd=ROOT, check=False,
+    return subprocess.run([sys.executable, "-m", "reproduce.run", *map(str, options)], cwd=ROOT, check=False,
                           capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
@@ -522,12 +522,12 @@ def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_pat
 
 
 @pytest.mark.parametrize("options, words", [
-    (("--extractor", "vgg"), "extractor 'vgg'"),
-    (("--weights", "missing.pt"), "missing.pt"),
-    (("--extractor", "dinov2"), "--weights FILE"),
+    (("EXTRACTOR=vgg",), "EXTRACTOR=vgg"),
+    (("WEIGHTS=missing.pt",), "missing.pt"),
+    (("EXTRACTOR=dinov2",), "dinov2"),
 ])  # fmt: skip
 def test_wrong_options_end_with_one_line_and_status_2(options, words, results, data):
-    ended = command(RUN.id, "--results", results, "--data", data, *options)
+    ended = command(RUN.id, f"RESULTS={results}", f"DATA={data}", *options)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert words in ended.stderr and ended.stderr.count("\n") == 1
     assert not (results / RUN.id / "metrics.json").exists()
@@ -551,7 +551,7 @@ def test_runs_that_cannot_be_measured_are_refused(results, data, tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     refused("not a whole safetensors file")
     file.unlink()
-    refused("missing.*reproduce.train")
+    refused("missing.*reproduce.run")
     assert not (results / RUN.id / "metrics.json").exists()
 
 
