@@ -32,7 +32,7 @@ from reproduce import record
 
 BATCH = 32  # images generated at a time
 LITERATURE = {("fd", "inception"): "fid", ("kid", "inception"): "kid", ("mind", "inception"): "mind",
-              ("is", "inception"): "is", ("fd", "dinov2"): "fd_dinov2"}  # fmt: skip
+              ("is", "inception"): "is"}  # fmt: skip
 
 
 def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: torch.device) -> str:

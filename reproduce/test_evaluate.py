@@ -187,7 +187,9 @@ def test_an_extractor_without_classes_gives_no_inception_score(results, data, mo
 
 def test_a_sweep_asks_again_exactly_when_the_protocol_changed(results, data):
     def asked(protocol: Protocol) -> bool:
-        return not finished(RUN.id, Settings(results=results, protocol=protocol))
+        settings = Settings(results=results, extractor=protocol.extractor, samples=protocol.samples,
+                            eval_seeds=protocol.eval_seeds, eval_every=protocol.eval_every)
+        return not finished(RUN.id, settings)
 
     cheap = Protocol("cheap", samples=24)
     evaluate(RUN, cheap, data, results, CPU)
@@ -283,8 +285,9 @@ def test_a_generator_that_was_not_kept_is_missed(trained, data, tmp_path):
 # --- Averages ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("override, weights", [({}, "ema"), ({"ema_decay": 0}, "raw"), ({"ema_start": 30}, "raw"),
-                                               ({"ema_start": 29}, "ema")])
+@pytest.mark.parametrize("override, weights", [({"ema_decay": 0.9}, "ema"), ({"ema_decay": 0}, "raw"),
+                                               ({"ema_decay": 0.9, "ema_start": 30}, "raw"),
+                                               ({"ema_decay": 0.9, "ema_start": 29}, "ema")])
 def test_a_record_says_whether_the_weights_are_an_average(override, weights, results, data):
     run = replace(LONG, override=RUN.override | override)
     keep(results, results, {30: 1}, run)
