@@ -20,9 +20,9 @@ from torch import nn
 from baselines.models import MODELS
 from benchmarks.datasets import load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
-from benchmarks.metrics import METRICS, Comparison
+from benchmarks.metrics import METRICS, Comparison, Metric, Reference, Score
 from benchmarks.runs import InputError, Run
-from reproduce import record
+from reproduce import cell, record
 from reproduce.cell import finished
 from reproduce.evaluate import Protocol, evaluate, generate, generator, printed, reference, stored, stream
 from reproduce.settings import Settings
@@ -77,8 +77,8 @@ def results(trained, tmp_path) -> Path:
     return shutil.copytree(trained, tmp_path / "results")
 
 
-def metrics_of(results: Path) -> dict:
-    return json.loads((results / RUN.id / "metrics.json").read_text())
+def metrics_of(results: Path, run: Run = RUN) -> dict:
+    return json.loads((results / run.id / "metrics.json").read_text())
 
 
 def scaled(path: Path, scale: float) -> nn.Module:
@@ -103,10 +103,11 @@ def test_metrics_carry_their_evidence_and_the_same_command_does_nothing(results,
     assert (found["id"], found["status"], found["iteration"]) == (RUN.id, "done", 0)
     assert found["config"] == json.loads((results / RUN.id / "config.json").read_text())
     assert {m["name"] for m in found["metrics"]} == {f"{name}_effnet" for name in METRICS}
+    assert found["peak_bytes"]["evaluate"] > 1 << 20 and found["peak_bytes"]["train"] is None
     for metric in found["metrics"]:
         assert metric["better"] in ("lower", "higher") and np.isfinite(metric["value"])
-        assert (metric["n_generated"], metric["n_reference"], metric["seed"]) == (24, COUNT, 0)
-        assert (metric["extractor"], metric["resize"], metric["weights"]) == ("effnet", "bicubic-224", "ema")
+        assert (metric["n_generated"], metric["n_reference"], metric["eval_seed"]) == (24, COUNT, 0)
+        assert (metric["extractor"], metric["resize"], metric["weights"]) == ("effnet", "bicubic-224", "raw")
     before = (results / RUN.id / "metrics.json").stat().st_mtime_ns
     assert "already" in evaluate(RUN, EFFNET, data, results, CPU)
     assert (results / RUN.id / "metrics.json").stat().st_mtime_ns == before
@@ -123,7 +124,7 @@ def test_values_are_those_of_the_metrics_on_the_images(results, data):
     extractor = EXTRACTORS["effnet"](CPU, None, data)
     real = extractor([torch.from_numpy(np.array(dataset.images))]).features
     train = np.isin(np.arange(COUNT), indices)
-    pair = Comparison(real, extractor([generate(G.eval(), 24, 0, labels)]), train)
+    pair = Comparison(Reference.of(real), extractor([generate(G.eval(), 24, 0, labels)]), train, real[~train])
     expected = {f"{name}_effnet": metric.measure(pair).value for name, metric in METRICS.items()}
     assert {m["name"]: m["value"] for m in metrics_of(results)["metrics"]} == pytest.approx(expected, rel=1e-4)
 
@@ -131,7 +132,7 @@ def test_values_are_those_of_the_metrics_on_the_images(results, data):
 def test_another_draw_or_number_of_samples_is_measured_and_kept_apart(results, data):
     evaluate(RUN, EFFNET, data, results, CPU)
     evaluate(RUN, Protocol("effnet", samples=24, eval_seeds=2), data, results, CPU)
-    values = {m["seed"]: m["value"] for m in metrics_of(results)["metrics"] if m["name"] == "fd_effnet"}
+    values = {m["eval_seed"]: m["value"] for m in metrics_of(results)["metrics"] if m["name"] == "fd_effnet"}
     assert set(values) == {0, 1} and values[0] != values[1]
     evaluate(RUN, Protocol("effnet", samples=12), data, results, CPU)
     assert {m["n_generated"] for m in metrics_of(results)["metrics"]} == {12}
@@ -222,18 +223,19 @@ def test_a_diverged_run_has_no_metrics(results, data):
 LONG = replace(RUN, iterations=30)
 
 
-def keep(results: Path, source: Path, scales: dict[int, float]) -> None:
-    """A folder of LONG with generators of RUN, each with its weights multiplied."""
-    folder = shutil.copytree(source / RUN.id, results / LONG.id)
+def keep(results: Path, source: Path, scales: dict[int, float], run: Run = LONG) -> None:
+    """A folder of a run with generators of RUN, each with its weights multiplied."""
+    folder = shutil.copytree(source / RUN.id, results / run.id)
+    edited(folder / "config.json", id=run.id)
     for iteration, scale in scales.items():
-        name = "generator" if iteration == LONG.iterations else f"generators/{iteration}"
+        name = "generator" if iteration == run.iterations else f"generators/{iteration}"
         G = scaled(source / RUN.id / "generator.safetensors", scale)
-        record.write_generator(folder / f"{name}.safetensors", G, LONG, iteration)
+        record.write_generator(folder / f"{name}.safetensors", G, run, iteration)
 
 
 def entries(results: Path, checkpoint: str) -> dict[tuple[str, int], float]:
     found = json.loads((results / LONG.id / "metrics.json").read_text())["metrics"]
-    return {(m["name"], m["seed"]): m["value"] for m in found if m["checkpoint"] == checkpoint}
+    return {(m["name"], m["eval_seed"]): m["value"] for m in found if m["checkpoint"] == checkpoint}
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +272,155 @@ def test_a_generator_that_was_not_kept_is_missed(trained, data, tmp_path):
     with pytest.raises(InputError, match=r"20\.safetensors.* EVAL_EVERY=10"):
         evaluate(LONG, Protocol("cheap", 24, eval_every=10), data, tmp_path, CPU)
     assert not (tmp_path / LONG.id / "metrics.json").exists()
+
+
+# --- Averages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("override, weights", [({"ema_decay": 0.9}, "ema"), ({"ema_decay": 0}, "raw"),
+                                               ({"ema_decay": 0.9, "ema_start": 30}, "raw"),
+                                               ({"ema_decay": 0.9, "ema_start": 29}, "ema")])
+def test_a_record_says_whether_the_weights_are_an_average(override, weights, results, data):
+    run = replace(LONG, override=RUN.override | override)
+    keep(results, results, {30: 1}, run)
+    evaluate(run, Protocol("cheap", 24), data, results, CPU)
+    assert {metric["weights"] for metric in metrics_of(results, run)["metrics"]} == {weights}
+
+
+# --- Held-out images --------------------------------------------------------------------------------------------------
+
+HELDOUT = Run("heldout", "few", 32, 0.5, iterations=0)
+
+
+def test_held_out_images_are_scored_as_if_generated(data, tmp_path):
+    assert HELDOUT.id == "heldout-few-32-f0.5-baseline-i0-s0"
+    protocol = Protocol("cheap", samples=10, eval_seeds=2)
+    evaluate(HELDOUT, protocol, data, tmp_path, CPU)
+    found = metrics_of(tmp_path, HELDOUT)
+    assert (found["id"], found["status"], found["iteration"]) == (HELDOUT.id, "done", 0)
+    assert {entry["name"] for entry in found["metrics"]} == {f"{name}_cheap" for name in METRICS}
+    assert {(entry["n_generated"], entry["eval_seed"]) for entry in found["metrics"]} == {(10, 0), (10, 1)}
+    dataset, extractor = load("few", 32, data), EXTRACTORS["cheap"](CPU, None, data)
+    train = np.isin(np.arange(COUNT), subset(COUNT, 0.5, 0))
+    real, left = Reference.of(extractor([torch.from_numpy(np.array(dataset.images))]).features), np.flatnonzero(~train)
+    order = np.random.default_rng(1).permutation(COUNT // 2)
+    drawn, others = left[np.sort(order[:10])], left[np.sort(order[10:])]
+    features = extractor([torch.from_numpy(np.array(dataset.images[drawn]))])
+    pair = Comparison(real, features, train, real.features[others])
+    expected = {f"{name}_cheap": metric.measure(pair).value for name, metric in METRICS.items()}
+    values = {entry["name"]: entry["value"] for entry in found["metrics"] if entry["eval_seed"] == 1}
+    assert values == pytest.approx(expected, rel=1e-4)
+    assert "already" in evaluate(HELDOUT, protocol, data, tmp_path, CPU)
+
+
+def test_with_all_held_out_images_drawn_none_is_left_to_compare_with(data, tmp_path):
+    evaluate(HELDOUT, Protocol("cheap", samples=500), data, tmp_path, CPU)
+    found = metrics_of(tmp_path, HELDOUT)["metrics"]
+    assert {entry["n_generated"] for entry in found} == {COUNT // 2}
+    of_heldout = {name for name, metric in METRICS.items() if metric.of_heldout}
+    assert {entry["name"] for entry in found} == {f"{name}_cheap" for name in METRICS if name not in of_heldout}
+    assert "already" in evaluate(HELDOUT, Protocol("cheap", samples=500), data, tmp_path, CPU)
+
+
+def test_without_held_out_images_there_is_nothing_to_score(data, tmp_path):
+    with pytest.raises(InputError, match="few has no test part, and fraction 1 leaves out 0 images"):
+        evaluate(replace(HELDOUT, fraction=1.0), Protocol("cheap"), data, tmp_path, CPU)
+    with pytest.raises(InputError, match=f"it must be {HELDOUT.id}"):
+        evaluate(replace(HELDOUT, iterations=5), Protocol("cheap"), data, tmp_path, CPU)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_test_part_is_what_is_held_out_at_every_fraction(data, tmp_path):
+    rng = np.random.default_rng(5)
+    for part, count in (("train", 30), ("test", 20)):
+        (tmp_path / "parts" / part).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "parts" / part / f"{i}.png")
+    for fraction in (0.5, 1.0):
+        run = replace(HELDOUT, dataset="parts", fraction=fraction)
+        evaluate(run, Protocol("cheap", samples=10), tmp_path, tmp_path / "results", CPU)
+        entries = metrics_of(tmp_path / "results", run)["metrics"]
+        assert {entry["n_reference"] for entry in entries} == {30} and len(entries) == len(METRICS)
+        assert {entry.get("n_heldout") for entry in entries} == {None, 10}
+
+
+# --- Metrics that are new ---------------------------------------------------------------------------------------------
+
+
+def test_a_new_metric_reaches_runs_that_are_evaluated_already(results, data, monkeypatch):
+    protocol, settings = Protocol("cheap", samples=24), Settings(results=results, extractor="cheap", samples=24)
+    evaluate(RUN, protocol, data, results, CPU)
+    before = metrics_of(results)
+    assert finished(RUN.id, settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(cell, "metric_names", lambda: {*METRICS, "new"})
+        assert not finished(RUN.id, settings)
+    monkeypatch.setitem(METRICS, "new", Metric("lower", lambda pair: Score(0.5)))
+    features = results / RUN.id / "features-cheap-0.npz"
+    drawn = features.stat().st_mtime_ns
+    assert "already" not in evaluate(RUN, protocol, data, results, CPU)
+    found = metrics_of(results)
+    assert "new" in found["considered"] and features.stat().st_mtime_ns == drawn, "from the features that are there"
+    assert {m["name"]: m["value"] for m in found["metrics"]} == {
+        m["name"]: m["value"] for m in before["metrics"]} | {"new_cheap": 0.5}
+
+
+# --- State files ------------------------------------------------------------------------------------------------------
+
+
+def edited(path: Path, **changes) -> None:
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+DAMAGES = {
+    "config.json of no JSON": lambda f: (f / "config.json").write_text("{"),
+    "config.json of a list": lambda f: (f / "config.json").write_text("[]"),
+    "config.json without data set": lambda f: edited(f / "config.json", dataset=None),
+    "config.json whose data set is a list": lambda f: edited(f / "config.json", dataset=[]),
+    "config.json without digest": lambda f: edited(f / "config.json", dataset={"name": "few"}),
+    "config.json of another run": lambda f: edited(f / "config.json", id="dcgan-few-32-f1.0-baseline-s0"),
+    "config.json not UTF-8": lambda f: (f / "config.json").write_bytes(b"\xff"),
+    "metrics.json of no JSON": lambda f: (f / "metrics.json").write_text("nonsense"),
+    "metrics.json of a number": lambda f: (f / "metrics.json").write_text("7"),
+    "metrics.json without evaluated": lambda f: edited(f / "metrics.json", evaluated=None),
+    "metrics.json with a wrong entry": lambda f: edited(f / "metrics.json", metrics=[{"name": "fd"}]),
+    "metrics.json with a list as entry": lambda f: edited(f / "metrics.json", metrics=[[]]),
+    "metrics.json of another run": lambda f: edited(f / "metrics.json", id="another"),
+    "diverged.json of no JSON": lambda f: (f / "diverged.json").write_text(""),
+    "diverged.json without iteration": lambda f: (f / "diverged.json").write_text("{}"),
+    "diverged.json of words": lambda f: (f / "diverged.json").write_text('{"iteration": "7"}'),
+    "generator.safetensors with a flipped bit": lambda f: flip(f / "generator.safetensors"),
+}
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_file_is_named_in_one_line(damage, results, data):
+    evaluate(RUN, Protocol("cheap", samples=24), data, results, CPU)
+    folder = results / RUN.id
+    DAMAGES[damage](folder)
+    before = (folder / "metrics.json").read_bytes()
+    with pytest.raises(InputError) as caught:
+        evaluate(RUN, Protocol("cheap", samples=12), data, results, CPU)
+    assert damage.split()[0] in str(caught.value) and "\n" not in str(caught.value)
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_a_stray_file_among_the_generators_and_a_damaged_log_do_no_harm(results, data, capsys):
+    folder = results / RUN.id
+    (folder / "generators").mkdir()
+    (folder / "generators" / "foo.safetensors").write_bytes(b"what is this")
+    (folder / "log.jsonl").write_text('{"iteration": 1, "seconds": 2.5}\nnonsense\n{"iteration": 2')
+    evaluate(RUN, Protocol("cheap", samples=24), data, results, CPU)
+    assert metrics_of(results)["seconds"]["train"] == 2.5
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: {folder / 'log.jsonl'}: line 2 is damaged; it is passed over"]
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------
@@ -354,8 +505,8 @@ def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_pat
     few = type(dataset)(**vars(dataset) | {"images": dataset.images[:12], "digest": "one"})
     first = reference(few, extractor, tmp_path, CPU)
     other = type(dataset)(**vars(few) | {"images": dataset.images[12:24], "digest": "two"})
-    assert not np.array_equal(reference(other, extractor, tmp_path, CPU)["features"], first["features"])
-    assert np.array_equal(reference(few, extractor, tmp_path, CPU)["features"], first["features"])
+    assert not np.array_equal(reference(other, extractor, tmp_path, CPU).features, first.features)
+    assert np.array_equal(reference(few, extractor, tmp_path, CPU).features, first.features)
     assert len(list((tmp_path / "features").glob("*.npz"))) == 2
 
 
