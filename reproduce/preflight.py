@@ -18,6 +18,7 @@ from benchmarks.tables import TABLES
 from reproduce.cell import answered, finished
 from reproduce.settings import Settings, split
 
+LARGE = 6e9  # bytes: no run of the tables leaves more, generators that are kept on the way apart
 FEATURES = 4 * (2048 + 1008)  # bytes that are stored of a generated image: Inception's features and logits, float32
 
 
@@ -229,22 +230,38 @@ def existing(path: Path) -> Path:
 
 def require_space(runs: list[Run], settings: Settings) -> None:
     """What the runs will leave fits on the disk; what a data set takes when it is prepared is not counted."""
-    sizes: dict[str, int] = {}
+    free = shutil.disk_usage(existing(settings.results)).free
+    if free > sum(LARGE + generators(run, settings) * LARGE / 10 for run in runs):
+        return  # to build the networks takes seconds
+    sizes: dict[str, tuple[int, int]] = {}
     need = 0
     for run in runs:
-        key = f"{_shape(run)} {run.iterations}"
-        if key not in sizes:
-            sizes[key] = bytes_left_by(run, settings)
+        shape = _shape(run)
+        if shape not in sizes:
+            sizes[shape] = network_bytes(run)
         there = sum(path.stat().st_size for path in (settings.results / run.id).glob("*") if path.is_file())
-        need += max(0, sizes[key] - there)
-    free = shutil.disk_usage(existing(settings.results)).free
+        need += max(0, bytes_left_by(run, settings, *sizes[shape]) - there)
     if need > free:
-        raise InputError(f"{settings.results}: {len(runs)} runs will leave about {need / 1e9:.1f} GB there, and "
+        raise InputError(f"{settings.results}: what is to be made needs about {need / 1e9:.1f} GB there, and "
                          f"{free / 1e9:.1f} GB are free")
 
 
-def bytes_left_by(run: Run, settings: Settings) -> int:
-    """Two checkpoints of networks, average and Adam's two moments, the generators, and features, in float32."""
+def generators(run: Run, settings: Settings) -> int:
+    """How many generators a run keeps."""
+    if not settings.eval_every:
+        return 1
+    return 1 + max(0, run.iterations - 1) // settings.eval_every
+
+
+def bytes_left_by(run: Run, settings: Settings, generator: int, discriminator: int) -> int:
+    """Two checkpoints of both networks, the generator's average and Adam's two moments; generators; features."""
+    checkpoint = 4 * generator + 3 * discriminator
+    features = FEATURES * settings.samples * settings.eval_seeds
+    return 2 * checkpoint + generators(run, settings) * generator + features
+
+
+def network_bytes(run: Run) -> tuple[int, int]:
+    """Of the parameters of a run's generator and discriminator, in float32."""
     import torch
 
     from benchmarks.datasets import DATASETS, OWN
@@ -258,11 +275,7 @@ def bytes_left_by(run: Run, settings: Settings) -> int:
     with torch.device("meta"):
         G = model.Generator(run.resolution, classes, **recipe.generator)
         D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
-    generator, discriminator = _bytes(G), _bytes(D)
-    kept = 1
-    if settings.eval_every:
-        kept += max(0, run.iterations - 1) // settings.eval_every
-    return 2 * (4 * generator + 3 * discriminator) + kept * generator + features
+    return _bytes(G), _bytes(D)
 
 
 def _bytes(network) -> int:
