@@ -310,7 +310,8 @@ def plain_or_augmented(dataset: str, rows: list[Row]) -> str:
     to_plain, to_augmented = (min(abs(baseline[0] - value) for value in values) for values in (plain, augmented))
     nearer = "StyleGAN2 + DiffAugment" if to_augmented < to_plain else "StyleGAN2 without augmentation"
     return (f"The paper's StyleGAN baseline has an FID of {baseline[0]:g}. Under the same protocol others "
-            f"published StyleGAN2 at {_span(plain)} and StyleGAN2 + DiffAugment at {_span(augmented)}. It is nearest to {nearer}.")
+            f"published StyleGAN2 at {_span(plain)} and StyleGAN2 + DiffAugment at {_span(augmented)}. "
+            f"It is nearest to {nearer}.")
 
 
 def _span(values: list[float]) -> str:
