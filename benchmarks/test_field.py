@@ -16,7 +16,8 @@ from scipy.stats import rankdata
 from benchmarks import field
 from benchmarks.datasets import DATASETS
 from benchmarks.extractors import EXTRACTORS
-from benchmarks.field import COLUMNS, FILE, PROTOCOLS, Row, external_id, match_a_cell, parse, read, sections
+from benchmarks.field import PROTOCOLS, external_id, match_a_cell, sections
+from benchmarks.published import BETTER, COLUMNS, FILE, Row, parse, read
 from benchmarks.runs import InputError
 from benchmarks.tables import TABLES
 
@@ -151,7 +152,7 @@ def test_ranks_are_within_one_protocol(dataset):
         protocols = {(row.metric, row.resolution, row.fraction, row.n_generated, row.network, row.conditional)
                      for _, row in section.lines}  # fmt: skip
         assert len(protocols) == 1 and bool(ranked) == bool(section.named)
-        sign = 1 if field.BETTER[section.lines[0][1].metric] == "lower" else -1
+        sign = 1 if BETTER[section.lines[0][1].metric] == "lower" else -1
         assert [rank for rank, _ in ranked] == list(rankdata([sign * row.value for _, row in ranked], method="min"))
 
 
@@ -171,6 +172,22 @@ def test_our_scores_stand_in_the_list_and_count_where_the_network_agrees():
     section = sections("100-shot-obama", [*ROWS, legacy, clean])[0]
     ranks = {row.method: rank for rank, row in section.lines if row.kind != "published"}
     assert ranks["ours"] and ranks["theirs"] is None
+
+
+def test_scores_of_results_are_rows(tmp_path):
+    run = {"model": "wgan", "augment": "", "dataset": "cifar-100", "resolution": 32, "fraction": 0.1}
+    legacy = {**ENTRY, "name": "fd_inception_tf", "extractor": "inception_tf", "n_generated": 10_000,
+              "reference": "test", "checkpoint": "last"}  # fmt: skip
+    stand_in = {**legacy, "name": "fd_effnet", "extractor": "effnet"}
+    early = {**legacy, "checkpoint": "best"}
+    for name, record in {"wgan": {"id": "wgan", "run": run, "status": "done", "metrics": [legacy, stand_in, early]},
+                         "external": {**RECORD, "metrics": [{**ENTRY, "checkpoint": "last"}]},
+                         "broken": {"id": "broken"}}.items():  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(record))
+    theirs, ours = field.scored_rows(tmp_path)
+    assert (theirs.kind, theirs.method, theirs.metric, theirs.extractor) == ("external", "mine", "clean-FID", "clean-fid")
+    assert (ours.kind, ours.metric, ours.extractor, ours.split) == ("ours", "FID", "tf-inception", "test")
 
 
 def test_the_papers_cells_are_rows():
