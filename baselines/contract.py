@@ -14,9 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from baselines.regularizers import REGULARIZERS, Regularizer, score
+from baselines.regularizers import REGULARIZERS, Regularizer, Training
+from baselines.scoring import Drawer, Scorer
 
 BATCH, SHAPE = 5, (3, 8, 8)
+TRAINING = Training(BATCH, d_steps=1, iterations=2000)
 
 
 class Broken(ValueError):
@@ -68,6 +70,7 @@ def check(make: Callable[[], Regularizer]) -> None:
         torch.manual_seed(0)
         regularizer = _attempt("cannot be made without arguments", make)
         check_settings(regularizer)
+        regularizer.begin(TRAINING)
         network = NETWORKS[regularizer.of]()
         check_value(regularizer, network)
         check_state(make, network)
@@ -86,7 +89,8 @@ def check_settings(regularizer: Regularizer) -> None:
 
 def check_value(regularizer: Regularizer, network: nn.Module) -> None:
     """A finite scalar whose gradient reaches the parameters of its network, and is finite."""
-    value = penalise(regularizer, network, 0)
+    for update in range(regularizer.starts_after * TRAINING.d_steps + 1):
+        value = penalise(regularizer, network, update)
     if not isinstance(value, Tensor) or value.shape != ():
         got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise Broken(f"forward returned {got}; it must return a scalar tensor (shape [])")
@@ -102,6 +106,8 @@ def check_value(regularizer: Regularizer, network: nn.Module) -> None:
 def check_state(make: Callable[[], Regularizer], network: nn.Module) -> None:
     """Whoever goes on from the state_dict computes the same bits as who never stopped."""
     regularizer, again = make(), make()
+    for member in (regularizer, again):
+        member.begin(TRAINING)
     for update in range(4):
         penalise(regularizer, network, update)
     again.load_state_dict(copy.deepcopy(regularizer.state_dict()))
@@ -123,9 +129,11 @@ def penalise(regularizer: Regularizer, network: nn.Module, update: int) -> Tenso
     torch.manual_seed(update)
     y = torch.zeros(BATCH, dtype=torch.long)
     if regularizer.of == "G":
-        return _attempt("forward(G, z, y) failed", lambda: regularizer(network, torch.randn(BATCH, network.latent), y))
-    real, fake = score(network, torch.randn(BATCH, *SHAPE), y, torch.randn(BATCH, *SHAPE), y)
-    return _attempt("forward(D, real, fake) failed", lambda: regularizer(network, real, fake))
+        z = torch.randn(BATCH, network.latent)
+        return _attempt("forward(G, z, y) failed", lambda: regularizer(Drawer(network), z, y))
+    D = Scorer(network)
+    real, fake = D.pair(torch.randn(BATCH, *SHAPE), y, torch.randn(BATCH, *SHAPE), y)
+    return _attempt("forward(D, real, fake) failed", lambda: regularizer(D, real, fake))
 
 
 class Discriminator(nn.Module):

@@ -17,13 +17,16 @@ class Rows(NamedTuple):
     whole: int
 
 
-# Which rows a network sees now, where a batch is cut (reproduce.parallel). None: all there are
+# Which rows of a batch a network sees now, where the batch is cut into slices (reproduce.pieces). None: all of them
 ROWS: ContextVar[Rows | None] = ContextVar("rows", default=None)
 
 
 def batch_size(x: Tensor) -> int:
-    """How many rows the batch has that the rows x are of."""
-    return ROWS.get().whole if ROWS.get() else len(x)
+    """How many rows the whole batch has, where x may be a slice of it."""
+    rows = ROWS.get()
+    if rows is None:
+        return len(x)
+    return len(x) * rows.whole // (rows.stop - rows.start)  # x may hold two halves, each with a slice of its own
 
 
 def noise_like(x: Tensor) -> Tensor:

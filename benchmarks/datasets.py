@@ -8,19 +8,20 @@ their back, and prepared once (benchmarks/prepare.py). Any other folder or archi
 """
 
 import argparse
-import json
+import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import sources
 from benchmarks.fetch import fetch
-from benchmarks.prepare import VERSION, Order, fingerprint, one_line, prepare
+from benchmarks.prepare import HELDOUT, REMEDY, VERSION, Order, digest, fingerprint, one_line, prepare
 from benchmarks.runs import InputError, command
 from benchmarks.sources import Source
+from benchmarks.state import Schema, read_json, typed
 from benchmarks.tables import TABLES
 
 
@@ -34,6 +35,7 @@ class Dataset:
     flip        whether a mirrored image is still one of the set (not for digits)
     digest      sha256 over images and labels
     provenance  what a record should tell about the set besides: counts, source, how it was prepared, overrides
+    heldout     the test part, whose images are never trained on, or None where the set has none
     """
 
     name: str
@@ -43,6 +45,7 @@ class Dataset:
     flip: bool
     digest: str
     provenance: Mapping[str, object] = field(default_factory=dict)
+    heldout: "Dataset | None" = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Row:
     """What is known of a data set.
 
     count       its number of images; None if nobody has said
+    heldout     number of images of its test part; None if it has none, or if its test images are trained on
+    content     sha256 of the published pixels and labels (prepare.content), where somebody has had them to compute it
     native      size in pixels, in words
     resolution  in pixels, that it is used at unless a run says otherwise
     get         how to get it today
@@ -72,17 +77,20 @@ class Row:
     reader: Callable[[Path], Source] | None = None
     urls: tuple[str, ...] = ()
     md5: str = ""
+    heldout: int | None = None
+    content: str = ""
 
 
 FEW_SHOT = ("few-shot-images", "few-shot-images.zip", "few-shot-image-datasets.zip")
 
 
-def _few_shot(count: int, native: str, resolution: int, folder: str, hub: str, licence: str, files: int = 1) -> Row:
+def _few_shot(count: int, native: str, resolution: int, folder: str, hub: str, licence: str, files: int = 1,
+              content: str = "") -> Row:
     """A set of FastGAN's few-shot archive (Liu et al. 2021), which the hub's user "huggan" keeps as parquet files."""
     address = f"huggingface.co/datasets/huggan/{hub}"
     return Row(count, native, resolution,
                f"{address} (fetched by `prepare`; needs pyarrow), or folder {folder} of few-shot-images.zip",
-               licence, places=FEW_SHOT, folder=folder,
+               licence, places=FEW_SHOT, folder=folder, content=content,
                urls=tuple(f"https://{address}/resolve/main/data/train-{i:05d}-of-{files:05d}.parquet"
                           for i in range(files)))
 
@@ -102,14 +110,16 @@ DATASETS = {
     "animalface-dog": _few_shot(389, "256", 256, "AnimalFace-dog", "few-shot-dog", ANIMALFACE),
     "animalface-cat": _few_shot(160, "256", 256, "AnimalFace-cat", "few-shot-cat", ANIMALFACE),
     "100-shot-obama": _few_shot(100, "256", 256, "100-shot-obama", "few-shot-obama", SHOT100),
-    "100-shot-panda": _few_shot(100, "256", 256, "100-shot-panda", "few-shot-panda", SHOT100),
+    "100-shot-panda": _few_shot(100, "256", 256, "100-shot-panda", "few-shot-panda", SHOT100,
+                                content="c0f3b3d4674f79fd9e048eb1099ea7b70b74b32f3729ca532db356d3c4874ecd"),
     "100-shot-grumpy-cat": _few_shot(100, "256", 256, "100-shot-grumpy_cat", "few-shot-grumpy-cat", SHOT100),
     "cifar-100": Row(
-        50_000, "32", 64, "the training part, as torchvision has it: fetched by `prepare` (169 MB)",
+        50_000, "32", 64, "fetched by `prepare` (169 MB), or the hub's parquet, or class folders",
         "none stated; cite Krizhevsky 2009", classes=100, places=("cifar-100-python", "cifar-100-python.tar.gz"),
         reader=sources.cifar100, urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
-        md5=sources.CIFAR100_MD5["archive"]),
-    "oxford-flowers": Row(
+        md5=sources.CIFAR100_MD5["archive"], heldout=10_000,
+        content="cc4c45039bbf094ecb1f2928ab213e0a3230012356319ca75b7cd790c9b65972"),
+    "oxford-flowers": Row(  # the paper trains on all images, so the official test part is not held out
         8189, "500 and more", 1024, "all of Flowers-102: fetched by `prepare` (345 MB)",
         "none stated; cite Nilsback and Zisserman 2008", places=("flowers-102", "102flowers.tgz"),
         urls=("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz",),
@@ -120,16 +130,25 @@ DATASETS = {
     "shells": _few_shot(64, "194 to 4500", 1024, "shells", "few-shot-shells", "not stated (web images)"),
     "digits": Row(
         1797, "8", 32, "comes with scikit-learn", "CC BY 4.0 (UCI, Alpaydin and Kaynak 1998)", classes=10, flip=False,
-        places=(str(sources.DIGITS),), reader=sources.digits),
+        places=(str(sources.DIGITS),), reader=sources.digits,
+        content="5b9c1fd624a7b867f0d33eaac7cefb0d2f4ccada996901c84d008416c6850ec3"),
     "fashion-mnist": Row(
         60_000, "28, framed to 32", 32, "Debian's dataset-fashion-mnist, or DATA/FashionMNIST as torchvision leaves it",
         "MIT", classes=10, places=("FashionMNIST", "/usr/share/datasets/fashion-mnist"),
-        reader=sources.fashion_mnist),
+        reader=sources.fashion_mnist, heldout=10_000,
+        content="268adb83a894e5ac98460f774f4ab49fdb92f8bddc73c318b7d19da5c76670cc"),
     "emoji-faces": Row(
         102, "128", 128, f"Debian's fonts-noto-color-emoji, or DATA/emoji-faces/{sources.FONT}", "SIL OFL 1.1",
         places=(f"/usr/share/fonts/truetype/noto/{sources.FONT}",), reader=sources.emoji_faces),
 }  # fmt: skip
 
+
+SOURCE = {"version": int, "path": str, "files": str}
+PART = {"count": int, "digest": str}
+MANIFEST = PART | {"name": str, "resolution": int, "classes": int, "content": str, "allow_count": bool, "how": str,
+                   "aside": list}  # fmt: skip
+NAME = r"\w[\w-]*"  # of a data set
+CHECKED = 4 << 30  # bytes: arrays up to this size are compared with their digest whenever they are opened
 
 OWN = Row(None, "its own", 256, f"it is none of {', '.join(DATASETS)}, nor a folder or archive there", "your own")
 
@@ -142,7 +161,7 @@ def load(name: str, resolution: int, root: Path) -> Dataset:
     row, root = DATASETS.get(name, OWN), Path(root)
     target = root / "prepared" / f"{name}-{resolution}"
     with one_line(root):
-        made_from = _read(target / "source.json")
+        made_from = _read(target / "source.json", SOURCE)
         path = Path(made_from["path"]) if made_from else None
         path = path if path and path.exists() else find_source(name, row, root)
         if not made_from or made_from["version"] != VERSION or (path and fingerprint(path) != made_from["files"]):
@@ -167,7 +186,7 @@ def find_source(name: str, row: Row, root: Path) -> Path | None:
 
 def order(name: str, row: Row, path: Path, resolution: int, root: Path, allow_count: bool = False) -> Order:
     """How `benchmarks.prepare` is told to prepare the set found at `path`."""
-    if not re.fullmatch(r"\w[\w-]*", name):
+    if not re.fullmatch(NAME, name):
         raise InputError(f"dataset name {name!r}: letters, digits, _ and - only")
     if not 8 <= resolution <= 4096:
         raise InputError(f"resolution {resolution}: must be between 8 and 4096 pixels")
@@ -175,21 +194,44 @@ def order(name: str, row: Row, path: Path, resolution: int, root: Path, allow_co
     def opened() -> Source:
         return sources.open_source(path, row.classes, row.folder, row.reader)
 
-    return Order(name, resolution, Path(root), path.absolute(), opened, row.count, allow_count)
+    return Order(name, resolution, Path(root), path.absolute(), opened, row.count, row.heldout, row.content,
+                 allow_count)
 
 
 def _open(name: str, row: Row, target: Path) -> Dataset:
-    manifest = _read(target / "manifest.json")
+    manifest = _read(target / "manifest.json", MANIFEST)
+    own = ("images", "digest", "name", "heldout")
+    provenance = {key: value for key, value in manifest.items() if key not in own}
+    train = _part(name, row, target, "", manifest, manifest, provenance)
+    if "heldout" not in manifest:
+        return train
+    known = typed(f"{target / 'manifest.json'}: heldout", manifest["heldout"], PART, REMEDY.format(target))
+    return replace(train, heldout=_part(f"{name} (test part)", row, target, HELDOUT, known, manifest, {}))
+
+
+def _part(name: str, row: Row, target: Path, prefix: str, known: dict, manifest: dict, provenance: dict) -> Dataset:
+    """The arrays of one part. Raises InputError where they are not the ones whose digest was noted down."""
+    remedy = REMEDY.format(target)
     try:
-        images, labels = np.load(target / "images.npy", mmap_mode="r"), np.load(target / "labels.npy")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{target}: damaged ({error}); delete this folder to have it prepared anew") from error
-    provenance = {key: value for key, value in manifest.items() if key not in ("images", "digest", "name")}
-    return Dataset(name, images, labels, row.classes, row.flip, manifest["digest"], provenance)
+        images = np.load(target / f"{prefix}images.npy", mmap_mode="r")
+        labels = np.load(target / f"{prefix}labels.npy")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{target}: damaged ({error}); {remedy}") from error
+    shape = (known["count"], 3, manifest["resolution"], manifest["resolution"])
+    if images.shape != shape or images.dtype != np.uint8 or labels.shape != shape[:1] or labels.dtype != np.int64:
+        raise InputError(f"{target}: damaged, {prefix}images.npy is {images.dtype} {images.shape}, labels are "
+                         f"{labels.dtype} {labels.shape}, but manifest.json tells of {shape}; {remedy}")
+    if images.nbytes <= CHECKED:
+        prepared = (hashlib.sha256(image).hexdigest() for image in images)
+        if digest(prepared, labels) != known["digest"]:
+            raise InputError(f"{target}: damaged, the digest of {prefix}images.npy and its labels is not that of "
+                             f"manifest.json; {remedy}")
+    return Dataset(name, images, labels, manifest["classes"], row.flip, known["digest"], provenance)
 
 
-def _read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def _read(path: Path, schema: Schema) -> dict:
+    """The JSON object in a file that a preparation has left; {} where there is none."""
+    return read_json(path, schema, REMEDY.format(path.parent)) if path.exists() else {}
 
 
 # Command line
@@ -205,27 +247,49 @@ def prepare_command(args: argparse.Namespace) -> None:
     if not path or not path.exists():
         raise InputError(f"dataset {args.name!r}: nothing at {path or args.root}; {row.get}")
     target = prepare(order(args.name, row, path, resolution, args.root, args.allow_count))
-    manifest = _read(target / "manifest.json")
-    print(f"{target}: {manifest['count']} images; {manifest['how']}; digest {manifest['digest'][:12]}")
+    manifest = _read(target / "manifest.json", MANIFEST)
+    counts = f"{manifest['count']} images"
+    if "heldout" in manifest:
+        counts += f" and {manifest['heldout']['count']} of the test part"
+    print(f"{target}: {counts}; {manifest['how']}; content {manifest['content'][:12]}")
     for name in manifest["aside"]:
         print(f"  not an image, left aside: {name}")
 
 
 def status_command(args: argparse.Namespace) -> None:
     lines, notes = [("dataset", "tables", "found/expected", "native", "prepared at", "licence")], []
-    for name, row in DATASETS.items():
-        manifests = [_read(path) for path in sorted(args.root.glob(f"prepared/{name}-[0-9]*/manifest.json"))]
+    prepared: dict[str, list[dict]] = {name: [] for name in [*DATASETS, *_own(args.root)]}
+    for path in sorted(args.root.glob("prepared/*-[0-9]*/manifest.json")):
+        manifest = _read(path, MANIFEST)
+        prepared.setdefault(manifest["name"], []).append(manifest)
+    for name, manifests in prepared.items():
+        row = DATASETS.get(name, OWN)
         found, note = _found(name, row, manifests, args.root)
         tables = [table for table in TABLES if any(cell.run.dataset == name for cell in TABLES[table].cells)]
-        prepared = [f"{manifest['resolution']}{'*' * manifest['allow_count']}" for manifest in manifests]
-        lines.append((name, " ".join(tables) or "-", f"{found}/{row.count or '?'}", row.native,
-                      " ".join(prepared) or "-", row.licence))
-        notes += [f"  {name}: {note}"] if note else []
+        at = [f"{manifest['resolution']}{'*' * manifest['allow_count']}" for manifest in manifests]
+        lines.append((name, " ".join(tables) or "-", f"{found}/{row.count or '?'}", row.native, " ".join(at) or "-",
+                      row.licence))
+        if note:
+            notes.append(f"  {name}: {note}")
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines))
     print("\nPrepared sets are central squares, resized by Lanczos; * = made with ALLOW_COUNT.")
     print(f"To get one, put {args.root}/NAME/ or NAME.zip there, or: make data DATASET=NAME [SOURCE=FOLDER|FILE|URL]")
     print("\n".join(notes))
+
+
+def _own(root: Path) -> list[str]:
+    """The names of the folders and archives in the data folder that belong to no row: sets of one's own."""
+    taken = {"prepared", "weights", "features"}
+    for name, row in DATASETS.items():
+        taken |= {name, *row.places}
+    names = []
+    for path in sorted(root.iterdir() if root.is_dir() else []):
+        suffix = next((suffix for suffix in (*sources.ARCHIVES, ".parquet") if path.name.endswith(suffix)), "")
+        name = path.name.removesuffix(suffix)
+        if (suffix or path.is_dir()) and {name, path.name}.isdisjoint(taken) and re.fullmatch(NAME, name):
+            names.append(name)
+    return names
 
 
 def _found(name: str, row: Row, manifests: list[dict], root: Path) -> tuple[str, str]:

@@ -14,6 +14,7 @@ DEAD = {  # addresses that papers and readmes still give; not tried
     "data-efficient-gans.mit.edu": "its AnimalFace and 100-shot archives are gone (404)",
     "github.com/odegeasslbc": "the account was taken over; it is not FastGAN's authors any more",
 }
+SCHEMES = ("https", "http")
 BLOCK = 1 << 20  # bytes
 
 
@@ -25,6 +26,8 @@ def fetch(url: str, folder: Path, md5: str = "") -> Path:
     """
     if why := next((why for address, why in DEAD.items() if address in url), None):
         raise InputError(f"{url}: not tried, {why}")
+    if urlparse(url).scheme not in SCHEMES:
+        raise InputError(f"{url}: not an address of {' or '.join(SCHEMES)}; give the path of a file instead")
     target = folder / (PurePosixPath(urlparse(url).path).name or "download")
     part = folder / f".{target.name}.part"
     if not target.exists():

@@ -2,11 +2,14 @@
 
     <root>/prepared/<name>-<resolution>/images.npy     uint8 [N, 3, R, R]
                                         labels.npy     int64 [N]
+                                        heldout-images.npy, heldout-labels.npy: the same of the test part, if any
                                         manifest.json  names and sha256 of source images, digest, count, how
                                         source.json    where it came from, to see later whether that has changed
 
-The first three depend on the source's content alone. A set is written aside (.<name>-<resolution>.partial) and renamed
-when whole; an interrupted preparation goes on where it was; a wrong source leaves the previous set in place.
+All but the last depend on the source's content alone. Images are ordered by their content, the sha256 of the decoded
+pixels and then the label, so that a subset is the same images from whatever archive they come. A set is written aside
+(.<name>-<resolution>.partial) and renamed when whole; an interrupted preparation goes on where it was; a wrong source
+leaves the previous set in place.
 """
 
 import fcntl
@@ -16,12 +19,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import numpy as np
 import PIL
@@ -30,12 +33,15 @@ from tqdm import tqdm
 
 from benchmarks.runs import InputError
 from benchmarks.sources import Source
+from benchmarks.state import read_json
 
-VERSION = 1  # raise it when the pixels of a prepared set would change: sets of another version are prepared anew
+VERSION = 2  # raise it when the pixels of a prepared set would change: sets of another version are prepared anew
 HOW = "RGB (transparency on white, 16-bit to 8-bit, EXIF rotation applied), centre crop to a square, Lanczos"
 SIDES = 8, 65_500  # pixels: smallest and largest width and height of a source image
 PIXELS = 200_000_000  # largest width * height: above it, decoding takes gigabytes
 CHUNK = 32 << 20  # bytes of prepared pixels stored at a time
+REMEDY = "remove {} to have the set prepared anew"
+HELDOUT = "heldout-"  # begins the names of the files of the test part
 Image.MAX_IMAGE_PIXELS = None  # `decode` has a limit of its own, with an error instead of a warning
 
 
@@ -44,7 +50,9 @@ class Order:
     """What to prepare: `count` images of `opened()`, found at `path`, square at `resolution` px, under `root`.
 
     count        images that the set is known to have; None if nobody knows
-    allow_count  take another number of images, or one image twice, as it is; the manifest tells
+    heldout      images that its test part is known to have; None if it is not known to have a test part
+    content      the published set's content(); "" if nobody knows
+    allow_count  take another number of images, other images, or one image twice, as it is; the manifest tells
     """
 
     name: str
@@ -53,6 +61,8 @@ class Order:
     path: Path
     opened: Callable[[], Source]
     count: int | None = None
+    heldout: int | None = None
+    content: str = ""
     allow_count: bool = False
 
     @property
@@ -64,6 +74,43 @@ class Order:
         """The state of the source as far as it can be told without reading it, and the version of this code."""
         return {"version": VERSION, "path": str(self.path), "files": fingerprint(self.path),
                 "allow_count": self.allow_count}
+
+
+class Hashes(NamedTuple):
+    """Three sha256 of one image: of its file, of its decoded pixels, of its prepared pixels."""
+
+    file: str
+    content: str
+    prepared: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training part or the test part of a set, stored in the order of its content.
+
+    names   of the source images
+    labels  int64 [N]
+    hashes  of each image
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    hashes: list[Hashes]
+
+    @property
+    def content(self) -> str:
+        """sha256 over the decoded pixels and the labels: the same at every resolution, from whatever archive."""
+        decoded = "".join(hashes.content for hashes in self.hashes)
+        return hashlib.sha256(decoded.encode() + self.labels.tobytes()).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        return digest((hashes.prepared for hashes in self.hashes), self.labels)
+
+
+def digest(prepared: Iterable[str], labels: np.ndarray) -> str:
+    """sha256 over the sha256 of the prepared pixels of each image, and the labels."""
+    return hashlib.sha256("".join(prepared).encode() + labels.tobytes()).hexdigest()
 
 
 def prepare(order: Order) -> Path:
@@ -85,19 +132,26 @@ def one_line(path: Path) -> Iterator[None]:
 
 def is_current(target: Path, stamp: dict) -> bool:
     """Whether a prepared set is there and was made, by this version of the code, from the source as it is now."""
-    if not (target / "manifest.json").exists():
+    if not (target / "manifest.json").exists() or not (target / "source.json").exists():
         return False
-    return json.loads((target / "source.json").read_text()) == stamp
+    return read_json(target / "source.json", remedy=REMEDY.format(target)) == stamp
 
 
 def fingerprint(path: Path) -> str:
     """sha256 over names, sizes and times of the files at `path`; "" if there is nothing any more."""
     if not path.exists():
         return ""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    files = [file for file in files if not file.name.startswith(".")]
-    lines = [f"{file.relative_to(path)} {s.st_size} {s.st_mtime_ns}" for file in files if (s := file.lstat())]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    lines = [_line(path, path.name)] if not path.is_dir() else []
+    for folder, subfolders, files in os.walk(path):
+        inside = os.path.relpath(folder, path)
+        lines += [_line(os.path.join(folder, name), os.path.join(inside, name)) for name in subfolders + files
+                  if not name.startswith(".")]
+    return hashlib.sha256("\n".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest()
+
+
+def _line(path: str | Path, name: str) -> str:
+    state = os.lstat(path)
+    return f"{name} {state.st_size} {state.st_mtime_ns}"
 
 
 @contextmanager
@@ -116,70 +170,112 @@ def _prepare(order: Order) -> None:
     partial = order.target.with_name(f".{order.target.name}.partial")
     try:
         source = order.opened()
-        _check_count(order, len(source.names))
-        _begin(partial, order, source)
-        hashes = _store(partial, order, source)
-        _check_duplicates(order, source, [h[0] for h in hashes])
-        _describe(partial, order, source, hashes)
+        _check_count(order, source)
+        sources = {"": source} | ({HELDOUT: source.heldout} if source.heldout else {})
+        _begin(partial, order, sources)
+        parts = {prefix: _store(partial, prefix, order, part) for prefix, part in sources.items()}
+        _check_content(order, source, parts)
+        _describe(partial, order, source, parts)
         _publish(partial, order.target)
     except (InputError, OSError):
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _check_count(order: Order, count: int) -> None:
-    if order.count not in (None, count) and not order.allow_count:
-        raise InputError(f"{order.path}: {count} images, but {order.name} has {order.count}; "
-                         "ALLOW_COUNT=1 (--allow-count) takes them as they are and notes it in every result")
+def _check_count(order: Order, source: Source) -> None:
+    if order.allow_count:
+        return
+    heldout = len(source.heldout.names) if source.heldout else 0
+    for count, known, what in ((len(source.names), order.count, "images"), (heldout, order.heldout, "test images")):
+        if known not in (None, count):
+            raise InputError(f"{order.path}: {count} {what}, but {order.name} has {known}; ALLOW_COUNT=1 "
+                             "(--allow-count) takes them as they are and notes it in every result")
 
 
-def _check_duplicates(order: Order, source: Source, hashes: list[str]) -> None:
-    first = {}
-    for name, digest in zip(source.names, hashes, strict=True):
-        if first.setdefault(digest, name) != name and not order.allow_count and not source.fixed:
-            raise InputError(f"{order.path}: {name} is the same file as {first[digest]}; remove one, or "
+def _check_content(order: Order, source: Source, parts: dict[str, Part]) -> None:
+    """Refuse a set that is not the published one, where that is known, and a training image that occurs twice."""
+    if order.allow_count:
+        return
+    found = content(parts.values())
+    if order.content and found != order.content:
+        raise InputError(f"{order.path}: not the published {order.name}: sha256 {found[:12]}... of its pixels and "
+                         f"labels, expected {order.content[:12]}...; get it again, or ALLOW_COUNT=1 (--allow-count) "
+                         "takes it as it is and notes it in every result")
+    first: dict[str, str] = {}
+    for name, hashes in zip(parts[""].names, parts[""].hashes, strict=True):
+        if first.setdefault(hashes.file, name) != name and not source.fixed and not order.content:
+            raise InputError(f"{order.path}: {name} is the same file as {first[hashes.file]}; remove one, or "
                              "ALLOW_COUNT=1 (--allow-count) takes both and notes it in every result")
 
 
-def _begin(partial: Path, order: Order, source: Source) -> None:
-    """Make the folder and the array's header, unless an interrupted preparation of the very same has left them."""
-    plan = json.dumps(order.stamp | {"names": source.names})
+def content(parts: Iterable[Part]) -> str:
+    """One sha256 for the content of all parts of a set."""
+    return hashlib.sha256("".join(part.content for part in parts).encode()).hexdigest()
+
+
+def _begin(partial: Path, order: Order, sources: dict[str, Source]) -> None:
+    """Make the folder and the arrays' headers, unless an interrupted preparation of the very same has left them."""
+    names = {prefix: source.names for prefix, source in sources.items()}
+    plan = json.dumps(order.stamp | {"names": names})
     if (partial / "plan.json").exists() and (partial / "plan.json").read_text() == plan:
         return
     shutil.rmtree(partial, ignore_errors=True)
-    shape = (len(source.names), 3, order.resolution, order.resolution)
-    free = shutil.disk_usage(partial.parent).free
-    if free < np.prod(shape):
-        raise InputError(f"{partial.parent}: no space left for {np.prod(shape) >> 20} MiB; {free >> 20} MiB are free")
+    size = 3 * order.resolution**2
+    wanted, free = size * sum(map(len, names.values())), shutil.disk_usage(partial.parent).free
+    if free < wanted:
+        raise InputError(f"{partial.parent}: no space left for {wanted >> 20} MiB; {free >> 20} MiB are free")
     partial.mkdir()
-    np.lib.format.open_memmap(partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    np.save(partial / "labels.npy", source.labels)
+    for prefix, part in names.items():
+        shape = (len(part), 3, order.resolution, order.resolution)
+        np.lib.format.open_memmap(partial / f"{prefix}images.npy", mode="w+", dtype=np.uint8, shape=shape)
     (partial / "plan.json").write_text(plan)
 
 
-def _store(partial: Path, order: Order, source: Source) -> list[tuple[str, str]]:
-    """Fill the array, a chunk per thread: decoding and resizing run without the interpreter's lock.
-
-    Returns sha256 of the source image and of the prepared pixels, for each image.
-    """
+def _store(partial: Path, prefix: str, order: Order, source: Source) -> Part:
+    """Fill the array of one part, a chunk per thread: decoding and resizing run without the interpreter's lock."""
     count, size = len(source.names), 3 * order.resolution**2
     step = max(1, min(256, CHUNK // size))
-    with (partial / "images.npy").open("r+b", buffering=0) as array, (partial / "done.jsonl").open("a+") as log:
+    path = partial / f"{prefix}images.npy"
+    with path.open("r+b", buffering=0) as array, (partial / f"{prefix}done.jsonl").open("a+") as log:
         first = os.fstat(array.fileno()).st_size - count * size  # the array's header comes before
         done = _done(log, array.fileno(), first, size)
 
-        def chunk(start: int) -> tuple[int, list[tuple[str, str]]]:
+        def chunk(start: int) -> tuple[int, list[Hashes]]:
             pairs = [_image(order, source, i) for i in range(start, min(start + step, count))]
             _write(array.fileno(), b"".join(pixels for pixels, _ in pairs), first + start * size)
             return start, [hashes for _, hashes in pairs]
 
         todo = [start for start in range(0, count, step) if start not in done]
+        title = f"{order.target.name} {prefix.rstrip('-')}".strip()
         with ThreadPoolExecutor(cores()) as pool:
-            for start, hashes in tqdm(pool.map(chunk, todo), order.target.name, len(todo), unit="chunk", disable=None):
+            for start, hashes in tqdm(pool.map(chunk, todo), title, len(todo), unit="chunk", disable=None):
                 print(json.dumps([start, hashes]), file=log, flush=True)
                 done[start] = hashes
         os.fsync(array.fileno())
-    return [tuple(pair) for start in sorted(done) for pair in done[start]]
+    hashes = []
+    for start in sorted(done):
+        hashes += done[start]
+    return _sorted(path, Part(source.names, source.labels, hashes))
+
+
+def _sorted(path: Path, part: Part) -> Part:
+    """The part in the order of its content, with the images of the array at `path` moved there, one cycle at a time.
+
+    An interruption leaves images in places where their hashes do not fit; the next preparation makes these anew.
+    """
+    order = sorted(range(len(part.names)), key=lambda i: (part.hashes[i].content, part.labels[i]))
+    images = np.lib.format.open_memmap(path, mode="r+")
+    moved = np.zeros(len(order), bool)
+    for start in range(len(order)):
+        if moved[start] or order[start] == start:
+            continue
+        aside, place = images[start].copy(), start
+        while order[place] != start:
+            images[place] = images[order[place]]
+            moved[place], place = True, order[place]
+        images[place], moved[place] = aside, True
+    images.flush()
+    return Part([part.names[i] for i in order], part.labels[order], [part.hashes[i] for i in order])
 
 
 def cores() -> int:
@@ -187,25 +283,32 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _done(log: TextIO, array: int, first: int, size: int) -> dict[int, list[tuple[str, str]]]:
+def _done(log: TextIO, array: int, first: int, size: int) -> dict[int, list[Hashes]]:
     """What an interrupted preparation has finished and stored: first image of a chunk -> hashes of its images."""
     log.seek(0)
     rows = [json.loads(line) for line in log if line.endswith("\n")]
     if rows:
         print("going on with an interrupted preparation", file=sys.stderr)
-    return {start: hashes for start, hashes in rows
-            if all(hashlib.sha256(os.pread(array, size, first + (start + i) * size)).hexdigest() == pixels
-                   for i, (_, pixels) in enumerate(hashes))}
+    done = {}
+    for start, chunk in rows:
+        hashes = [Hashes(*image) for image in chunk]
+        places = range(first + start * size, first + (start + len(hashes)) * size, size)
+        stored = [hashlib.sha256(os.pread(array, size, place)).hexdigest() for place in places]
+        if stored == [image.prepared for image in hashes]:
+            done[start] = hashes
+    return done
 
 
-def _image(order: Order, source: Source, i: int) -> tuple[bytes, tuple[str, str]]:
-    """Prepared pixels of one image, [3, R, R], and the two hashes."""
+def _image(order: Order, source: Source, i: int) -> tuple[bytes, Hashes]:
+    """Prepared pixels of one image, [3, R, R], and its hashes."""
     content, name = source.read(i), f"{order.path}: {source.names[i]}"
     published = source.md5.get(source.names[i])
     if published and hashlib.md5(content).hexdigest() != published:
         raise InputError(f"{name} is not the published file (its md5 differs); get it again")
-    pixels = square(decode(content, name), order.resolution).transpose(2, 0, 1).tobytes()
-    return pixels, (hashlib.sha256(content).hexdigest(), hashlib.sha256(pixels).hexdigest())
+    image = decode(content, name)
+    decoded = f"{image.width} {image.height} ".encode() + image.tobytes()
+    pixels = square(image, order.resolution).transpose(2, 0, 1).tobytes()
+    return pixels, Hashes(*(hashlib.sha256(part).hexdigest() for part in (content, decoded, pixels)))
 
 
 def _write(file: int, content: bytes, offset: int) -> None:
@@ -266,23 +369,28 @@ def square(image: Image.Image, resolution: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def _describe(partial: Path, order: Order, source: Source, hashes: list[tuple[str, str]]) -> None:
-    labels = source.labels.tobytes()
-    digest = hashlib.sha256("".join(pixels for _, pixels in hashes).encode() + labels).hexdigest()
-    sources = {name: sha256 for name, (sha256, _) in zip(source.names, hashes, strict=True)}
-    distinct = len(set(sources.values()))
+def _describe(partial: Path, order: Order, source: Source, parts: dict[str, Part]) -> None:
+    train = parts[""]
+    images = {name: hashes.file for name, hashes in zip(train.names, train.hashes, strict=True)}
+    distinct = len(set(images.values()))
+    found = content(parts.values())
+    as_known = found == order.content if order.content else order.count == distinct == len(train.names)
     manifest = {
-        "name": order.name, "resolution": order.resolution, "count": len(source.names), "expected": order.count,
-        "distinct": distinct, "allow_count": order.allow_count and (order.count, distinct) != (len(source.names),) * 2,
-        "digest": digest, "how": "; ".join(filter(None, [source.note, HOW])), "version": VERSION,
-        "versions": {"pillow": PIL.__version__},
-        "source": {"name": order.path.name, "sha256": hashlib.sha256(json.dumps(sources).encode()).hexdigest()},
-        "aside": source.aside, "images": sources,
+        "name": order.name, "resolution": order.resolution, "count": len(train.names), "expected": order.count,
+        "distinct": distinct, "allow_count": order.allow_count and not as_known, "classes": source.classes,
+        "digest": train.digest, "content": found, "how": "; ".join(filter(None, [source.note, HOW])),
+        "version": VERSION, "versions": {"pillow": PIL.__version__},
+        "source": {"name": order.path.name, "sha256": hashlib.sha256(json.dumps(images).encode()).hexdigest()},
+        "aside": source.aside, "images": images,
     }  # fmt: skip
+    if HELDOUT in parts:
+        manifest["heldout"] = {"count": len(parts[HELDOUT].names), "digest": parts[HELDOUT].digest}
+    for prefix, part in parts.items():
+        np.save(partial / f"{prefix}labels.npy", part.labels)
+        (partial / f"{prefix}done.jsonl").unlink()
     (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
     (partial / "source.json").write_text(json.dumps(order.stamp))
-    for leftover in ("plan.json", "done.jsonl"):
-        (partial / leftover).unlink()
+    (partial / "plan.json").unlink()
 
 
 def _publish(partial: Path, target: Path) -> None:

@@ -28,6 +28,7 @@ IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".p
 ASIDE = {".txt", ".md", ".json", ".jsonl", ".csv", ".html", ".mat", ".pdf", ".ini", ".db", ""}  # come along with images
 MEMBER_LIMIT = 1 << 30  # bytes of one unpacked archive member: an image file is far below
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+CLASSES = "classes.txt"
 FONT = "NotoColorEmoji.ttf"
 DIGITS = Path(find_spec("sklearn").origin).parent / "datasets" / "data" / "digits.csv.gz"  # found without importing it
 
@@ -43,6 +44,8 @@ class Source:
     md5     published checksums of image files, by name, where the source brings them along
     fixed   whether it is known to be the published set, bit for bit; then images that occur twice belong to it
     note    what was done to the images before they are decoded
+    classes number of classes; 0 where the images have none
+    heldout the test part, where the source has one
     """
 
     names: list[str]
@@ -52,6 +55,8 @@ class Source:
     md5: Mapping[str, str] = field(default_factory=dict)
     fixed: bool = False
     note: str = ""
+    classes: int = 0
+    heldout: "Source | None" = None
 
 
 def open_source(
@@ -59,10 +64,13 @@ def open_source(
 ) -> Source:
     """The source at `path`, read by what it is; a folder with nothing but an archive in it is that archive.
 
-    classes  if not 0, the folder an image lies in (or the parquet label) is its class
+    classes  if not 0, the folder an image lies in (or the parquet label) is its class; if 0, so it is in a source of
+             image files that has a classes.txt
     folder   for an archive of several sets: the one to take, where it occurs
     reader   for files in a format of the set's own; parquet files come first, they always look the same
     """
+    if not path.is_dir() and not path.is_file():
+        raise InputError(f"{path}: neither a folder nor a plain file")
     inside = [file for file in path.iterdir() if not file.name.startswith(".")] if path.is_dir() else []
     if len(inside) == 1 and inside[0].name.endswith(ARCHIVES):
         path = inside[0]
@@ -72,27 +80,95 @@ def open_source(
 
 
 def image_files(path: Path, classes: int = 0, folder: str = "") -> Source:
-    """The images of a folder or an archive, sorted by name."""
+    """The images of a folder or an archive, sorted by name.
+
+    Where the folders train and test stand side by side, the images under test are the test part. A file classes.txt
+    names the folders that are classes, one a line, in the order of their labels.
+    """
     kind = "" if path.is_dir() else path.suffix
-    if kind not in OPEN:
+    if kind not in OPEN or (kind == "" and not path.is_dir()):
         raise InputError(f"{path}: neither a folder nor a {', '.join(ARCHIVES)} or .parquet file")
     names, read = OPEN[kind](path)
-    return _choose(path, names, read, classes, folder)
+    odd = next((name for name in names if not _is_utf8(name)), None)
+    if odd:
+        raise InputError(f"{path}: the file name {odd!r} is not UTF-8; rename it")
+    if folder:
+        names = [name for name in names if _alike(folder) in map(_alike, PurePosixPath(name).parts[:-1])] or names
+    return _choose(path, names, read, classes)
 
 
-def _choose(path: Path, names: list[str], read: Callable[[str], bytes], classes: int, folder: str) -> Source:
-    """The images among the files of a source, sorted by name."""
-    inside = [n for n in names if _alike(folder) in map(_alike, PurePosixPath(n).parts[:-1])] if folder else []
+def _is_utf8(name: str) -> bool:
+    """Python gives the bytes of a file name that are not UTF-8 as lone surrogates, which cannot be encoded."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _choose(path: Path, names: list[str], read: Callable[[str], bytes], classes: int) -> Source:
+    """The images among the files of a source, sorted by name, and their classes."""
     kinds: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-    for name in sorted(inside or names):
+    for name in sorted(names):
         kinds[_is_image(name)].append(name)
     if kinds[None]:
         raise InputError(f"{path}: {kinds[None][0]} is not an image; valid are {' '.join(sorted(IMAGES))}")
     if not kinds[True]:
         raise InputError(f"{path}: no image in it; valid are {' '.join(sorted(IMAGES))}")
-    images = kinds[True]
-    labels = _labels(path, images, classes) if classes else np.zeros(len(images), np.int64)
-    return Source(images, labels, lambda i: read(images[i]), kinds[False])
+    train, test = _parts(kinds[True])
+    folders = _declared(path, kinds[False], read)
+    if classes and not folders:
+        folders = _by_name(path, train, classes)
+    source = _images(path, train, read, folders)
+    source.aside = kinds[False]
+    if test:
+        source.heldout = _images(path, test, read, folders)
+    return source
+
+
+def _images(path: Path, names: list[str], read: Callable[[str], bytes], folders: list[str]) -> Source:
+    """Images by name; the place in `folders` of the folder that an image lies in is its label."""
+    labels = np.zeros(len(names), np.int64)
+    if folders:
+        label = {folder: i for i, folder in enumerate(folders)}
+        for i, name in enumerate(names):
+            parent = PurePosixPath(name).parent.name
+            if parent not in label:
+                raise InputError(f"{path}: {name} lies in none of the {len(folders)} class folders, {folders[0]} ...")
+            labels[i] = label[parent]
+    return Source(names, labels, lambda i: read(names[i]), classes=len(folders))
+
+
+def _parts(names: list[str]) -> tuple[list[str], list[str]]:
+    """The training images and the test images: all are training images unless folders train and test separate them."""
+    shared = len(PurePosixPath(os.path.commonpath([PurePosixPath(name).parent for name in names])).parts)
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        parts.setdefault(PurePosixPath(name).parts[shared].lower(), []).append(name)
+    return (parts["train"], parts["test"]) if set(parts) == {"train", "test"} else (names, [])
+
+
+def _declared(path: Path, names: list[str], read: Callable[[str], bytes]) -> list[str]:
+    """The class folders that the source's classes.txt lists; none without such a file."""
+    lists = [name for name in names if PurePosixPath(name).name == CLASSES]
+    if not lists:
+        return []
+    try:
+        lines = read(lists[0]).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {lists[0]} is not UTF-8 text") from error
+    folders = [line.strip() for line in lines if line.strip()]
+    if len(set(folders)) != len(folders) or len(folders) < 2:
+        raise InputError(f"{path}: {lists[0]} must list two class folders or more, each once")
+    return folders
+
+
+def _by_name(path: Path, names: list[str], classes: int) -> list[str]:
+    """The folders of images, one for each class, in the order of their names; numbers in the order of their values."""
+    folders = sorted({PurePosixPath(name).parent.name for name in names})
+    if len(folders) != classes:
+        raise InputError(f"{path}: images lie in {len(folders)} folders, expected one for each of {classes} classes")
+    return sorted(folders, key=int) if all(map(str.isdecimal, folders)) else folders
 
 
 def _is_image(name: str) -> bool | None:
@@ -101,19 +177,13 @@ def _is_image(name: str) -> bool | None:
     if any(part.startswith((".", "__MACOSX")) for part in path.parts):
         return False
     suffix = path.suffix.lower()
-    return True if suffix in IMAGES else False if suffix in ASIDE else None
+    if suffix in IMAGES:
+        return True
+    return False if suffix in ASIDE else None
 
 
 def _alike(name: str) -> str:
     return name.lower().replace("_", "-").replace(" ", "-")
-
-
-def _labels(path: Path, names: list[str], classes: int) -> np.ndarray:
-    parents = [PurePosixPath(name).parent.name for name in names]
-    found = sorted(set(parents))
-    if len(found) != classes:
-        raise InputError(f"{path}: images lie in {len(found)} folders, expected one for each of {classes} classes")
-    return np.array([found.index(parent) for parent in parents], np.int64)
 
 
 # Folders and archives: names, and a function from name to bytes
@@ -124,9 +194,17 @@ def _folder(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     for folder, subfolders, files in os.walk(path, onerror=_raise):
         for name in subfolders + files:
             if (Path(folder) / name).is_symlink():
-                raise InputError(f"{Path(folder) / name}: is a link; put the file itself there")
+                raise InputError(f"{_shown(Path(folder) / name)}: is a link; put the file itself there")
+        for name in files:
+            if not (Path(folder) / name).is_file():
+                raise InputError(f"{_shown(Path(folder) / name)}: is a pipe or a device, not a plain file; remove it")
         names += [(Path(folder) / name).relative_to(path).as_posix() for name in files]
     return names, lambda name: (path / name).read_bytes()
+
+
+def _shown(path: Path) -> str:
+    """A path as text that can be printed, whatever bytes its name has."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _raise(error: OSError) -> None:
@@ -216,26 +294,43 @@ OPEN = {"": _folder, ".zip": _zip, ".tar": _tar, ".gz": _tar, ".tgz": _tar}  # b
 
 
 def _parquet(path: Path, classes: int) -> Source:
-    """Files with a column `image` (or `img`) of encoded images, and perhaps a label column."""
+    """Files with a column `image` (or `img`) of encoded images, and perhaps a label column.
+
+    Where there are files named train* and files named test*, as the hub has them, the latter are the test part.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise InputError(f"{path}: parquet files need pyarrow: `.venv/bin/pip install pyarrow`") from error
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = sorted(filter(Path.is_file, path.rglob("*.parquet"))) if path.is_dir() else [path]
+    train, test = ([file for file in files if file.name.startswith(part)] for part in ("train", "test"))
+    if not train or not test:
+        train, test = files, []
     try:
-        shards = [pyarrow.parquet.ParquetFile(file) for file in files]
-        images = [_column(file, shard, ("image", "img")) for file, shard in zip(files, shards, strict=True)]
+        source = _table(train, classes)
+        source.heldout = _table(test, classes) if test else None
     except pyarrow.ArrowInvalid as error:
         raise InputError(f"{path}: corrupt parquet file ({str(error).splitlines()[0]}); get it again") from error
+    return source
+
+
+def _table(files: list[Path], classes: int) -> Source:
+    """The rows of parquet files, one file after the other."""
+    import pyarrow.parquet
+
+    shards = [pyarrow.parquet.ParquetFile(file) for file in files]
+    images = [_column(file, shard, ("image", "img")) for file, shard in zip(files, shards, strict=True)]
     lock = threading.Lock()
 
     @lru_cache(maxsize=4)
     def group(shard: int, number: int) -> list[dict]:
         return shards[shard].read_row_group(number, columns=[images[shard]]).column(0).to_pylist()
 
-    places = [(s, g, row) for s, shard in enumerate(shards) for g in range(shard.num_row_groups)
-              for row in range(shard.metadata.row_group(g).num_rows)]
+    places = []
+    for s, shard in enumerate(shards):
+        for g in range(shard.num_row_groups):
+            places += [(s, g, row) for row in range(shard.metadata.row_group(g).num_rows)]
 
     def read(i: int) -> bytes:
         shard, number, row = places[i]
@@ -244,7 +339,10 @@ def _parquet(path: Path, classes: int) -> Source:
         return cell["bytes"] if isinstance(cell, dict) else cell
 
     names = [f"{files[s].name}:{g}:{row}" for s, g, row in places]
-    return Source(names, _parquet_labels(shards) if classes else np.zeros(len(names), np.int64), read)
+    labels = np.zeros(len(names), np.int64)
+    if classes:
+        labels = np.concatenate([_labels(file, shard, classes) for file, shard in zip(files, shards, strict=True)])
+    return Source(names, labels, read, classes=classes)
 
 
 def _column(file: Path, shard, names: tuple[str, ...]) -> str:
@@ -254,11 +352,13 @@ def _column(file: Path, shard, names: tuple[str, ...]) -> str:
     return found[0]
 
 
-def _parquet_labels(shards: list) -> np.ndarray:
-    columns = [[n for n in ("fine_label", "label") if n in shard.schema_arrow.names][:1] for shard in shards]
-    parts = [shard.read(columns=c).column(0).to_numpy() if c else np.zeros(shard.metadata.num_rows)
-             for shard, c in zip(shards, columns, strict=True)]
-    return np.concatenate(parts).astype(np.int64)
+def _labels(file: Path, shard, classes: int) -> np.ndarray:
+    """The labels of a parquet file, int64 below `classes`."""
+    column = _column(file, shard, ("fine_label", "label"))
+    labels = shard.read(columns=[column]).column(0).to_numpy()
+    if labels.dtype.kind not in "iu" or not ((0 <= labels) & (labels < classes)).all():
+        raise InputError(f"{file}: column {column} must hold whole numbers from 0 to {classes - 1}")
+    return labels.astype(np.int64)
 
 
 # Sets in formats of their own
@@ -268,7 +368,7 @@ def ffhq(path: Path) -> Source:
     """images1024x1024/00000/*.png, each checked by its md5 where ffhq-dataset-v2.json lies beside or above them."""
     source = image_files(path)
     beside = [path / "ffhq-dataset-v2.json", path.parent / "ffhq-dataset-v2.json"]
-    index = next(filter(Path.exists, beside), None)
+    index = next(filter(Path.is_file, beside), None)
     if index:
         entries = [entry["image"] for entry in json.loads(index.read_text(encoding="utf-8")).values()]
         published = {PurePosixPath(entry["file_path"]).name: entry["file_md5"] for entry in entries}
@@ -280,71 +380,89 @@ def digits(path: Path) -> Source:
     """scikit-learn's 8 x 8 gray digits, values 0..16 and the label in a line: the test part of the UCI set."""
     table = np.loadtxt(path, delimiter=",")
     images = np.rint(table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    return _pixels(images, table[:, 64], "digit", "values 0..16 scaled to 0..255")
+    return _pixels(images, table[:, 64], 10, "digit", "values 0..16 scaled to 0..255")
 
 
 FASHION_SHA256 = {  # of the unpacked content, which is the same everywhere; the packed files differ
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 
 
 def fashion_mnist(path: Path) -> Source:
-    """The training part, from IDX files (gzipped or not), as torchvision and Debian's dataset-fashion-mnist have them.
+    """Training and test part, from IDX files (gzipped or not), as torchvision and dataset-fashion-mnist have them.
 
     28 x 28 gray, framed by 2 black pixels to 32 x 32 as the models' sizes are powers of two.
     """
-    images, labels = (_idx(path, name, sha256) for name, sha256 in FASHION_SHA256.items())
+    source, heldout = _fashion_part(path, "train"), _fashion_part(path, "t10k")
+    if source is None:
+        raise InputError(f"{path}: no train-images-idx3-ubyte or train-images-idx3-ubyte.gz in it")
+    source.heldout = heldout
+    return source
+
+
+def _fashion_part(path: Path, part: str) -> Source | None:
+    images, labels = (_idx(path, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+    if images is None or labels is None:
+        return None
     framed = np.pad(images.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
-    return _pixels(framed, labels, "train", "28 x 28 framed by 2 black pixels to 32 x 32")
+    return _pixels(framed, labels, 10, part, "28 x 28 framed by 2 black pixels to 32 x 32")
 
 
-def _idx(path: Path, name: str, sha256: str) -> np.ndarray:
-    """The bytes behind the header of an IDX file, whose content must be the published one."""
-    found = sorted(file for file in path.rglob(name + "*") if file.name in (name, name + ".gz"))
+def _idx(path: Path, name: str) -> np.ndarray | None:
+    """The bytes behind the header of an IDX file, whose content must be the published one; None without the file."""
+    found = sorted(file for file in path.rglob(name + "*") if file.name in (name, name + ".gz") and file.is_file())
     if not found:
-        raise InputError(f"{path}: no {name} or {name}.gz in it")
+        return None
     content = found[0].read_bytes()
     try:
         content = gzip.decompress(content) if found[0].suffix == ".gz" else content
     except (gzip.BadGzipFile, EOFError, zipfile.zlib.error) as error:
         raise InputError(f"{found[0]}: corrupt archive ({error}); get it again") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if hashlib.sha256(content).hexdigest() != FASHION_SHA256[name]:
         raise InputError(f"{found[0]}: not the published file (sha256 of its content differs); get it again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
 
 
-CIFAR100_MD5 = {"archive": "eb9058c3a382ffc7106e4002c42a8d85", "train": "16019d7e3df5f24257cddd939b257f8d"}
+CIFAR100_MD5 = {"archive": "eb9058c3a382ffc7106e4002c42a8d85", "train": "16019d7e3df5f24257cddd939b257f8d",
+                "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}  # fmt: skip
 
 
 def cifar100(path: Path) -> Source:
-    """The training part of cifar-100-python, packed or unpacked, as torchvision leaves it. 32 x 32, fine labels."""
-    packed = "cifar-100-python.tar.gz"
-    inside = [*filter(Path.is_file, path.rglob("train")), *path.rglob(packed)]
-    found = path if path.is_file() else next(iter(inside), None)
-    if not found:
-        raise InputError(f"{path}: neither cifar-100-python/train nor {packed} in it")
-    content = found.read_bytes() if found.name == "train" else _cifar_member(found)
-    if hashlib.md5(content).hexdigest() != CIFAR100_MD5["train"]:
-        raise InputError(f"{found}: not the published file (md5 differs from torchvision's); get it again")
+    """cifar-100-python, packed or unpacked, as torchvision leaves it; or class folders. 32 x 32, fine labels.
+
+    The published labels are the places of the class names in alphabetical order, as are those of class folders.
+    """
+    packed = path if path.is_file() else next(filter(Path.is_file, path.rglob("cifar-100-python.tar.gz")), None)
+    if packed and packed.name.endswith((".tar", ".tar.gz", ".tgz")):
+        names, read = _tar(packed)
+        files = {PurePosixPath(name).name: name for name in names}
+    else:
+        files = {file.name: file for file in path.rglob("t*") if file.name in ("train", "test") and file.is_file()}
+        read = Path.read_bytes
+    if "train" not in files:
+        return image_files(path, classes=100)
+    source = _cifar_part(packed or path, "train", read(files["train"]))
+    if "test" in files:
+        source.heldout = _cifar_part(packed or path, "test", read(files["test"]))
+    return source
+
+
+def _cifar_part(path: Path, part: str, content: bytes) -> Source:
+    if hashlib.md5(content).hexdigest() != CIFAR100_MD5[part]:
+        raise InputError(f"{path}: {part} is not the published file (md5 differs from torchvision's); get it again")
     batch = pickle.loads(content, encoding="latin1")  # safe: the bytes are the published ones
     images = batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return _pixels(np.ascontiguousarray(images), batch["fine_labels"], "train")
-
-
-def _cifar_member(path: Path) -> bytes:
-    names, read = _tar(path)
-    train = [name for name in names if PurePosixPath(name).name == "train"]
-    if not train:
-        raise InputError(f"{path}: no cifar-100-python/train in it")
-    return read(train[0])
+    return _pixels(np.ascontiguousarray(images), batch["fine_labels"], 100, part)
 
 
 def emoji_faces(path: Path) -> Source:
     """The face emoji listed in emoji_faces.txt, from Noto Color Emoji's bitmaps (136 x 128, cut to 128), on white."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font = path if path.is_file() else next(path.rglob(FONT), None)
+    font = path if path.is_file() else next(filter(Path.is_file, path.rglob(FONT)), None)
     if not font:
         raise InputError(f"{path}: no {FONT} in it")
     lines = (Path(__file__).parent / "emoji_faces.txt").read_text(encoding="utf-8").splitlines()
@@ -361,6 +479,7 @@ def emoji_faces(path: Path) -> Source:
     return Source(points, np.zeros(len(points), np.int64), images.__getitem__, note=note)
 
 
-def _pixels(images: np.ndarray, labels: np.ndarray, name: str, note: str = "") -> Source:
+def _pixels(images: np.ndarray, labels: np.ndarray, classes: int, name: str, note: str = "") -> Source:
     names = [f"{name}/{i:05d}" for i in range(len(images))]
-    return Source(names, np.asarray(labels, np.int64), images.__getitem__, fixed=True, note=note)
+    labels = np.asarray(labels, np.int64)
+    return Source(names, labels, images.__getitem__, fixed=True, note=note, classes=classes)

@@ -85,6 +85,13 @@ def test_missing_file_and_missing_server(server, tmp_path):
         fetch("http://127.0.0.1:9/set.zip", tmp_path)
 
 
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/set.zip"])
+def test_only_the_web_is_fetched_from(tmp_path, url):
+    with pytest.raises(InputError, match="not an address of https or http"):
+        fetch(url, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("address", DEAD)
 def test_dead_address_is_not_tried(tmp_path, address):
     with pytest.raises(InputError, match="not tried"):

@@ -187,6 +187,23 @@ def test_link_inside_a_folder_is_refused_but_the_folder_may_be_one(tmp_path):
         load("mine", 16, tmp_path)
 
 
+def test_a_pipe_and_a_name_that_is_not_utf_8_are_refused(tmp_path):
+    source = folder(tmp_path / "mine")
+    os.mkfifo(source / "pipe.png")
+    with pytest.raises(InputError, match="pipe.png: is a pipe"):
+        load("mine", 16, tmp_path)
+    (source / "pipe.png").unlink()
+    (tmp_path / os.fsdecode(b"mine/\xff.png")).write_bytes(encoded(noise(9)))
+    with pytest.raises(InputError, match=r"the file name '\\udcff.png' is not UTF-8") as caught:
+        load("mine", 16, tmp_path)
+    str(caught.value).encode()
+    os.mkfifo(tmp_path / "other.zip")
+    os.mkfifo(tmp_path / "third")
+    for name in ("other", "third"):
+        with pytest.raises(InputError, match="neither a folder nor a plain file"):
+            load(name, 16, tmp_path)
+
+
 def test_empty_folder(tmp_path):
     (tmp_path / "mine").mkdir()
     with pytest.raises(InputError, match="no image in it"):

@@ -58,7 +58,7 @@ class Settings:
         split = ["reproduce.parallel", str(self.gpus_per_run)] if self.gpus_per_run > 1 else ["reproduce.train"]
         where = [run_id, "--data", str(self.data), "--results", str(self.results), "--device", self.device]
         protocol = self.protocol
-        train = {"--method": self.method, "--micro-batch": self.micro_batch, "--keep-every": protocol.eval_every}
+        train = {"--method": self.method, "--micro-batch": self.micro_batch, "--eval-every": protocol.eval_every}
         evaluate = {"--extractor": protocol.extractor, "--samples": protocol.samples, "--seeds": protocol.eval_seeds,
                     "--every": protocol.eval_every, "--weights": protocol.weights}
         graphs = ["--graphs"] if self.graphs else []

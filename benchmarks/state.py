@@ -1,0 +1,44 @@
+"""State files: JSON objects that this suite wrote and reads again, each checked key by key, with errors of one line."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+
+from benchmarks.runs import InputError
+
+Schema = Mapping[str, type | UnionType]  # key -> type of its value
+
+
+def read_json(path: Path, schema: Schema = {}, remedy: str = "") -> dict:  # noqa: B006
+    """The JSON object in a file, which has at least the keys of the schema, with values of these types.
+
+    Raises InputError where the file is missing, damaged or of another shape; `remedy` then says what the user can do.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read ({error}){_then(remedy)}") from error
+    return typed(f"{path}", found, schema, remedy)
+
+
+def typed(where: str, found: object, schema: Schema, remedy: str = "") -> dict:
+    """What was found, once it is known to be a dict that fits the schema. Raises InputError naming the first misfit."""
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: not a JSON object{_then(remedy)}")
+    for key, kind in schema.items():
+        if key not in found:
+            raise InputError(f"{where}: {key!r} is missing{_then(remedy)}")
+        if not isinstance(found[key], kind) or isinstance(found[key], bool) and kind is int:
+            name = getattr(kind, "__name__", str(kind))
+            raise InputError(f"{where}: {key!r} is {_short(found[key])}, must be of type {name}{_then(remedy)}")
+    return found
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _then(remedy: str) -> str:
+    return f"; {remedy}" if remedy else ""

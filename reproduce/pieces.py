@@ -1,0 +1,294 @@
+"""A batch in slices: micro-batches on one device, and the rows of several processes, with the numbers of the whole.
+
+A function of single images (baselines.scoring) is evaluated in two passes. The first runs slice after slice without a
+graph and puts the outputs together, so that a loss or a regularizer is a plain function of the whole batch's values.
+When these are differentiated, the second pass runs each slice again, now with a graph, and sends its rows of the
+gradient back. No more than one slice's graph is in memory at a time.
+
+Several processes run the same loop on the same whole batches with the same random numbers, and each evaluates its own
+rows. What they exchange are the outputs of the first pass and, once per backward pass, the parameters' gradients.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from baselines.layers import ROWS, Rows, batch_size, group_size
+from benchmarks.runs import InputError
+from reproduce.parallel import processes, rank
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """`pieces(network, function, *inputs)`: the outputs of a function of rows, as baselines.scoring.whole gives them.
+
+    micro_batch  images in the network at once; 0: as many as there are. A network with batch norm sees all rows of its
+                 process at once
+    group        how many consecutive images of a batch must stay together: those of minibatch standard deviation
+    """
+
+    micro_batch: int = 0
+    group: int = 1
+
+    def __call__(self, network: nn.Module, function: Callable, *inputs: Tensor) -> object:
+        slices = self.slices(network, len(inputs[0]))
+        if slices == [Rows(0, len(inputs[0]), len(inputs[0]))]:
+            return _replicated(function(*inputs))
+        evaluation = Evaluation(network, function, slices, len(inputs))
+        outputs = TwoPasses.apply(evaluation, *inputs, *network.parameters())
+        return evaluation.as_function_returns_it(outputs)
+
+    def slices(self, network: nn.Module, batch: int) -> list[Rows]:
+        """The slices of this process. A batch of fewer groups than processes is evaluated whole by every process."""
+        group = group_size(batch, self.group)
+        groups = batch // group
+        if groups < processes():
+            return [Rows(0, batch, batch)]
+        start, stop = groups * rank() // processes() * group, groups * (rank() + 1) // processes() * group
+        size = stop - start
+        if self.micro_batch and not has_batch_norm(network):
+            size = max(group, self.micro_batch // group * group)
+        return [Rows(first, min(first + size, stop), batch) for first in range(start, stop, size)]
+
+
+def _replicated(outputs: object) -> object:
+    """Outputs that every process has worked out, so that the gradients of all processes add up to that of one."""
+    if processes() > 1:
+        for output in [outputs] if isinstance(outputs, Tensor) else outputs:
+            if output is not None and output.requires_grad:
+                output.register_hook(lambda gradient: gradient / processes())
+    return outputs
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
+def require_groups(batch: int, group: int) -> None:
+    """Raises InputError where there are more processes than groups of rows that a discriminator must see together."""
+    group = group_size(batch, group)
+    if processes() > batch // group:
+        raise InputError(f"GPUS_PER_RUN={processes()}: a batch of {batch} in groups of {group} (minibatch standard "
+                         f"deviation) is enough for at most {batch // group}")
+
+
+def add_up(parameters: list[nn.Parameter]) -> None:
+    """Sum the gradients of all processes, each of its own rows, in one exchange."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if processes() == 1 or not gradients:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    for gradient, total in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(total.view_as(gradient))
+
+
+# Two passes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Evaluation:
+    """One evaluation of a function, from the first pass until its backward pass.
+
+    Every slice starts from the buffers and random numbers that the network found before the first one. So a spectral
+    norm takes one step of its power iteration, and batch norm notes one batch, however often slices are run.
+    """
+
+    network: nn.Module
+    function: Callable
+    slices: list[Rows]
+    inputs: int
+    before: "State" = field(init=False)
+    alone: bool = field(init=False, default=False)  # whether the function returns a single tensor
+
+    def __post_init__(self):
+        self.before = State.of(self.network)
+
+    def outputs(self, rows: Rows, inputs: list[Tensor]) -> list[Tensor | None]:
+        """The function's outputs of some rows, given the inputs of these rows."""
+        self.before.restore(self.network)
+        across = GlobalNorm() if processes() > 1 and has_batch_norm(self.network) else nullcontext()
+        with only(rows), across:
+            outputs = self.function(*inputs)
+        self.alone = isinstance(outputs, Tensor)
+        return [outputs] if self.alone else list(outputs)
+
+    def as_function_returns_it(self, outputs: tuple[Tensor | None, ...]) -> object:
+        return outputs[0] if self.alone else outputs
+
+
+class TwoPasses(Function):
+    """Outputs of an evaluation by its inputs and the network's parameters."""
+
+    @staticmethod
+    def forward(ctx, evaluation: Evaluation, *tensors: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.evaluation = evaluation
+        ctx.save_for_backward(*tensors[:evaluation.inputs])
+        ctx.set_materialize_grads(False)
+        found = []
+        for rows in evaluation.slices:
+            inputs = [tensor[rows.start:rows.stop] for tensor in tensors[:evaluation.inputs]]
+            found.append(evaluation.outputs(rows, inputs))
+        joined = []
+        for parts in zip(*found, strict=True):
+            joined.append(None if parts[0] is None else torch.cat(parts).detach())
+        return gathered(joined, evaluation.slices)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise InputError("a regularizer that differentiates the scores by itself cannot be evaluated in slices: "
+                             "use .norms() or .gradient of real, fake or D(x, y), or leave out MICRO_BATCH and "
+                             "GPUS_PER_RUN")
+        evaluation, inputs = ctx.evaluation, ctx.saved_tensors
+        needed = ctx.needs_input_grad[1:]
+        parameters = [p for p, wanted in zip(evaluation.network.parameters(), needed[len(inputs):], strict=True)
+                      if wanted]
+        by_inputs = [torch.zeros_like(x) if wanted else None
+                     for x, wanted in zip(inputs, needed, strict=False)]
+        by_parameters = [torch.zeros_like(parameter) for parameter in parameters]
+        with evaluation.before.aside(evaluation.network):
+            for rows in evaluation.slices:
+                here = slice(rows.start, rows.stop)
+                pieces = [x[here].detach() if total is None else x[here].detach().requires_grad_()
+                          for x, total in zip(inputs, by_inputs, strict=True)]
+                found = _slice_gradients(evaluation, rows, pieces, parameters, gradients)
+                for parameter_total, part in zip(by_parameters, found[:len(parameters)], strict=True):
+                    parameter_total += part
+                parts = iter(found[len(parameters):])
+                for total in by_inputs:
+                    if total is not None:
+                        total[here] = next(parts)
+        totals = iter(by_parameters)
+        return None, *by_inputs, *(next(totals) if wanted else None for wanted in needed[len(inputs):])
+
+
+def _slice_gradients(evaluation: Evaluation, rows: Rows, pieces: list[Tensor], parameters: list[nn.Parameter],
+                     gradients: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    """Gradients of one slice by the parameters, then by those of its inputs that need one."""
+    with torch.enable_grad():
+        outputs = evaluation.outputs(rows, pieces)
+    values, cotangents = [], []
+    for output, gradient in zip(outputs, gradients, strict=True):
+        if gradient is not None:
+            values.append(output)
+            cotangents.append(gradient[rows.start:rows.stop])
+    wanted = [*parameters, *(piece for piece in pieces if piece.requires_grad)]
+    return torch.autograd.grad(values, wanted, cotangents, allow_unused=True, materialize_grads=True)
+
+
+@dataclass
+class State:
+    """What a network's evaluation changes besides its outputs: its buffers and the random numbers."""
+
+    buffers: list[Tensor]
+    generators: list[torch.Generator]
+    numbers: list[Tensor]
+
+    @classmethod
+    def of(cls, network: nn.Module) -> "State":
+        generators = [torch.default_generator]
+        device = next(network.parameters()).device
+        if device.type == "cuda":
+            generators.append(torch.cuda.default_generators[device.index])
+        return cls([buffer.clone() for buffer in network.buffers()], generators,
+                   [generator.get_state() for generator in generators])
+
+    def restore(self, network: nn.Module) -> None:
+        for buffer, value in zip(network.buffers(), self.buffers, strict=True):
+            buffer.copy_(value)
+        for generator, state in zip(self.generators, self.numbers, strict=True):
+            generator.set_state(state)
+
+    @contextmanager
+    def aside(self, network: nn.Module) -> Iterator[None]:
+        """Leave the network and the random numbers as they are now, whatever is evaluated inside."""
+        now = State.of(network)
+        try:
+            yield
+        finally:
+            now.restore(network)
+
+
+@contextmanager
+def only(rows: Rows) -> Iterator[None]:
+    """Tell the layers that they see these rows alone."""
+    token = ROWS.set(rows)
+    try:
+        yield
+    finally:
+        ROWS.reset(token)
+
+
+def gathered(outputs: list[Tensor | None], slices: list[Rows]) -> tuple[Tensor | None, ...]:
+    """Outputs of all rows from those of each process, in one exchange."""
+    if processes() == 1 or slices[0].stop - slices[0].start == slices[0].whole:
+        return tuple(outputs)
+    before, after = slices[0].start, slices[0].whole - slices[-1].stop
+    padded = []
+    for output in outputs:
+        if output is not None:
+            padded.append(F.pad(output, [0, 0] * (output.ndim - 1) + [before, after]))
+    flat = torch.cat([output.flatten() for output in padded])
+    dist.all_reduce(flat)
+    parts = iter(flat.split([output.numel() for output in padded]))
+    shapes = iter(padded)
+    return tuple(None if output is None else next(parts).view_as(next(shapes)) for output in outputs)
+
+
+# Batch norm over all processes ----------------------------------------------------------------------------------------
+
+
+class SumOfProcesses(Function):
+    """The sum of a value over all processes. Its gradient is the sum of theirs: each has a loss of its own rows."""
+
+    @staticmethod
+    def forward(ctx, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return SumOfProcesses.apply(gradient)
+
+
+class GlobalNorm(TorchFunctionMode):
+    """Inside, batch norm takes its statistics over the rows of all processes."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.batch_norm:
+            function = batch_norm
+        return function(*args, **(kwargs or {}))
+
+
+def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+    """F.batch_norm of this process's rows x [N, C, ...], with the mean and variance of the whole batch in training."""
+    if not training:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    dtype = x.dtype
+    if dtype == torch.bfloat16:
+        x = x.float()  # as F.batch_norm, which takes sums in float32
+    others = [dim for dim in range(x.ndim) if dim != 1]
+    count = batch_size(x) * x[0, 0].numel()
+    mean = SumOfProcesses.apply(x.sum(others, keepdim=True)) / count
+    variance = SumOfProcesses.apply((x - mean).square().sum(others, keepdim=True)) / count
+    with torch.no_grad():
+        if running_mean is not None:
+            running_mean.lerp_(mean.flatten(), momentum)
+            running_var.lerp_((variance * count / (count - 1)).flatten(), momentum)
+    out = (x - mean) * (variance + eps).rsqrt()
+    if weight is not None:
+        out = out * weight.view_as(mean)
+    if bias is not None:
+        out = out + bias.view_as(mean)
+    return out.to(dtype)

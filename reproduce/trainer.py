@@ -1,0 +1,193 @@
+"""The training step: everything of a run that has state, and how one iteration changes it."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from baselines.augment import AUGMENTATIONS
+from baselines.layers import use_bf16
+from baselines.losses import LOSSES
+from baselines.recipe import Recipe
+from baselines.regularizers import REGULARIZERS, Regularizer, Training
+from baselines.scoring import Drawer, Scorer
+from benchmarks.runs import Run
+from reproduce import record
+from reproduce.graphs import CudaRecorder, Graphed
+from reproduce.pieces import Pieces, add_up
+
+
+class Trainer:
+    """Networks, optimizers, regularizers, augmentation and average of a run, drawn from its seed.
+
+    run          what is trained
+    classes      of the data set, 0 for none
+    labels       those of the training images [n], long, on the device: classes are drawn from them
+    device       where everything is; on "meta" nothing is computed, and only shapes are counted
+    micro_batch  images in a network at once, 0: the whole batch (reproduce.pieces)
+    """
+
+    def __init__(self, run: Run, classes: int, labels: Tensor, device: torch.device, micro_batch: int = 0):
+        model, recipe = record.resolve(run)
+        self.run, self.recipe, self.labels, self.device = run, recipe, labels, device
+        torch.manual_seed(key(run.seed))
+        if not recipe.conditional:
+            classes = 0
+        with torch.device("meta" if device.type == "meta" else "cpu"):
+            self.G = model.Generator(run.resolution, classes, **recipe.generator)
+            self.D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
+        for network in (self.G, self.D):
+            network.to(device)
+            if recipe.channels_last:
+                network.to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.G).requires_grad_(False)
+        if recipe.bf16:
+            use_bf16(self.G)
+            use_bf16(self.D)
+
+        self.rate_g, self.optimizer_g = adam(self.G, recipe.lr_g, recipe, device)
+        self.rate_d, self.optimizer_d = adam(self.D, recipe.lr_d, recipe, device)
+        self.loss = LOSSES[recipe.loss]
+        self.weights = {**recipe.regularizers, **run.regularizers}
+        self.regularizers = nn.ModuleDict({name: REGULARIZERS[name]() for name in self.weights}).to(device)
+        for regularizer in self.regularizers.values():
+            regularizer.begin(Training(run.batch, recipe.d_steps, run.iterations))
+        self.augment = AUGMENTATIONS[run.augment]().to(device)
+
+        pieces = Pieces(micro_batch, recipe.discriminator.get("mbstd_group", 1))
+        self.generator, self.discriminator = Drawer(self.G, pieces), Scorer(self.D, pieces)
+        self.step_d, self.step_g = self.discriminator_step, self.generator_step
+
+    @property
+    def parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """All that has state, by the name under which a checkpoint holds it."""
+        return {"G": self.G, "D": self.D, "ema": self.average, "opt_g": self.optimizer_g, "opt_d": self.optimizer_d,
+                "regularizers": self.regularizers, "augment": self.augment}
+
+    def classes(self) -> Tensor:
+        """A batch of classes [N], drawn as often as the training images have them."""
+        return self.labels[torch.randint(len(self.labels), (self.run.batch,), device=self.device)]
+
+    def draw(self, y: Tensor) -> Tensor:
+        """New images [N, 3, R, R] of classes y [N]."""
+        return self.generator(torch.randn(len(y), self.G.latent, device=self.device), y)
+
+    # One iteration: all discriminator steps, a generator step, the average of the generator --------------------------
+
+    def iteration(self, step: int, feed: Callable[[int], tuple[Tensor, Tensor]], logging: bool) -> dict[str, Tensor]:
+        """Iteration number `step`, on the batches feed(update). Returns its losses and, if logging, n_R and n_F."""
+        recipe = self.recipe
+        torch.manual_seed(key(self.run.seed, step))
+        decay = 1 - step / self.run.iterations if recipe.lr_decay else 1.0
+        self.rate_g.fill_(recipe.lr_g * decay)
+        self.rate_d.fill_(recipe.lr_d * decay)
+        for update in range(step * recipe.d_steps, (step + 1) * recipe.d_steps):
+            x, y = feed(update)
+            values = self.step_d(x, y, due=self.due("D", update), logging=logging)
+        values |= self.step_g(due=self.due("G", step))
+        move_average(self.average, self.G, ema_decay(recipe, step))
+        return values
+
+    def due(self, network: str, update: int) -> tuple[str, ...]:
+        """The regularizers of a network that run at its update."""
+        names = []
+        for name, regularizer in self.regularizers.items():
+            skipped = regularizer.first_step_only and update % self.recipe.d_steps
+            if regularizer.of == network and (update + 1) % regularizer.interval == 0 and not skipped:
+                names.append(name)
+        return tuple(names)
+
+    def discriminator_step(self, x: Tensor, y: Tensor, due: tuple[str, ...], logging: bool) -> dict[str, Tensor]:
+        """Update D on real images x and as many generated ones, with the regularizers that are due."""
+        self.D.requires_grad_(True)
+        penalised = any(self.regularizers[name].uses_gradients for name in due)
+        with torch.no_grad():
+            x = self.augment(self.augment.mix(x, lambda: self.draw(y)))
+            y_fake = self.classes()
+            generated = self.augment(self.draw(y_fake))
+        real, fake = self.discriminator.pair(x, y, generated, y_fake, gradient=penalised or logging,
+                                             create_graph=penalised)
+
+        losses = {"loss_d": self.loss.discriminator(real.logits, fake.logits)}
+        for name in due:
+            losses[name] = self.weight(name) * self.regularizers[name](self.discriminator, real, fake)
+        self.optimizer_d.zero_grad()
+        sum(losses.values()).backward(inputs=[*self.D.parameters()])
+        add_up([*self.D.parameters()])
+        self.optimizer_d.step()
+
+        self.augment.observe(real.logits.detach())
+        if logging:
+            losses |= {"n_R": real.norms().mean(), "n_F": fake.norms().mean()}
+        return {name: value.detach() for name, value in losses.items()}
+
+    def generator_step(self, due: tuple[str, ...]) -> dict[str, Tensor]:
+        """Update G by the scores of its images, with the regularizers that are due."""
+        self.D.requires_grad_(False)
+        y = self.classes()
+        logits = self.discriminator.logits(self.augment(self.draw(y)), y)
+        losses = {"loss_g": self.loss.generator(logits)}
+        for name in due:
+            z = torch.randn(self.run.batch, self.G.latent, device=self.device)
+            losses[name] = self.weight(name) * self.regularizers[name](self.generator, z, y)
+        self.optimizer_g.zero_grad()
+        sum(losses.values()).backward()
+        add_up([*self.G.parameters()])
+        self.optimizer_g.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def weight(self, name: str) -> float:
+        """A lazy regularizer has the weight of the updates that it skips, too."""
+        regularizer: Regularizer = self.regularizers[name]
+        return self.weights[name] * regularizer.interval
+
+    def record_graphs(self, recorder: CudaRecorder) -> None:
+        """From now on launch each kind of step as one CUDA graph (reproduce.graphs)."""
+        state = nn.ModuleList([self.G, self.D, self.regularizers, self.augment])
+        self.step_d = Graphed(self.discriminator_step, state, recorder)
+        self.step_g = Graphed(self.generator_step, state, recorder)
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def after_loading(self) -> None:
+        """Bind the learning rates again: a checkpoint may come from another kind of device."""
+        for optimizer, rate in ((self.optimizer_g, self.rate_g), (self.optimizer_d, self.rate_d)):
+            optimizer.param_groups[0] |= {"lr": rate, "capturable": self.device.type == "cuda"}
+
+
+def key(*numbers: int) -> int:
+    """A seed for torch from the run's seed and the step."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def adam(network: nn.Module, rate: float, recipe: Recipe, device: torch.device) -> tuple[Tensor, torch.optim.Adam]:
+    """The network's optimizer and its learning rate, a tensor on the device so that a CUDA graph sees it change."""
+    now = torch.tensor(rate, device=device)
+    if device.type == "meta":  # whose tensors have no values, and Adam asks for some
+        return now, torch.optim.Adam(network.parameters(), rate, recipe.betas, recipe.eps)
+    capturable = device.type == "cuda"
+    return now, torch.optim.Adam(network.parameters(), now, recipe.betas, recipe.eps, fused=True, capturable=capturable)
+
+
+def ema_decay(recipe: Recipe, step: int) -> float:
+    """Decay of the generator's average at a step, rising to the recipe's so that short runs forget their start."""
+    if step < max(1, recipe.ema_start):
+        return 0.0
+    return min(recipe.ema_decay, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, G: nn.Module, decay: float) -> None:
+    """Move the average towards G: average = decay * average + (1 - decay) * G, without waiting for the device.
+
+    Integers, as batch norm's counters, are left out; its statistics are taken anew by reproduce.train.snapshot.
+    """
+    averages, values = floating(average), floating(G)
+    torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+def floating(network: nn.Module) -> list[Tensor]:
+    """The parameters and buffers that are real numbers."""
+    return [tensor for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()]
