@@ -236,7 +236,7 @@ def show(dataset: str, results: Path) -> None:
     print(listing(dataset, own))
 
 
-# --- Scores of ours and of other code -----------------------------------------------------------------------------------
+# --- Scores of ours and of other code ---------------------------------------------------------------------------------
 
 IN_THE_LITERATURE = {  # metric and extractor of a record -> metric and extractor as related_work.csv has them
     ("fid", "inception"): ("clean-FID", "clean-fid"), ("fd_inception_tf", "inception_tf"): ("FID", "tf-inception"),
