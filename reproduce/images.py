@@ -85,7 +85,7 @@ def stream(images: Images, resolution: int) -> Iterator[Tensor]:
                 side = (resolution, resolution)
                 resized = [np.asarray(Image.fromarray(image).resize(side, Image.Resampling.LANCZOS)) for image in batch]
                 batch = np.stack(resized)
-            yield torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+            yield torch.from_numpy(np.array(batch.transpose(0, 3, 1, 2), order="C"))
             bar.update(len(batch))
 
 
