@@ -1,17 +1,17 @@
-"""Augmentations of what the discriminator sees: `AUGMENTATIONS[name]()`, applied to real and generated images alike.
+"""Augmentations of the discriminator's inputs: `AUGMENTATIONS[name]()`, applied to real and generated images alike.
 
-Augmented images are what the discriminator scores and what penalties differentiate, as in DigGAN's code. In the
+The discriminator scores the augmented images, and penalties differentiate by them, as in DigGAN's code. In the
 discriminator's step they are leaves of the graph, so a penalty never passes through an augmentation; in the generator's
-step the gradient does. Every member is differentiable twice all the same.
+step the gradient does. Every member is twice differentiable all the same.
 
-Randomness comes from torch's global generator of the images' device. What an adaptive member remembers lives in
-buffers, so that one state_dict saves it, and nothing waits for the device. To add one, write its class here and name it
+Randomness comes from torch's global generator of the images' device. The state of an adaptive member is in buffers, so
+that one state_dict saves it, and nothing waits for the device. To add an augmentation, write its class here and name it
 in AUGMENTATIONS.
 """
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +19,16 @@ from torch import Tensor, nn
 
 
 class Augmentation(nn.Module):
-    """The identity, and the signature of all."""
+    """The identity, and the base class of all augmentations."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the discriminator sees instead of the images x [N, 3, R, R] in [-1, 1]; the same shape."""
+        """The augmented images, of the shape of x [N, 3, R, R] in [-1, 1]."""
         return x
 
     def mix(self, real: Tensor, draw: Callable[[], Tensor]) -> Tensor:
         """The batch of real images [N, 3, R, R], some of them replaced by the generated one at the same place.
 
-        `draw()` generates images of the same classes, other ones than this update scores as generated.
+        `draw()` generates images of the same classes; they are not those that this update scores as generated.
         """
         return real
 
@@ -39,29 +39,49 @@ class Augmentation(nn.Module):
 class DiffAugment(Augmentation):
     """Color, translation and cutout, each on every image: Zhao et al., NeurIPS 2020, section 3; strengths of its code.
 
-    brightness + U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5); a shift by up to R/8 pixels per axis with
-    zeros behind it; a square of R/2 pixels set to zero around a place anywhere in the image.
+    color        brightness + U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5)
+    translation  a shift by up to R/8 pixels per axis, with zeros behind it
+    cutout       a square of R/2 pixels set to zero around a place anywhere in the image
+
+    The policy, which of the three are applied, is a part of the published method. In its code (data-efficient-gans)
+    few-shot sets and StyleGAN2 on a part of CIFAR have all three, BigGAN on CIFAR has translation and cutout, and
+    StyleGAN2 on the whole of CIFAR has color and cutout.
     """
 
+    def __init__(self, policy: tuple[str, ...] = ("color", "translation", "cutout")):
+        super().__init__()
+        self.policy = policy
+
     def forward(self, x: Tensor) -> Tensor:
-        n, r = len(x), x.shape[-1]
+        for name in self.policy:
+            x = getattr(self, name)(x)
+        return x
 
+    def color(self, x: Tensor) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:
-            return x.new_empty(n, 1, 1, 1).uniform_(low, high)
-
-        def integer(low: int, high: int) -> Tensor:
-            return torch.randint(low, high + 1, (n,), device=x.device)
+            return x.new_empty(len(x), 1, 1, 1).uniform_(low, high)
 
         x = x + uniform(-0.5, 0.5)
         x = torch.lerp(x.mean(1, keepdim=True), x, uniform(0, 2))
-        x = torch.lerp(x.mean((1, 2, 3), keepdim=True), x, uniform(0.5, 1.5))
-        x = translate(x, integer(-(r // 8), r // 8), integer(-(r // 8), r // 8))
+        return torch.lerp(x.mean((1, 2, 3), keepdim=True), x, uniform(0.5, 1.5))
+
+    def translation(self, x: Tensor) -> Tensor:
+        most = x.shape[-1] // 8
+        return translate(x, integers(x, -most, most), integers(x, -most, most))
+
+    def cutout(self, x: Tensor) -> Tensor:
+        r = x.shape[-1]
         last = r - r // 2 % 2  # an even square may be centered between any two pixels, or at either edge
-        return x * cutout(r, r // 2, integer(0, last), integer(0, last))
+        return x * cutout(r, r // 2, integers(x, 0, last), integers(x, 0, last))
+
+
+def integers(x: Tensor, low: int, high: int) -> Tensor:
+    """A random whole number from low to high, for each of the images x: [N]."""
+    return torch.randint(low, high + 1, (len(x),), device=x.device)
 
 
 def translate(x: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """Images moved by whole pixels [N], with zeros where nothing was."""
+    """Images moved by whole pixels [N], with zeros where they leave pixels empty."""
     for pixels, dim in ((right, 3), (down, 2)):
         index = torch.arange(x.shape[dim], device=x.device) - pixels[:, None]
         shape = [len(x), 1, 1, 1]
@@ -75,7 +95,9 @@ def translate(x: Tensor, right: Tensor, down: Tensor) -> Tensor:
 def cutout(r: int, size: int, x: Tensor, y: Tensor) -> Tensor:
     """A mask [N, 1, r, r]: false in the square of `size` pixels around x and y [N], where it is in the image."""
     pixels = torch.arange(r, device=x.device)
-    across, down = ((pixels >= c[:, None] - size // 2) & (pixels < c[:, None] - size // 2 + size) for c in (x, y))
+    left, top = x[:, None] - size // 2, y[:, None] - size // 2
+    across = (pixels >= left) & (pixels < left + size)
+    down = (pixels >= top) & (pixels < top + size)
     return ~(down[:, None, :, None] & across[:, None, None, :])
 
 
@@ -172,8 +194,8 @@ def turn(x: Tensor, quarters: Tensor) -> Tensor:
 def recolor(x: Tensor, brightness: Tensor, contrast: Tensor, invert: Tensor, hue: Tensor, saturation: Tensor) -> Tensor:
     """Color of images [N, 3, H, W] changed by parameters [N], in this order; hue in radians, invert a bool.
 
-    The paper's 4x4 matrices, all symmetric about the gray axis, written out: they act apart on luma, a pixel's mean,
-    and on chroma, what is left of it.
+    These are the paper's 4x4 matrices. All are symmetric about the gray axis, so they act separately on luma, the mean
+    of a pixel's channels, and on chroma, the difference from it.
     """
     b, c, i, h, s = (p[:, None, None, None] for p in (brightness, contrast, invert, hue, saturation))
     luma = x.mean(1, keepdim=True)
@@ -187,23 +209,26 @@ def warp(x: Tensor, whole: Tensor, zoom: Tensor, before: Tensor, stretch: Tensor
     """Images [N, 3, R, R] moved, zoomed, rotated, stretched along x and shrunk along y, rotated, moved: in this order.
 
     whole, fraction [2, N] are in pixels right and down; zoom, stretch [N] are factors, before, after [N] radians
-    clockwise. Resampled bilinearly at twice the resolution, between the paper's wavelet filters, whose phase puts the
-    center of rotation 0.2 pixels off the image's per axis, as published. Outside the image are its reflections.
+    clockwise. Resampled bilinearly at twice the resolution, between the paper's wavelet filters. What stays in place is
+    0.05 pixels off the image's center per axis, as published: the filter's delay is 5.098 taps, and 5 are made up for.
+    Outside the image are its reflections without end, of which the authors' code has one on each side.
     """
     r = x.shape[-1]
-    # The linear part of the way back, from the output to its source: where it takes the unit vectors, each [N, 2]
+    # The linear part of the inverse, from the output to its source: the images of the unit vectors, each [N, 2]
     u, v = torch.eye(2, device=x.device)[:, None]
     u, v = rotate(u, v, -after[:, None])
     u, v = u / stretch[:, None], v * stretch[:, None]
     u, v = rotate(u, v, -before[:, None])
     u, v = u / zoom[:, None], v / zoom[:, None]
 
-    # Each output pixel at twice the resolution, with the margin that halve() takes off; 0 is the image's center
-    pixels = (torch.arange(-5, 2 * r + 5, device=x.device) - (r - 0.5)) / 2
+    # Each output pixel at twice the resolution, with the margin that halve() takes off. 0 is pixel r - 1 of the image
+    # at that resolution, half a pixel before its center: as in the authors' code, this makes up for the filter's delay
+    pixels = (torch.arange(-5, 2 * r + 5, device=x.device) - (r - 1)) / 2
     px, py = pixels - fraction[0, :, None], pixels - fraction[1, :, None]
-    px, py = (w[:, 0, None, None] * px[:, None, :] + w[:, 1, None, None] * py[:, :, None] - t[:, None, None]
-              for w, t in ((u, whole[0]), (v, whole[1])))
-    return halve(bilinear(double(reflect(x)), 2 * px + r - 0.5, 2 * py + r - 0.5))
+    px, py = px[:, None, :], py[:, :, None]
+    qx = u[:, 0, None, None] * px + u[:, 1, None, None] * py - whole[0, :, None, None]
+    qy = v[:, 0, None, None] * px + v[:, 1, None, None] * py - whole[1, :, None, None]
+    return halve(bilinear(double(reflect(x)), 2 * qx + (r - 1), 2 * qy + (r - 1)))
 
 
 def rotate(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,11 +243,11 @@ SYM6 = (0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.04
 
 @cache
 def sym6(device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(SYM6, device=device, dtype=dtype)  # copied once, because a copy from the host waits
+    return torch.tensor(SYM6, device=device, dtype=dtype)  # copied once, because a copy from the host blocks
 
 
 def reflect(x: Tensor) -> Tensor:
-    """One period [N, C, 2R-2, 2R-2] of the plane tiled by the images [N, C, R, R] and their reflections."""
+    """One period [N, C, 2R-2, 2R-2] of the plane that images [N, C, R, R] and their reflections tile."""
     for dim in (2, 3):
         x = torch.cat([x, x.narrow(dim, 1, x.shape[dim] - 2).flip(dim)], dim)
     return x
@@ -250,9 +275,9 @@ def halve(x: Tensor) -> Tensor:
 
 
 def bilinear(plane: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """A plane of period P, as double() gives it [N, C, P+2, P+2], at the pixels x, y [N, S, S]: [N, C, S, S].
+    """Values [N, C, S, S] of a plane of period P, as double() returns it [N, C, P+2, P+2], at pixels x, y [N, S, S].
 
-    By gathering the four corners, because F.grid_sample cannot be differentiated twice.
+    It gathers the four corners itself, because F.grid_sample is not twice differentiable.
     """
     channels, width = plane.shape[1], plane.shape[3]
     x, y = x.remainder(width - 2), y.remainder(width - 2)
@@ -266,4 +291,11 @@ def bilinear(plane: Tensor, x: Tensor, y: Tensor) -> Tensor:
                       torch.lerp(corner(width), corner(width + 1), right), down)
 
 
-AUGMENTATIONS = {"": Augmentation, "diffaugment": DiffAugment, "ada": ADA, "apa": APA}
+AUGMENTATIONS = {
+    "": Augmentation,
+    "diffaugment": DiffAugment,
+    "diffaugment_translation_cutout": partial(DiffAugment, ("translation", "cutout")),
+    "diffaugment_color_cutout": partial(DiffAugment, ("color", "cutout")),
+    "ada": ADA,
+    "apa": APA,
+}

@@ -1,4 +1,4 @@
-"""Layers that more than one model is built of, and what a layer asks about the batch where its rows are not alone."""
+"""Layers that more than one model is built of, and helpers for layers that need whole-batch facts when it is split."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -10,7 +10,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 
 class Rows(NamedTuple):
-    """The rows [start, stop) of a batch of `whole`."""
+    """A slice of a batch: the rows [start, stop) of `whole` rows."""
 
     start: int
     stop: int
@@ -30,28 +30,29 @@ def batch_size(x: Tensor) -> int:
 
 
 def noise_like(x: Tensor) -> Tensor:
-    """Standard normal noise shaped and typed as x, the same for a row of a batch however that is cut."""
-    if not ROWS.get():
+    """Standard normal noise of the shape and type of x. A row gets the same noise however its batch is split."""
+    rows = ROWS.get()
+    if rows is None:
         return torch.randn_like(x)
-    start, stop, whole = ROWS.get()
+    start, stop, whole = rows
     return torch.randn(whole, *x.shape[1:], dtype=x.dtype, device=x.device)[start:stop]
 
 
 def group_size(n: int, limit: int) -> int:
-    """The largest divisor of n up to a limit: how many consecutive rows make a group of equal size."""
+    """The largest divisor of n up to a limit: the size of groups into which n rows can be cut evenly."""
     return max(k for k in range(1, limit + 1) if n % k == 0)
 
 
 def trunk(network: nn.Module) -> nn.Module:
-    """Where nearly all of a network's work is: of a generator with a mapping to styles its `synthesis`, else all."""
+    """The part with nearly all of a network's work: `synthesis` of a generator with a mapping, else the network."""
     return getattr(network, "synthesis", network)
 
 
 def use_bf16(network: nn.Module) -> None:
-    """Have a network compute in bfloat16, by autocast. What goes in and comes out, and the weights, stay float32.
+    """Let a network compute in bfloat16 by autocast. Its inputs, outputs and weights stay float32.
 
-    bfloat16 has float32's range, so that losses and penalties need no scaling. Only the trunk changes, and in it no
-    spectral norm: power iteration needs the digits.
+    bfloat16 has float32's range, so losses and penalties need no scaling. Only the trunk computes in it, and its
+    spectral norms do not, because power iteration needs float32's precision.
     """
     part = trunk(network)
     whole, kind = part.forward, next(part.parameters()).device.type
@@ -67,7 +68,7 @@ def use_bf16(network: nn.Module) -> None:
 
 
 class PlainNorm(nn.BatchNorm2d):
-    """Batch norm that takes no condition."""
+    """Batch norm with the signature of ConditionalNorm, which ignores the condition."""
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         return super().forward(h)

@@ -1,4 +1,4 @@
-"""Adversarial losses. Each is a pair: what the discriminator minimises, what the generator minimises."""
+"""Adversarial losses. Each is a pair: the discriminator's loss and the generator's, both to be minimised."""
 
 from collections.abc import Callable
 from typing import NamedTuple

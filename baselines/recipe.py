@@ -1,7 +1,9 @@
-"""What a published model is besides its two networks: the hyperparameters its authors trained it with."""
+"""The hyperparameters that a model's authors trained it with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+SIZES = (32, 64, 128, 256, 512, 1024)  # image sizes of the benchmark, in pixels
 
 
 @dataclass(frozen=True)
@@ -9,14 +11,15 @@ class Recipe:
     """Published hyperparameters of a model.
 
     source         where they were published
+    departures     what differs from the source, a sentence each; a run's override comes on top
     resolutions    image sizes in pixels for which this recipe is the model's default
     loss           a key of baselines.losses.LOSSES
     lr_g, lr_d     Adam's learning rates
-    betas          Adam's betas
+    betas, eps     Adam's betas and epsilon
     d_steps        discriminator steps per generator step
     regularizers   those that are part of the published model, name -> weight
-    ema_decay      of the generator's moving average, per generator step, reached through (1 + t) / (10 + t)
-    ema_start      generator step at which averaging begins; before it the average is the generator itself
+    ema_decay      of the generator's moving average, per generator step; 0: the generator itself is released
+    ema_start      generator step, counted from 1, from which on the average is taken; before it is the generator itself
     lr_decay       whether the learning rates fall linearly to 0 at the last iteration
     conditional    whether the networks see the class, where the data set has classes
     flip           whether real images are mirrored at random, where the data set allows it
@@ -27,7 +30,8 @@ class Recipe:
     """
 
     source: str
-    resolutions: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    departures: tuple[str, ...] = ()
+    resolutions: tuple[int, ...] = SIZES
     loss: str = "hinge"
     lr_g: float = 2e-4
     lr_d: float = 2e-4
@@ -35,12 +39,25 @@ class Recipe:
     eps: float = 1e-8
     d_steps: int = 1
     regularizers: Mapping[str, float] = field(default_factory=dict)
-    ema_decay: float = 0.999
+    ema_decay: float = 0.0
     ema_start: int = 0
     lr_decay: bool = False
     conditional: bool = False
-    flip: bool = True
+    flip: bool = False
     channels_last: bool = False
     bf16: bool = False
     generator: Mapping[str, float] = field(default_factory=lambda: {"width": 1.0})
     discriminator: Mapping[str, float] = field(default_factory=lambda: {"width": 1.0})
+
+    def decay(self, iteration: int) -> float:
+        """Decay of the generator's average after generator step `iteration`, counted from 1: as in BigGAN's code.
+
+        Where it is 0, the average becomes the generator itself.
+        """
+        if iteration < self.ema_start:
+            return 0.0
+        return self.ema_decay
+
+    def weights(self, iteration: int) -> str:
+        """What is released and measured after generator step `iteration`: the average "ema", or the generator "raw"."""
+        return "ema" if iteration > 0 and self.decay(iteration) > 0 else "raw"

@@ -293,7 +293,8 @@ class PathLength(Regularizer):
         """|| J_w^T noise ||_2 of each image, [N], from the styles ws [N, layers, style]."""
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            ws = ws if ws.requires_grad else ws.detach().requires_grad_()
+            if not create_graph:
+                ws = ws.detach().requires_grad_()
             images = synthesis(ws)
             noise = noise_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
             (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=create_graph)

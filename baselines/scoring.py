@@ -81,7 +81,7 @@ def _score_pair(network: nn.Module, real: Tensor, y_real: Tensor, fake: Tensor, 
     y = torch.cat([y_real, y_fake])
 
     def logits(x: Tensor) -> Tensor:
-        if network.joint:
+        if getattr(network, "joint", True):
             return network(x, y)
         return torch.cat([network(x[:n], y[:n]), network(x[n:], y[n:])])
 

@@ -173,6 +173,36 @@ def test_diffaugment_color(monkeypatch):
         assert stats.kstest(values, "uniform", (low, high - low)).pvalue > 1e-3
 
 
+POLICIES = {  # name -> those of the three transformations that it applies, in this order
+    "diffaugment": ["color", "translation", "cutout"],
+    "diffaugment_translation_cutout": ["translation", "cutout"],
+    "diffaugment_color_cutout": ["color", "cutout"],
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_is_its_transformations_one_after_the_other(name):
+    x = images(8, 16)
+    torch.manual_seed(5)
+    expected = x
+    for part in POLICIES[name]:
+        expected = DiffAugment((part,))(expected)
+    torch.manual_seed(5)
+    assert torch.equal(AUGMENTATIONS[name]()(x), expected)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_leaves_out_what_its_name_leaves_out(name):
+    """On an image of one color: a shift shows at the border as zeros, a square as zeros, color as another value."""
+    torch.manual_seed(2)
+    y = AUGMENTATIONS[name]()(torch.full((200, 3, 16, 16), 0.5))
+    kept = y != 0
+    assert (y[kept] != 0.5).any() == ("color" in POLICIES[name])
+    assert (~kept).any()
+    top_row_gone = (~kept[:, 0, 0, :]).all(dim=1)  # a square of half the width never covers a whole row, a shift does
+    assert top_row_gone.any() == ("translation" in POLICIES[name])
+
+
 def test_translate_is_a_padded_crop():
     x = images(25, 6)
     right, down = (t.flatten() for t in torch.meshgrid(torch.arange(-2, 3), torch.arange(-2, 3), indexing="ij"))
@@ -303,12 +333,19 @@ def test_sym6():
 
 
 def resampled(x, **geometry):
-    parameters = {**OFF, **geometry}
-    return warp(x, **{k: torch.tensor(v)[..., None].expand(*np.shape(v), len(x)) for k, v in parameters.items()})
+    parameters = {}
+    for name, value in {**OFF, **geometry}.items():
+        value = torch.tensor(value, dtype=x.dtype)
+        parameters[name] = value[..., None].expand(*value.shape, len(x))
+    return warp(x, **parameters)
 
 
 def published(image, whole, zoom, before, stretch, after, fraction):
-    """One plane [R, R] through the published steps: pad, upsample, transform, downsample and crop."""
+    """One plane [R, R] through the published steps: pad, upsample, transform, downsample and crop.
+
+    The transform is about a point half a pixel of the upsampled plane before its center in both axes, as in the
+    authors' code: T(-1/2) G T(1/2). Padded twice as far as there, where zeros follow the first reflection.
+    """
     r, h = len(image), np.array(SYM6)
     forward = np.eye(3)
     for move, factors, angle in ((whole, (zoom, zoom), before), ((0, 0), (stretch, 1 / stretch), after)):
@@ -318,15 +355,15 @@ def published(image, whole, zoom, before, stretch, after, fraction):
     forward[:2, 2] += fraction
     back = np.linalg.inv(forward)
 
-    plane = np.pad(image, r - 1, mode="reflect")
+    plane = np.pad(image, 2 * (r - 1), mode="reflect")
+    size = len(plane)
     for axis in (0, 1):  # pixel k of this plane is where tap 5 of the filter's response to pixel k/2 starts
-        plane = np.take(signal.upfirdn(h * np.sqrt(2), plane, up=2, axis=axis), range(5, 5 + 2 * len(image) * 3 - 4),
-                        axis=axis)
-    center = len(plane) / 2 - 0.5
-    target = (np.arange(-5, 2 * r + 5) - (r - 0.5)) / 2
+        plane = np.take(signal.upfirdn(h * np.sqrt(2), plane, up=2, axis=axis), range(5, 5 + 2 * size), axis=axis)
+    target = (np.arange(-5, 2 * r + 5) - (r - 0.5) + 0.5) / 2  # 0 in the center of the image, then T(1/2)
     px, py = np.meshgrid(target, target)
     sx, sy, _ = np.tensordot(back, [px, py, np.ones_like(px)], 1)
-    plane = ndimage.map_coordinates(plane, [sy * 2 + center, sx * 2 + center], order=1)
+    center = len(plane) / 2 - 0.5
+    plane = ndimage.map_coordinates(plane, [sy * 2 - 0.5 + center, sx * 2 - 0.5 + center], order=1)
     for axis in (0, 1):
         plane = np.take(signal.upfirdn(h[::-1] / np.sqrt(2), plane, axis=axis), range(11, 11 + 2 * r, 2), axis=axis)
     return plane
@@ -334,12 +371,12 @@ def published(image, whole, zoom, before, stretch, after, fraction):
 
 @pytest.mark.parametrize("geometry", [
     {}, {"whole": (3.0, -2.0)}, {"zoom": 1.3}, {"zoom": 0.7}, {"before": 0.5}, {"stretch": 1.4}, {"after": -2.0},
-    {"fraction": (1.3, -0.6)},
+    {"before": math.pi / 2}, {"after": -math.pi / 2}, {"fraction": (1.3, -0.6)},
     {"whole": (2.0, 1.0), "zoom": 0.8, "before": 0.4, "stretch": 1.2, "after": 2.5, "fraction": (-1.7, 0.3)}])
 def test_warp_is_the_published_pipeline(geometry):
     x = images(1, 17, dtype=torch.float64)
     expected = [published(plane, **{**OFF, **geometry}) for plane in x[0].numpy()]
-    np.testing.assert_allclose(resampled(x, **geometry)[0], expected, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(resampled(x, **geometry)[0], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("right, down", [(0, 0), (2, -1), (-2, 2)])
@@ -350,23 +387,35 @@ def test_whole_pixels_are_exact(right, down):
     np.testing.assert_allclose(resampled(x, whole=(float(right), float(down))), expected, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("geometry, back", [
+MOVES = [  # geometry, and the linear part of the way back
     ({"before": 0.7}, ((math.cos(0.7), math.sin(0.7)), (-math.sin(0.7), math.cos(0.7)))),
     ({"after": math.pi / 2}, ((0, 1), (-1, 0))),
     ({"zoom": 1.25}, ((0.8, 0), (0, 0.8))),
     ({"stretch": 1.25}, ((0.8, 0), (0, 1.25))),
-    ({"fraction": (0.5, -1.25)}, ((1, 0), (0, 1)))])
-def test_warp_of_a_smooth_function(geometry, back):
+    ({"fraction": (0.5, -1.25)}, ((1, 0), (0, 1)))]
+
+
+@pytest.mark.parametrize("f, error", [
+    (lambda q: 0.03 * q[0] - 0.02 * q[1] + 0.1, 1e-11),  # the filter and bilinear interpolation keep a linear function
+    (lambda q: np.sin(0.2 * q[0] + 0.1 * q[1]) + 0.5 * np.cos(0.15 * q[1] + 1), 0.005)])
+@pytest.mark.parametrize("geometry, back", MOVES)
+def test_warp_of_a_smooth_function(geometry, back, f, error):
     """f(q) in, f(back q) out, away from the edges, but for the delay of the filter: f(back (q + delay) - delay)."""
-    r, inner = 32, slice(8, 24)
-    delay = (np.dot(SYM6, np.arange(12)) / math.sqrt(2) - 5.5) / 2
+    r, inner = 32, slice(10, 22)
+    delay = (np.dot(SYM6, np.arange(12)) / math.sqrt(2) - 5) / 2
     q = np.stack(np.meshgrid(*[np.arange(r) - (r - 1) / 2] * 2))
-
-    def f(q):
-        return np.sin(0.2 * q[0] + 0.1 * q[1]) + 0.5 * np.cos(0.15 * q[1] + 1)
-
     x = torch.from_numpy(f(q)).expand(1, 3, r, r)
     moved = q - np.array(geometry.get("fraction", (0, 0)))[:, None, None]
     expected = f(np.tensordot(back, moved + delay, 1) - delay)
     difference = resampled(x, **geometry)[0].numpy() - expected
-    assert np.abs(difference[:, inner, inner]).max() < 0.005
+    assert np.abs(difference[:, inner, inner]).max() < error
+
+
+def test_the_center_stays_where_the_authors_code_leaves_it():
+    """The fixed point is 0.05 pixels before the image's center, and a half turn moves a ramp's zero twice as far."""
+    r = 32
+    ramp = torch.arange(r, dtype=torch.float64) - (r - 1) / 2
+    turned = resampled(ramp.expand(1, 3, r, r), before=math.pi)[0, 0]
+    column = turned[r // 2].numpy()
+    center = np.interp(0, -column[10:22], np.arange(10, 22)) - (r - 1) / 2
+    assert center == pytest.approx(-2 * 0.0491, abs=1e-3)

@@ -206,7 +206,7 @@ def _open(name: str, row: Row, target: Path) -> Dataset:
     if "heldout" not in manifest:
         return train
     known = typed(f"{target / 'manifest.json'}: heldout", manifest["heldout"], PART, REMEDY.format(target))
-    return replace(train, heldout=_part(f"{name} (test part)", row, target, HELDOUT, known, manifest, {}))
+    return replace(train, heldout=_part(f"{name}-test", row, target, HELDOUT, known, manifest, {}))
 
 
 def _part(name: str, row: Row, target: Path, prefix: str, known: dict, manifest: dict, provenance: dict) -> Dataset:

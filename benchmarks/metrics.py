@@ -3,6 +3,9 @@
 All metrics come from one pass through a feature network. A new metric is a function here and its line in METRICS.
 Those of distributions are summed in float64, so that values hold to 1e-6 whatever the batch size, the device and the
 version of SciPy. Those of neighbourhoods count images by float32 distances: one more or less is 1 / N.
+
+Metrics of held-out images tell a generator that copies its training images from one that has learned them. They need
+real images that it was not trained on, and are left out where there are none.
 """
 
 from collections.abc import Callable
@@ -12,6 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import mannwhitneyu
+from sklearn.cluster import KMeans
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from benchmarks.runs import MINIMUM, InputError
@@ -20,6 +26,7 @@ SPLITS = 10  # of the Inception Score, as in Salimans et al. 2016
 SUBSETS, SUBSET = 100, 1000  # of KID: how many, and how many images in each at most
 POOL = 5000  # images of each set that KID draws its subsets from
 NEAREST = 5  # neighbours kept of every real image
+DIRECTIONS = 1000  # that MIND projects features on
 
 
 class Features(NamedTuple):
@@ -36,32 +43,76 @@ class Score(NamedTuple):
     sd: float | None = None
 
 
+class Reference(NamedTuple):
+    """N real images, with what is worked out once for all that is compared with them.
+
+    features  [N, D] float32
+    nearest   neighbours(features) [N, NEAREST]
+    mean      of the features [D] float64
+    factor    of their unbiased covariance C = factor' factor [min(N, D), D] float64
+    """
+
+    features: np.ndarray
+    nearest: np.ndarray
+    mean: np.ndarray
+    factor: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray, device: str | torch.device = "cpu") -> "Reference":
+        """Real images by their features [N, D]. Raises InputError where nothing can be compared with them."""
+        real = _valid(features, "real").to(device)
+        mean, factor = _gaussian(real)
+        return cls(features, *(array.cpu().numpy() for array in (neighbours(real), mean, factor)))
+
+
 class Comparison:
     """Generated images against real ones, with what several metrics share worked out once.
 
-    real     features of N real images [N, D]
+    real     the N real images
     train    [N] bool, which of them the generator was trained on; all by default
-    nearest  neighbours(real), where that is known already
+    heldout  features [H, D] of real images that it was not trained on, or None; they may be among the N
     device   where to compute
     """
 
-    def __init__(self, real: np.ndarray, generated: Features, train: np.ndarray | None = None,
-                 nearest: np.ndarray | None = None, device: str | torch.device = "cpu"):
-        self.real = _valid(real, "real").to(device)
+    def __init__(self, real: Reference, generated: Features, train: np.ndarray | None = None,
+                 heldout: np.ndarray | None = None, device: str | torch.device = "cpu"):
+        self.device = device
+        self.real = _valid(real.features, "real").to(device)
+        self.nearest, self.mean, self.factor = (torch.from_numpy(array).to(device) for array in real[1:])
         self.generated = _valid(generated.features, "generated").to(device)
         self.logits = _valid(generated.logits, "generated").to(device)
-        if self.real.shape[1] != self.generated.shape[1]:
-            raise InputError(f"{self.real.shape[1]} features of real, {self.generated.shape[1]} of generated images")
-        self.train = torch.from_numpy(np.ones(len(real), bool) if train is None else train).to(device)
-        self.known_nearest = None if nearest is None else torch.from_numpy(nearest).to(device)
+        self.heldout = None if heldout is None else _valid(heldout, "held-out").to(device)
+        for name, other in (("generated", self.generated), ("held-out", self.heldout)):
+            if other is not None and self.real.shape[1] != other.shape[1]:
+                raise InputError(f"{self.real.shape[1]} features of real, {other.shape[1]} of {name} images")
+        self.train = torch.from_numpy(np.ones(len(self.real), bool) if train is None else train).to(device)
 
     @cached_property
-    def nearest(self) -> Tensor:
-        return neighbours(self.real) if self.known_nearest is None else self.known_nearest
+    def trained(self) -> Tensor:
+        """Features of the training images [T, D]."""
+        return self.real if self.train.all() else self.real[self.train]
+
+    @cached_property
+    def spacing(self) -> Tensor:
+        """Distance of each training image to the nearest other training image [T]."""
+        return (self.nearest if self.train.all() else neighbours(self.trained))[:, 0]
 
     @cached_property
     def overlap(self) -> "Overlap":
         return overlap(self.real, self.generated, self.train, self.nearest)
+
+    @cached_property
+    def standardized(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Training, held-out and generated features, scaled to mean 0 and variance 1 over the held-out images."""
+        mean, sd = self.heldout.mean(0), self.heldout.std(0)
+        sd = torch.where(sd > 0, sd, 1)
+        return (self.trained - mean) / sd, (self.heldout - mean) / sd, (self.generated - mean) / sd
+
+    @cached_property
+    def widths(self) -> Tensor:
+        """widths() of Gaussians at the generated images for the training images."""
+        trained, _, generated = self.standardized
+        return widths(generated, trained)
 
 
 def _valid(array: np.ndarray, name: str) -> Tensor:
@@ -82,21 +133,22 @@ def frechet_distance(pair: Comparison) -> Score:
     """||m_r - m_g||^2 + Tr(C_r + C_g - 2 (C_r C_g)^(1/2)): Heusel et al. 2017, section 3.
 
     With factors C_r = A'A and C_g = B'B the last trace is the nuclear norm of A B'. The centred features are such
-    factors; when both sets outnumber the features, their triangular parts (A = QR) are smaller ones. Unlike the square
-    root of a product of covariances this keeps its digits when there are fewer images than features.
+    factors; where images outnumber features, their triangular part (A = QR) is a smaller one. Unlike the square root
+    of a product of covariances this keeps its digits when there are fewer images than features.
     """
-    (m_r, A), (m_g, B) = _gaussian(pair.real), _gaussian(pair.generated)
-    if min(len(A), len(B)) > A.shape[1]:
-        A, B = (torch.linalg.qr(factor, mode="r").R for factor in (A, B))
+    (m_r, A), (m_g, B) = (pair.mean, pair.factor), _gaussian(pair.generated)
     trace = torch.linalg.svdvals(A @ B.T).sum()
     value = (m_r - m_g).square().sum() + A.square().sum() + B.square().sum() - 2 * trace
     return Score(max(value.item(), 0.0))
 
 
 def _gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [D] and a factor A [N, D] of the unbiased covariance, A'A = C; float64."""
+    """Mean [D] and a factor A [min(N, D), D] of the unbiased covariance, A'A = C; float64."""
     mean = features.double().mean(0)
-    return mean, (features.double() - mean) / (len(features) - 1) ** 0.5
+    A = (features.double() - mean) / (len(features) - 1) ** 0.5
+    if len(A) > A.shape[1]:
+        A = torch.linalg.qr(A, mode="r").R
+    return mean, A
 
 
 def kernel_distance(pair: Comparison, seed: int = 0) -> Score:
@@ -130,6 +182,27 @@ def _kernel_sums(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor, rows: int = 1
     return sum(((in_x[:, i : i + rows] @ _kernel(x[i : i + rows], y)) * in_y).sum(1) for i in starts)
 
 
+def monge_distance(pair: Comparison, seed: int = 0) -> Score:
+    """MIND, 3 D times the mean over directions of the squared 2-Wasserstein distance of the projected features.
+
+    Berthet et al. 2026, "MIND: Monge Inception Distance for Generative Models Evaluation". A set that is larger than
+    the other gives a random subset of the other's size; in one dimension, sorting is the optimal transport.
+    """
+    rng = np.random.default_rng(seed)
+    n, D = min(len(pair.real), len(pair.generated)), pair.real.shape[1]
+    directions = torch.from_numpy(rng.standard_normal((D, DIRECTIONS))).to(pair.device)
+    directions /= directions.norm(dim=0)
+    real, generated = (_some(features, n, rng).double() @ directions for features in (pair.real, pair.generated))
+    return Score(3 * D * (real.sort(0).values - generated.sort(0).values).square().mean().item())
+
+
+def _some(features: Tensor, n: int, rng: np.random.Generator) -> Tensor:
+    """A random subset of n rows; all of them, in their order, if there are no more."""
+    if len(features) == n:
+        return features
+    return features[torch.from_numpy(rng.permutation(len(features))[:n])]
+
+
 # --- Class scores -----------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +227,7 @@ class Overlap(NamedTuple):
     recalled        [N] whether a generated ball of k = 3 holds a real image
     covered         [N] whether a real ball of k = 5 holds any generated image
     to_train        [M] distance of a generated image to the nearest training image
+    which           [M] place of that image among the training images
     """
 
     balls3: Tensor
@@ -161,6 +235,7 @@ class Overlap(NamedTuple):
     recalled: Tensor
     covered: Tensor
     to_train: Tensor
+    which: Tensor
 
 
 def neighbours(x: Tensor, rows: int = 1024) -> Tensor:
@@ -182,16 +257,23 @@ def overlap(real: Tensor, generated: Tensor, train: Tensor, nearest: Tensor, row
     for x, trained, near in zip(real.split(rows), train.split(rows), nearest.split(rows), strict=True):
         d = _distances(x, generated)
         in3, in5 = d <= near[:, 2:3], d <= near[:, 4:5]
-        to_train = d.masked_fill(~trained[:, None], torch.inf).amin(0)
-        parts.append(Overlap(in3.sum(0), in5.sum(0), (d <= radius).any(1), in5.any(1), to_train))
-    balls3, balls5, recalled, covered, to_train = zip(*parts, strict=True)
-    return Overlap(sum(balls3), sum(balls5), torch.cat(recalled), torch.cat(covered), torch.stack(to_train).amin(0))
+        closest = d.masked_fill(~trained[:, None], torch.inf).min(0)
+        parts.append(Overlap(in3.sum(0), in5.sum(0), (d <= radius).any(1), in5.any(1), closest.values, closest.indices))
+    balls3, balls5, recalled, covered, to_train, which = zip(*parts, strict=True)
+    closest = torch.stack(to_train).min(0)
+    place = torch.stack(which).gather(0, closest.indices[None])[0] + closest.indices * rows  # among all real images
+    which = (train.cumsum(0) - 1)[place]
+    return Overlap(sum(balls3), sum(balls5), torch.cat(recalled), torch.cat(covered), closest.values, which)
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
     """Euclidean distances [N, M]; the features should be centred, which keeps the digits of short distances."""
+    return _squares(x, y).sqrt_()
+
+
+def _squares(x: Tensor, y: Tensor) -> Tensor:
     squares = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
-    return squares.clamp_min_(0).sqrt_()
+    return squares.clamp_min_(0)
 
 
 def precision(pair: Comparison) -> Score:
@@ -220,24 +302,156 @@ def memorised(pair: Comparison) -> Score:
     About 0.05 for new images of the same distribution, 1 for copies. FID against few images rewards copies, so read
     the two together.
     """
-    own = pair.nearest if pair.train.all() else neighbours(pair.real[pair.train])
-    return Score((pair.overlap.to_train < own[:, 0].quantile(0.05)).double().mean().item())
+    return Score((pair.overlap.to_train < pair.spacing.quantile(0.05)).double().mean().item())
+
+
+def authenticity(pair: Comparison) -> Score:
+    """AuthPct: percent of generated images farther from the nearest training image than that is from its nearest other.
+
+    Alaa et al. 2022, "How Faithful is your Synthetic Data?", section 4, as a score for images by Stein et al. 2023.
+    About 50 for new images of the same distribution, 0 for copies.
+    """
+    return Score(100 * (pair.overlap.to_train > pair.spacing[pair.overlap.which]).double().mean().item())
+
+
+# --- Against held-out images ------------------------------------------------------------------------------------------
+
+
+def feature_likelihood(pair: Comparison) -> Score:
+    """FLD: how much worse held-out images are coded by Gaussians at generated images than by ones at training images.
+
+    Jiralerspong et al. 2023, "Feature Likelihood Divergence" (arXiv 2302.04440). Isotropic Gaussians are centred at the
+    generated images and their widths fitted to the training images; the baseline has its centres at one half of the
+    training images and is fitted to the other half. 100 times the difference in nats a feature. Generated copies of
+    training images get narrow Gaussians, which code all other images badly.
+    """
+    trained, heldout, generated = pair.standardized
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(trained))).to(pair.device)
+    half = min(len(generated), len(trained) // 2)
+    centres, others = trained[order[:half]], trained[order[half:]]
+    baseline = nats(heldout, centres, widths(centres, others))
+    return Score(100 * (nats(heldout, generated, pair.widths) - baseline).item())
+
+
+def generalisation_gap(pair: Comparison) -> Score:
+    """FLD of the training images less FLD of the held-out ones: near 0, or far below where training images are copied.
+
+    Jiralerspong et al. 2023, section 4.2, with the sign of the authors' code.
+    """
+    trained, heldout, generated = pair.standardized
+    return Score(100 * (nats(trained, generated, pair.widths) - nats(heldout, generated, pair.widths)).item())
+
+
+def widths(centres: Tensor, x: Tensor, steps: int = 50, batch: int = 10_000) -> Tensor:
+    """log sigma^2 [M] of isotropic Gaussians at centres [M, D] that give images x [N, D] a high likelihood.
+
+    As in the authors' code: Adam at rate 0.5 from the squared distance to the nearest image, until the loss has moved
+    by less than 5e-4 over five steps; one Gaussian more, at a tenth of the way from each image to the mean, keeps
+    images that are far from all centres from deciding. The gradient is written out: autograd takes twice the time.
+    """
+    (M, D), N = centres.shape, len(x)
+    x = x[torch.from_numpy(np.random.default_rng(0).permutation(N)).to(x.device)]
+    origin = 0.9**2 * (x - x.mean(0)).square().sum(1, keepdim=True)
+    squares = torch.cat([torch.cat([_squares(part, centres) for part in x.split(1024)]), origin], 1)
+    share = torch.full((M + 1,), -np.log(M), device=x.device).index_fill_(0, torch.tensor(M, device=x.device), 0.0)
+    w = torch.cat([((squares[:, :M].amin(0) + 1e-3) / D).log(), origin.new_zeros(1)])
+    adam, losses = torch.optim.Adam([w], lr=0.5), []
+    for _ in range(steps):
+        parts = []
+        for d in squares.split(batch):
+            loss, w.grad = _fit(d, w, share, D)
+            adam.step()
+            w[:M].clamp_(-40, 40)
+            parts.append(loss.item())
+        losses.append(np.mean(parts))
+        if len(losses) > 6 and max(losses[-5:]) - losses[-1] < 5e-4 and losses[-1] - min(losses[-5:]) < 5e-4:
+            break
+    return w[:M]
+
+
+def _fit(d: Tensor, w: Tensor, share: Tensor, D: int) -> tuple[Tensor, Tensor]:
+    """Nats a feature of images at squared distances d [n, M], and the gradient with respect to the log widths w [M]."""
+    precision = torch.exp(-w)
+    logs = d * (-0.5 * precision) + (share - D / 2 * (w + np.log(2 * np.pi)))
+    total = logs.logsumexp(1, keepdim=True)
+    weight = logs.sub_(total).exp_()  # of each Gaussian in what an image gets
+    mass = weight.sum(0)
+    gradient = (D / 2 * mass - 0.5 * precision * weight.mul_(d).sum(0)) / (len(d) * D)
+    return -total.mean() / D, gradient
+
+
+def nats(x: Tensor, centres: Tensor, w: Tensor) -> Tensor:
+    """Mean negative log-likelihood, per feature, of images x [N, D] under Gaussians of log widths w [M]."""
+    (M, D), parts = centres.shape, []
+    for part in x.split(1024):
+        logs = _squares(part, centres) * (-0.5 * torch.exp(-w)) - D / 2 * (w + np.log(2 * np.pi)) - np.log(M)
+        parts.append(-logs.logsumexp(1).double() / D)
+    return torch.cat(parts).mean()
+
+
+CELLS, COMPONENTS = 3, 64  # of C_T, as in Stein et al. 2023
+
+
+def data_copying(pair: Comparison) -> Score:
+    """C_T: whether generated images lie nearer to training images than held-out ones do; far below 0 they are copies.
+
+    Meehan et al. 2020, "A Non-Parametric Test to Detect Data-Copying in Generative Models", section 4, as Stein et al.
+    2023 run it: 64 principal components and 3 cells by k-means, both of the training images; in each cell the
+    Mann-Whitney statistic of the distances to the nearest training image as a z-score; cells weighted by held-out
+    images, and left out below 20 generated ones. With no cell left, all images are one cell.
+    """
+    mean = pair.trained.double().mean(0)
+    axes = torch.linalg.svd(_gaussian(pair.trained)[1], full_matrices=False).Vh[:COMPONENTS].T
+    sets = [(x.double() - mean) @ axes for x in (pair.trained, pair.heldout, pair.generated)]
+    trained, heldout, generated = (x.cpu().numpy() for x in sets)
+    means = KMeans(CELLS, n_init=10, random_state=0).fit(trained)
+    own, of_heldout, of_generated = means.labels_, means.predict(heldout), means.predict(generated)
+    scores, weights = [], []
+    for cell in range(CELLS):
+        inside = trained[own == cell], heldout[of_heldout == cell], generated[of_generated == cell]
+        if len(inside[1]) and len(inside[2]) > 20:
+            scores.append(_nearness(*inside))
+            weights.append(len(inside[1]))
+    return Score(float(np.average(scores, weights=weights)) if scores else _nearness(trained, heldout, generated))
+
+
+def _nearness(trained: np.ndarray, heldout: np.ndarray, generated: np.ndarray) -> float:
+    """z-score of the Mann-Whitney statistic of the distances to training images: below 0, generated ones are nearer."""
+    tree = NearestNeighbors(n_neighbors=1).fit(trained)
+    of_generated, of_heldout = (tree.kneighbors(x)[0][:, 0] for x in (generated, heldout))
+    m, n = len(generated), len(heldout)
+    u = mannwhitneyu(of_generated, of_heldout).statistic
+    return float((u - (n * m / 2 - 0.5)) / np.sqrt(n * m * (n + m + 1) / 12))
 
 
 @dataclass(frozen=True)
 class Metric:
-    better: str  # "lower" or "higher"
+    """How a score reads and is worked out.
+
+    better      "lower" or "higher"
+    measure     the score of a comparison
+    of_classes  whether it is of class scores, which not every extractor has
+    of_heldout  whether it needs held-out images, which not every run has
+    """
+
+    better: str
     measure: Callable[[Comparison], Score]
-    of_classes: bool = False  # whether it is of class scores, which not every extractor has
+    of_classes: bool = False
+    of_heldout: bool = False
 
 
 METRICS = {
     "fd": Metric("lower", frechet_distance),
     "kid": Metric("lower", kernel_distance),
+    "mind": Metric("lower", monge_distance),
     "is": Metric("higher", inception_score, of_classes=True),
     "precision": Metric("higher", precision),
     "recall": Metric("higher", recall),
     "density": Metric("higher", density),
     "coverage": Metric("higher", coverage),
     "memorised": Metric("lower", memorised),
+    "authpct": Metric("higher", authenticity),
+    "fld": Metric("lower", feature_likelihood, of_heldout=True),
+    "fld_gap": Metric("higher", generalisation_gap, of_heldout=True),
+    "ct": Metric("higher", data_copying, of_heldout=True),
 }

@@ -98,7 +98,9 @@ class Run:
         names = match["regularizers"]
         regularizers = {} if names == "baseline" else dict(_split(part, run_id) for part in names.split("+"))
         options = match["options"].split("-")[1:]
-        augment = options.pop(0) if options and options[0].isalpha() else ""
+        augment = ""
+        if options and re.fullmatch("[a-z_]+", options[0]):  # the options after it have a value
+            augment = options.pop(0)
         override = dict(_split(option, run_id) for option in options)
         run = cls(match["model"], match["dataset"], int(match["resolution"]), float(match["fraction"]), regularizers,
                   augment, override.pop("i", ITERATIONS), override.pop("b", BATCH), int(match["seed"]), override)

@@ -6,18 +6,19 @@ import torch
 from cleanfid.fid import fid_from_feats
 
 from benchmarks import metrics
-from benchmarks.metrics import METRICS, Comparison, Features
+from benchmarks.metrics import METRICS, Comparison, Features, Reference
 from benchmarks.runs import InputError
 
 CONSTANT = np.ones((20, 8), np.float32)
 
 
 def compare(real, generated, logits=None, **known) -> Comparison:
-    return Comparison(real, Features(generated, generated if logits is None else logits), **known)
+    return Comparison(Reference.of(real), Features(generated, generated if logits is None else logits), **known)
 
 
 def scores(pair: Comparison) -> dict[str, float]:
-    return {name: metric.measure(pair).value for name, metric in METRICS.items()}
+    return {name: metric.measure(pair).value for name, metric in METRICS.items()
+            if pair.heldout is not None or not metric.of_heldout}
 
 
 def fd(pair: Comparison) -> float:
@@ -157,8 +158,9 @@ def test_neighbourhoods_equal_brute_force(n, m, monkeypatch):
 @pytest.mark.parametrize("name", METRICS)
 def test_everything_is_computed_on_the_device(name):
     """The meta device, which has no values, meets no tensor of another one until a number is asked of it."""
-    pair = Comparison(gaussian(40), Features(gaussian(30), gaussian(30)), np.arange(40) < 20, np.ones((40, 5)), "meta")
-    with pytest.raises(RuntimeError, match=r"Tensor.item\(\) cannot be called on meta tensors"):
+    features = Features(gaussian(30), gaussian(30))
+    pair = Comparison(Reference.of(gaussian(40)), features, np.arange(40) < 20, gaussian(20), "meta")
+    with pytest.raises(RuntimeError, match=r"Tensor.item\(\) cannot be called on meta|Cannot copy out of meta tensor"):
         METRICS[name].measure(pair)
 
 
@@ -172,6 +174,115 @@ def test_memorised_tells_copies_from_new_images(digits):
     assert scores(compare(real, half, train=train))["memorised"] == pytest.approx(0.53, abs=0.04)
 
 
+# --- Held-out images --------------------------------------------------------------------------------------------------
+
+
+def split(digits, seed=0):
+    """Digits in three parts: 600 to train on, 600 held out, 597 others."""
+    order = np.random.default_rng(seed).permutation(len(digits))
+    return digits[order[:600]], digits[order[600:1200]], digits[order[1200:]]
+
+
+def test_copies_of_training_images_stand_out_and_new_real_images_do_not(digits):
+    trained, heldout, new = split(digits)
+    of_copies = scores(compare(trained, trained, heldout=heldout))
+    of_new = scores(compare(trained, new, heldout=heldout))
+    assert of_copies["authpct"] == 0 and 35 < of_new["authpct"] < 65
+    assert of_copies["memorised"] == 1 and of_new["memorised"] < 0.12
+    assert of_copies["fld_gap"] < -300 and abs(of_new["fld_gap"]) < 30
+    assert of_copies["fld"] > 300 and abs(of_new["fld"]) < 30
+    assert of_copies["ct"] < -15 and abs(of_new["ct"]) < 3
+    half = scores(compare(trained, np.concatenate([trained[:300], new[:300]]), heldout=heldout))
+    assert half["fld_gap"] < -30 and half["ct"] < -5, "half of the images are copies"
+
+
+def test_the_set_of_which_the_held_out_images_are_a_part_may_be_larger(digits):
+    """What a fraction leaves out is held out: the same values as when only the fraction is the reference."""
+    trained, heldout, new = split(digits)
+    whole = compare(np.concatenate([heldout, trained]), new, train=np.arange(1200) >= 600, heldout=heldout)
+    of_part, of_whole = scores(compare(trained, new, heldout=heldout)), scores(whole)
+    for name in ("memorised", "authpct", "fld", "fld_gap", "ct"):
+        assert of_whole[name] == pytest.approx(of_part[name], rel=1e-2, abs=1e-3)
+
+
+def test_authenticity_equals_brute_force(monkeypatch):
+    monkeypatch.setattr(metrics.overlap, "__defaults__", (64,))  # several chunks
+    real, generated = gaussian(300, 16), gaussian(200, 16, scale=0.7, seed=1)
+    train = np.arange(300) % 3 > 0
+    trained = real[train].astype(np.float64)
+    own = np.sqrt(((trained[:, None] - trained[None]) ** 2).sum(-1)) + np.diag(np.full(len(trained), np.inf))
+    cross = np.sqrt(((trained[:, None] - generated[None]) ** 2).sum(-1))
+    expected = 100 * (own.min(1)[cross.argmin(0)] < cross.min(0)).mean()
+    found = METRICS["authpct"].measure(compare(real, generated, train=train)).value
+    assert found == pytest.approx(expected) and 0 < expected < 100
+
+
+def mixture(x, centres, w):
+    """Nats a feature of x under isotropic Gaussians, float64, by autograd's tensors."""
+    squares = torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    D = x.shape[1]
+    logs = -0.5 * squares / w.exp() - D / 2 * (w + np.log(2 * np.pi)) - np.log(len(centres))
+    return logs
+
+
+def fitted(centres, x):
+    """Widths by the procedure of Jiralerspong et al.'s code, with autograd, float64."""
+    squares = torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    w = ((squares.amin(0) + 1e-3) / x.shape[1]).log().requires_grad_()
+    origin_w, losses = torch.zeros((), dtype=torch.float64, requires_grad=True), []
+    adam = torch.optim.Adam([w, origin_w], lr=0.5)
+    origin = 0.81 * ((x - x.mean(0)) ** 2).sum(1)
+    for _ in range(50):
+        of_origin = -0.5 * origin / origin_w.exp() - x.shape[1] / 2 * (origin_w + np.log(2 * np.pi))
+        logs = torch.cat([mixture(x, centres, w), of_origin[:, None]], 1)
+        loss = -logs.logsumexp(1).mean() / x.shape[1]
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+        if len(losses) > 6 and max(abs(losses[-1] - value) for value in losses[-5:]) < 5e-4:
+            break
+    return w.detach()
+
+
+def test_feature_likelihood_equals_the_formula_by_autograd_in_float64():
+    trained, heldout, generated = gaussian(200, 16), gaussian(150, 16, seed=1), gaussian(90, 16, scale=1.1, seed=2)
+    pair = compare(trained, generated, heldout=heldout)
+    mean, sd = heldout.mean(0, dtype=np.float64), heldout.std(0, ddof=1, dtype=np.float64)
+    x, y, z = (torch.from_numpy((part - mean) / sd) for part in (trained, heldout, generated))
+    w = fitted(z, x)
+    of_heldout, of_trained = (-mixture(part, z, w).logsumexp(1).mean() / 16 for part in (y, x))
+    assert METRICS["fld_gap"].measure(pair).value == pytest.approx(100 * (of_trained - of_heldout).item(), rel=1e-4)
+    order = np.random.default_rng(0).permutation(200)
+    centres, others = x[order[:90]], x[order[90:]]
+    baseline = -mixture(y, centres, fitted(centres, others)).logsumexp(1).mean() / 16
+    assert METRICS["fld"].measure(pair).value == pytest.approx(100 * (of_heldout - baseline).item(), rel=1e-4)
+
+
+def test_data_copying_in_one_cell_is_the_mann_whitney_statistic():
+    """Cells of 20 generated images or less are left out, so that 20 images are compared as a whole."""
+    trained, heldout, generated = gaussian(100, 8), gaussian(50, 8, seed=1), gaussian(20, 8, scale=0.8, seed=2)
+
+    def nearest(x):
+        return np.sqrt(((x[:, None].astype(np.float64) - trained[None]) ** 2).sum(-1)).min(1)
+
+    u = (nearest(generated)[:, None] > nearest(heldout)[None]).sum()
+    expected = (u - (20 * 50 / 2 - 0.5)) / np.sqrt(20 * 50 * 71 / 12)
+    found = METRICS["ct"].measure(compare(trained, generated, heldout=heldout)).value
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_monge_distance_of_shifted_and_scaled_sets():
+    """A shift by s moves every projection by s'u, whose mean square over directions is |s|^2 / D."""
+    x = gaussian(500, 32)
+    assert METRICS["mind"].measure(compare(x, x)).value == 0
+    assert METRICS["mind"].measure(compare(x, x + np.float32(0.5))).value == pytest.approx(3 * 32 * 0.25, rel=0.15)
+    scaled = METRICS["mind"].measure(compare(x, 2 * x)).value  # W2^2 of x and 2x is E (u'x)^2, which is |x|^2 / D
+    assert scaled == pytest.approx(3 * (x.astype(np.float64) ** 2).sum(1).mean(), rel=0.15)
+    wide = METRICS["mind"].measure(compare(np.concatenate([x, gaussian(4000, 32, seed=3)]), x)).value
+    assert 0 < wide < 0.05 * scaled, "the larger set gives a subset of the smaller one's size"
+
+
 # --- Odd input --------------------------------------------------------------------------------------------------------
 
 
@@ -183,9 +294,11 @@ def test_identical_sets(digits):
 
 
 def test_constant_images():
-    found = scores(compare(CONSTANT, CONSTANT))
-    assert found == pytest.approx({"fd": 0, "kid": 0, "is": 1, "precision": 1, "recall": 1, "density": 4, "coverage": 1,
-                                   "memorised": 0})
+    found = scores(compare(CONSTANT, CONSTANT, heldout=CONSTANT))
+    known = {"fd": 0, "kid": 0, "mind": 0, "is": 1, "precision": 1, "recall": 1, "density": 4, "coverage": 1,
+             "memorised": 0, "authpct": 0, "fld": 0, "fld_gap": 0}  # fmt: skip
+    assert {name: found[name] for name in known} == pytest.approx(known, abs=1e-3)
+    assert np.isfinite(list(found.values())).all()
     apart = scores(compare(CONSTANT, 3 * CONSTANT))
     assert apart["fd"] == pytest.approx(8 * 4)  # the squared distance of the means
     assert apart["kid"] == pytest.approx(8 + 1000 - 2 * 64)  # (1 + 1)^3 + (9 + 1)^3 - 2 (3 + 1)^3

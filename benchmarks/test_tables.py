@@ -34,7 +34,9 @@ def test_published_protocol():
 def test_the_open_table_has_the_shapes_of_tables_3_and_2():
     cells = TABLES["open"].cells
     assert len({cell.run.id for cell in cells}) == len(cells) == 2 * 3 * 5 + 3 * 2
-    assert {(cell.run.iterations, cell.run.batch, str(cell.run.override)) for cell in cells} == {(20_000, 16, "{}")}
+    assert {(cell.run.iterations, cell.run.batch) for cell in cells} == {(20_000, 16)}
+    for cell in cells:  # at full size; the only override is an average that fits so short a training
+        assert set(cell.run.override) == ({"ema_decay", "ema_start"} if cell.run.model == "biggan" else set())
     tasks = {table: {(cell.run.model, cell.run.fraction) for cell in TABLES[table].cells}
              for table in ("table2", "table3")}
     for dataset, table in (("fashion-mnist", "table3"), ("emoji-faces", "table2")):
@@ -44,9 +46,12 @@ def test_the_open_table_has_the_shapes_of_tables_3_and_2():
 
 
 @pytest.mark.parametrize("run_id", [  # DigGAN's weights are those of its code for CIFAR-100 at 10, 20 and 100 %
-    "wgan-fashion-mnist-32-f0.1-diggan10000-i20000-s0", "biggan-fashion-mnist-32-f0.2-diggan5000-i20000-s0",
-    "wgan-fashion-mnist-32-f1.0-diggan1000-i20000-s0", "biggan-fashion-mnist-32-f0.1-lecam0.3-i20000-s0",
-    "wgan-fashion-mnist-32-f0.2-baseline-diffaugment-i20000-s0", "stylegan2-emoji-faces-128-f1.0-gradgap100-i20000-s0",
+    "wgan-fashion-mnist-32-f0.1-diggan10000-i20000-s0",
+    "biggan-fashion-mnist-32-f0.2-diggan5000-i20000-ema_decay0.999-ema_start1000-s0",
+    "wgan-fashion-mnist-32-f1.0-diggan1000-i20000-s0",
+    "biggan-fashion-mnist-32-f0.1-lecam0.3-i20000-ema_decay0.999-ema_start1000-s0",
+    "wgan-fashion-mnist-32-f0.2-baseline-diffaugment_translation_cutout-i20000-s0",
+    "stylegan2-emoji-faces-128-f1.0-gradgap100-i20000-s0",
 ])
 def test_runs_of_the_open_table(run_id):
     (cell,) = [cell for cell in TABLES["open"].cells if cell.run.id == run_id]
@@ -57,6 +62,7 @@ def test_runs_of_the_open_table(run_id):
     *(cell.run for table in TABLES.values() for cell in table.cells),
     Run("wgan", "100-shot-obama", 256, 0.5, {"gradgap": 0.5, "r1": 10.0, "lecam": 3e-7}, "diffaugment", 7, 4, 3,
         {"width": 0.25, "recipe": "paper256", "d_steps": 2}),
+    Run("biggan", "cifar-100", 32, augment="diffaugment_translation_cutout", override={"recipe": "imagenet"}),
 ])
 def test_an_id_says_everything(run):
     assert Run.from_id(run.id) == run

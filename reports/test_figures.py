@@ -93,7 +93,7 @@ def test_figure_1_shows_baselines_and_gradgap_alone(writer):
 
 def test_a_line_for_each_method_that_competes(writer):
     """Scores by hand: 10 (1 + place of the method) + 100 x fraction; emoji-faces has one fraction and no panel."""
-    methods = ["baseline", "gradgap100", "diggan", "lecam0.3", "baseline-diffaugment"]
+    methods = ["baseline", "gradgap100", "diggan", "lecam0.3", "baseline-diffaugment_translation_cutout"]
     for cell in TABLES["open"].cells:
         place = methods.index(cell.label or cell.run.method)
         writer.write(cell.run, [entry("fd_effnet", 10 * (1 + place) + 100 * cell.run.fraction)])
@@ -106,12 +106,12 @@ def test_a_line_for_each_method_that_competes(writer):
         assert len({line.get_color() for line in lines}) == 5
         assert [line.is_dashed() for line in lines] == [True] + [False] * 4
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "baseline", "gradgap100", "diggan", "lecam0.3", "diffaugment"]
+        "baseline", "gradgap100", "diggan", "lecam0.3", "diffaugment_translation_cutout"]
 
 
 def test_augmented_runs_are_no_baselines_of_the_sweep(writer):
     for cell in TABLES["open"].cells:
-        if cell.run.method in ("baseline", "gradgap100", "baseline-diffaugment"):
+        if cell.run.method in ("baseline", "gradgap100", "baseline-diffaugment_translation_cutout"):
             writer.write(cell.run, [entry("fd_effnet", 50.0)])
     baseline = TABLES["open"].cells[0].run
     writer.write(replace(baseline, regularizers={"gradgap": 1.0}), [entry("fd_effnet", 40.0)])

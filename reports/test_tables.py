@@ -182,12 +182,12 @@ def write_open(writer, values: dict[str, float], **changes) -> None:
 
 def test_each_comparator_stands_beside_the_baseline(writer):
     write_open(writer, {"baseline": 50.0, "gradgap100": 45.0, "diggan10000": 48.0, "lecam0.3": 55.0,
-                        "baseline-diffaugment": 40.0})
+                        "baseline-diffaugment_translation_cutout": 40.0})
     found = rows(tables.to_markdown("open", read(writer.folder)))
     changes = {name: values[0] for (name, line), values in found.items()
                if line == "change, ours" and values[0] not in "-"}
     assert changes == {"WGAN + gradgap100": "-5.00 (-10%)", "WGAN + diggan": "-2.00 (-4%)",
-                       "WGAN + lecam0.3": "+5.00 (+10%)", "WGAN + diffaugment": "-10.00 (-20%)"}
+                       "WGAN + lecam0.3": "+5.00 (+10%)", "WGAN + diffaugment_translation_cutout": "-10.00 (-20%)"}
     assert found["WGAN", "ours"][0] == "50.00 ± 1.00 (n=3)" and ("WGAN", "change, ours") not in found
     assert found["WGAN + diggan", "ours"] == ["48.00 ± 1.00 (n=3)", "not measured", "-", "-", "-", "-", "", ""]
 

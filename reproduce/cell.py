@@ -1,4 +1,4 @@
-"""Bring one cell of a table to its end: train, then evaluate, each a process of its own that is watched.
+"""Bring one cell of a table to its end: its run, in a process of its own (reproduce.run) that is watched.
 
 Every engine of the sweep runs cells through here. The truth is in the run's folder: a process that crashes or hangs is
 started again and goes on from its checkpoint, and a cell that is done is left alone, without even loading torch.
@@ -12,10 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from benchmarks.runs import InputError, Protocol, TryLaterError
+from benchmarks.runs import InputError, TryLaterError
+from reproduce.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 STOP = threading.Event()  # set by SIGTERM (a preemption) or Ctrl-C: what is under way is saved, and ends
@@ -27,47 +28,6 @@ POLL = 0.2  # seconds between two looks at a process
 def stop_on_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: STOP.set())
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How cells are run; the same for all of a sweep.
-
-    method        a file of your own that a run's regularizer is in, "" for none
-    gpus_per_run  processes that one training is split over
-    micro_batch   images that go through a network at once; 0: the whole batch
-    graphs        whether steps are launched as CUDA graphs
-    timeout       seconds without a new file or log line after which a process has hung; 0: any time is fine
-    retries       how often a process that crashed or hung is started again
-    """
-
-    data: Path = Path("data")
-    results: Path = Path("results")
-    device: str = "auto"
-    protocol: Protocol = field(default_factory=Protocol)
-    method: str = ""
-    gpus_per_run: int = 1
-    micro_batch: int = 0
-    graphs: bool = False
-    timeout: float = 0.0
-    retries: int = 2
-
-    def commands(self, run_id: str) -> list[list[str]]:
-        """The two commands that make a cell."""
-        python = [sys.executable, "-m"]
-        split = ["reproduce.parallel", str(self.gpus_per_run)] if self.gpus_per_run > 1 else ["reproduce.train"]
-        where = [run_id, "--data", str(self.data), "--results", str(self.results), "--device", self.device]
-        protocol = self.protocol
-        train = {"--method": self.method, "--micro-batch": self.micro_batch, "--eval-every": protocol.eval_every}
-        evaluate = {"--extractor": protocol.extractor, "--samples": protocol.samples, "--seeds": protocol.eval_seeds,
-                    "--every": protocol.eval_every, "--weights": protocol.weights}
-        graphs = ["--graphs"] if self.graphs else []
-        return [[*python, *split, *where, *graphs, *_given(train)],
-                [*python, "reproduce.evaluate", *where, *_given(evaluate)]]
-
-
-def _given(options: dict[str, object]) -> list[str]:
-    return [str(part) for name, value in options.items() if value for part in (name, value)]
 
 
 def finished(run_id: str, settings: Settings) -> bool:
@@ -83,27 +43,34 @@ def cell(run_id: str, settings: Settings) -> None:
     """Train and evaluate a run, or what is left of that.
 
     Raises InputError for what the user must mend, TryLaterError where another process is at it or this one was told to
-    stop, CellError when a process has crashed or hung more often than `retries`.
+    stop, CellError when the process has crashed or hung more often than `retries`.
     """
     if finished(run_id, settings):
         return
-    for command in settings.commands(run_id):
-        for left in reversed(range(settings.retries + 1)):
-            status = watched(command, settings.results / run_id, settings.timeout)
-            if status == 0:
-                break
-            if status == InputError.status:
-                raise InputError(f"{run_id}: refused, as said above")
-            if status == TryLaterError.status:
-                raise TryLaterError(f"{run_id}: another process is at it, or it was told to stop")
-            what = "hung" if status is None else f"ended with status {status}"
-            if not left:
-                raise CellError(f"{run_id}: {command[2]} {what} {settings.retries + 1} times")  # of python -m MODULE
-            print(f"{run_id}: {what}; starting it again", file=sys.stderr, flush=True)
+    for left in reversed(range(settings.retries + 1)):
+        status = watched(settings.command(run_id), settings.results / run_id, settings.timeout)
+        if status == 0:
+            return
+        if status == InputError.status:
+            raise InputError(f"{run_id}: refused, as said above")
+        if status == TryLaterError.status:
+            raise TryLaterError(f"{run_id}: another process is at it, or it was told to stop")
+        if left:
+            print(f"{run_id}: {ended(status)}; starting it again", file=sys.stderr, flush=True)
+    raise CellError(f"{run_id}: {ended(status)} {settings.retries + 1} times")
 
 
 class CellError(RuntimeError):
     """A cell's process crashed or hung again and again."""
+
+
+def ended(status: int | None) -> str:
+    """How a process ended, in words."""
+    if status is None:
+        return "hung"
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
 
 
 def watched(command: list[str], folder: Path, timeout: float) -> int | None:
@@ -127,6 +94,21 @@ def watched(command: list[str], folder: Path, timeout: float) -> int | None:
         _end(process)
 
 
+def answered(module: str, arguments: list[str], limit: float = 0.0) -> tuple[dict | None, int | None]:
+    """Run `python -m MODULE FILE ARGUMENTS` for what it writes to FILE as JSON, within `limit` seconds (0: any).
+
+    Returns that, or None where it wrote nothing, and the exit status, None where the limit has passed. Raises
+    TryLaterError when this process is told to stop meanwhile.
+    """
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "answer.json"
+        status = watched([sys.executable, "-m", module, str(file), *arguments], file.parent, limit)
+        if STOP.is_set():
+            raise TryLaterError("stopped; the same command goes on")
+        answer = json.loads(file.read_text("utf-8")) if file.exists() else None
+    return answer, status
+
+
 def _wait(process: subprocess.Popen, seconds: float) -> int | None:
     try:
         return process.wait(seconds)
@@ -137,7 +119,7 @@ def _wait(process: subprocess.Popen, seconds: float) -> int | None:
 def _signs(folder: Path) -> list[tuple]:
     """What changes while a run makes progress. Compared, not subtracted from the clock, which may jump."""
     files = [(path, path.stat()) for path in folder.glob("*") if not path.name.endswith(".tmp")]
-    return sorted((path.name, found.st_mtime_ns, found.st_size) for path, found in files)
+    return sorted((path.name, stat.st_mtime_ns, stat.st_size) for path, stat in files)
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -152,3 +134,17 @@ def die_with_parent() -> None:
     """Linux: let this process get SIGTERM when its parent dies, even of SIGKILL."""
     if PRCTL:
         PRCTL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def end_with(parent: int) -> None:
+    """Let this process end with its parent: it may save for GRACE seconds, and then is ended, whatever it waits for."""
+    die_with_parent()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)  # again: it may have died before it could be asked to tell us
+        time.sleep(GRACE)
+        os._exit(TryLaterError.status)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -6,6 +6,7 @@ under any engine goes on from there. A new engine is a function here and a line 
 
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,8 @@ from queue import SimpleQueue
 from types import ModuleType
 
 from benchmarks.runs import InputError, TryLaterError
-from reproduce.cell import GRACE, ROOT, STOP, CellError, Settings, cell
+from reproduce.cell import GRACE, ROOT, STOP, CellError, cell
+from reproduce.settings import Settings
 
 PAUSE = 30.0  # seconds until a cell that another process holds is tried again
 RAY = "2.60.0"  # the version this was tested with
@@ -29,82 +31,74 @@ WARNING = 120  # seconds before its time limit at which SLURM tells a job to sto
 
 
 @dataclass(frozen=True)
-class Capacity:
-    """What there is to run on.
+class Attempt:
+    """What came of one try of a cell.
 
-    jobs          serial: cells at a time, on a CPU or on one GPU
-    gpus          GPUs to use, or for Ray to pretend it has; None: serial uses one, the others all there are
-    runs_per_gpu  small runs that share a GPU
-    sbatch        slurm: further options of sbatch, such as "--partition=long --time=2-00:00:00"
+    state    "done"; "refused" for what the user must mend; "failed"; "later" where it should be tried again
+    reason   one line, but for a cell that is done
+    seconds  how long the try took
     """
 
-    jobs: int = 1
-    gpus: int | None = None
-    runs_per_gpu: int = 1
-    sbatch: str = ""
-
-    def require(self, settings: Settings) -> None:
-        """Raises InputError where a run shares a GPU and has several at once, or needs more than there are."""
-        if self.runs_per_gpu > 1 and settings.gpus_per_run > 1:
-            raise InputError(f"--runs-per-gpu {self.runs_per_gpu} with --gpus-per-run {settings.gpus_per_run}: "
-                             "one of them must be 1")
-        if self.gpus and self.gpus < settings.gpus_per_run:
-            raise InputError(f"--gpus {self.gpus}: must be at least --gpus-per-run, {settings.gpus_per_run}")
+    run_id: str
+    state: str
+    reason: str = ""
+    seconds: float = 0.0
 
 
-Try = tuple[str, str | None, float]  # run id; "" when done, a line why not, None for another time; seconds it took
-
-
-def attempt(run_id: str, settings: Settings) -> Try:
+def attempt(run_id: str, settings: Settings) -> Attempt:
     """Try a cell once."""
-    began = time.monotonic()
     if STOP.is_set():
-        return run_id, None, 0.0
+        return Attempt(run_id, "later")
+    began, state, reason = time.monotonic(), "done", ""
     try:
         cell(run_id, settings)
-        line = ""
-    except TryLaterError:
-        line = None
-    except (InputError, CellError) as error:
-        line = str(error)
+    except TryLaterError as error:
+        state, reason = "later", str(error)
+    except InputError as error:
+        state, reason = "refused", str(error)
+    except CellError as error:
+        state, reason = "failed", str(error)
     except OSError as error:
-        line = f"{run_id}: {error}"
-    return run_id, line, time.monotonic() - began
+        state, reason = "failed", f"{run_id}: {error}"
+    return Attempt(run_id, state, reason, time.monotonic() - began)
 
 
-def rounds(run_ids: list[str], tries: Callable[[list[str]], Iterator[Try]]) -> dict[str, str]:
+def rounds(run_ids: list[str], tries: Callable[[list[str]], Iterator[Attempt]]) -> dict[str, Attempt]:
     """Try all cells, then again those that another process held, until each has an outcome or STOP is set."""
-    outcome: dict[str, str] = {}
-    while not STOP.is_set() and (left := [run_id for run_id in run_ids if run_id not in outcome]):
-        for run_id, line, seconds in tries(left):
-            if line is not None:
-                outcome[run_id] = line
-                print(f"[{len(outcome)}/{len(run_ids)}] {line or run_id + ': done'} ({seconds:.0f} s)", flush=True)
-        if len(outcome) < len(run_ids):
+    outcome: dict[str, Attempt] = {}
+    left = run_ids
+    while left and not STOP.is_set():
+        for tried in tries(left):
+            if tried.state == "later":
+                continue
+            outcome[tried.run_id] = tried
+            line = tried.reason or f"{tried.run_id}: done"
+            print(f"[{len(outcome)}/{len(run_ids)}] {line} ({tried.seconds:.0f} s)", flush=True)
+        left = [run_id for run_id in run_ids if run_id not in outcome]
+        if left:
             STOP.wait(PAUSE)
-    return {run_id: outcome.get(run_id, f"{run_id}: told to stop; the same command goes on") for run_id in run_ids}
+    for run_id in left:
+        outcome[run_id] = Attempt(run_id, "later", f"{run_id}: told to stop; the same command goes on")
+    return outcome
 
 
 # --- Threads ----------------------------------------------------------------------------------------------------------
 
 
-def serial(run_ids: list[str], settings: Settings, capacity: Capacity) -> dict[str, str]:
-    """On this machine, `jobs` cells at a time, or `runs_per_gpu` on each of its GPUs.
-
-    Returns run id -> "" when done, or a line why not.
-    """
-    devices, free = _devices(settings, capacity), SimpleQueue()
+def serial(run_ids: list[str], settings: Settings) -> dict[str, Attempt]:
+    """On this machine, `jobs` cells at a time, or `runs_per_gpu` on each of its GPUs."""
+    devices, free = places(settings), SimpleQueue()
     for device in devices:
         free.put(device)
 
-    def on_a_free_one(run_id: str) -> Try:
+    def on_a_free_one(run_id: str) -> Attempt:
         device = free.get()
         try:
             return attempt(run_id, replace(settings, device=device))
         finally:
             free.put(device)
 
-    def tries(left: list[str]) -> Iterator[Try]:
+    def tries(left: list[str]) -> Iterator[Attempt]:
         with ThreadPoolExecutor(len(devices)) as pool:
             for future in as_completed([pool.submit(on_a_free_one, run_id) for run_id in left]):
                 yield future.result()
@@ -112,39 +106,43 @@ def serial(run_ids: list[str], settings: Settings, capacity: Capacity) -> dict[s
     return rounds(run_ids, tries)
 
 
-def _devices(settings: Settings, capacity: Capacity) -> list[str]:
-    """That of each of the cells that run at a time."""
-    if not capacity.gpus:
-        return [settings.device] * max(capacity.jobs, capacity.runs_per_gpu)
-    others = [f"--jobs {capacity.jobs}"] if capacity.jobs > 1 else []
-    others += [f"--device {settings.device}"] if settings.device not in ("auto", "cuda") else []
-    others += [f"--gpus-per-run {settings.gpus_per_run}"] if settings.gpus_per_run > 1 else []
+def places(settings: Settings) -> list[str]:
+    """The device of each of the cells that run at a time. Raises InputError for GPUs that cannot be shared out so."""
+    if not settings.gpus:
+        return [settings.device] * max(settings.jobs, settings.runs_per_gpu)
+    others = []
+    if settings.jobs > 1:
+        others.append(f"JOBS={settings.jobs}")
+    if settings.device not in ("auto", "cuda"):
+        others.append(f"DEVICE={settings.device}")
+    if settings.gpus_per_run > 1:
+        others.append(f"GPUS_PER_RUN={settings.gpus_per_run}")
     if others:
-        raise InputError(f"--gpus {capacity.gpus}: --engine serial shares them out to runs of one GPU each, "
-                         f"--runs-per-gpu at a time; leave out {', '.join(others)}")
+        raise InputError(f"GPUS={settings.gpus}: ENGINE=serial shares them out to runs of one GPU each, RUNS_PER_GPU "
+                         f"at a time; leave out {', '.join(others)}")
     from torch.cuda import device_count  # here, because it takes torch seconds to load
 
-    if capacity.gpus > device_count():
-        raise InputError(f"--gpus {capacity.gpus}: there are {device_count()} here")
-    return [f"cuda:{gpu}" for gpu in range(capacity.gpus)] * capacity.runs_per_gpu
+    if settings.gpus > device_count():
+        raise InputError(f"GPUS={settings.gpus}: there are {device_count()} here")
+    return [f"cuda:{gpu}" for gpu in range(settings.gpus)] * settings.runs_per_gpu
 
 
 # --- Ray --------------------------------------------------------------------------------------------------------------
 
 
-def ray(run_ids: list[str], settings: Settings, capacity: Capacity) -> dict[str, str]:
+def ray(run_ids: list[str], settings: Settings) -> dict[str, Attempt]:
     """A Ray task per cell, which has its GPUs for itself or its share of one; as serial otherwise.
 
     On a Ray of this machine alone, or on the cluster that RAY_ADDRESS names: checkout, data and results must then be at
     the same path on every node. Ray starts a cell again, up to `retries` times, whose worker or machine is lost.
     """
-    with connected(capacity) as core:
-        task = core.remote(max_retries=settings.retries, **_share(core, settings, capacity))(_quiet_attempt)
+    with connected(settings) as core:
+        task = core.remote(max_retries=settings.retries, **_share(core, settings))(_quiet_attempt)
         return rounds(run_ids, partial(_tries_on_ray, core, task, settings))
 
 
 @contextmanager
-def connected(capacity: Capacity) -> Iterator[ModuleType]:
+def connected(settings: Settings) -> Iterator[ModuleType]:
     """The module `ray`, connected. Raises InputError where it is not installed or the cluster does not answer."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if not os.environ.get("RAY_ADDRESS"):
@@ -152,10 +150,10 @@ def connected(capacity: Capacity) -> Iterator[ModuleType]:
     try:
         import ray as core  # here, because it is optional
     except ModuleNotFoundError as error:
-        raise InputError(f"--engine ray: Ray is not installed; `.venv/bin/pip install ray=={RAY}`") from error
+        raise InputError(f"ENGINE=ray: Ray is not installed; `.venv/bin/pip install ray=={RAY}`") from error
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _init(core, capacity)
+        _init(core, settings)
         for number, handler in handlers.items():  # Ray has set its own
             signal.signal(number, handler)
         yield core
@@ -163,14 +161,14 @@ def connected(capacity: Capacity) -> Iterator[ModuleType]:
         core.shutdown()
 
 
-def _init(core: ModuleType, capacity: Capacity) -> None:
+def _init(core: ModuleType, settings: Settings) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        core.init("local", num_gpus=capacity.gpus, include_dashboard=False, object_store_memory=100 << 20,
+        core.init("local", num_gpus=settings.gpus, include_dashboard=False, object_store_memory=100 << 20,
                   logging_level="warning")
         return
-    if capacity.gpus:
-        raise InputError(f"--gpus {capacity.gpus}: all GPUs of the cluster at RAY_ADDRESS are used")
+    if settings.gpus:
+        raise InputError(f"GPUS={settings.gpus}: all GPUs of the cluster at RAY_ADDRESS are used")
     host, _, port = address.rpartition(":")
     try:
         if port.isdecimal():  # asked here, since Ray asks for many minutes
@@ -181,20 +179,22 @@ def _init(core: ModuleType, capacity: Capacity) -> None:
                          "(token or disabled) the same here?") from error
 
 
-def _share(core: ModuleType, settings: Settings, capacity: Capacity) -> dict[str, float]:
+def _share(core: ModuleType, settings: Settings) -> dict[str, float]:
     """What a cell takes of Ray's resources: GPUs, or a core where there are none."""
     most = max(node["Resources"].get("GPU", 0) for node in core.nodes() if node["Alive"])
     if settings.gpus_per_run > max(most, 1):
-        raise InputError(f"--gpus-per-run {settings.gpus_per_run}: no machine has more than {most:g} GPUs")
-    return {"num_gpus": settings.gpus_per_run / capacity.runs_per_gpu, "num_cpus": 0} if most else {"num_cpus": 1}
+        raise InputError(f"GPUS_PER_RUN={settings.gpus_per_run}: no machine has more than {most:g} GPUs")
+    if not most:
+        return {"num_cpus": 1}
+    return {"num_gpus": settings.gpus_per_run / settings.runs_per_gpu, "num_cpus": 0}
 
 
-def _quiet_attempt(run_id: str, settings: Settings) -> Try:
+def _quiet_attempt(run_id: str, settings: Settings) -> Attempt:
     os.environ["TQDM_DISABLE"] = "1"  # progress bars of many machines through one log are of no use
     return attempt(run_id, settings)
 
 
-def _tries_on_ray(core: ModuleType, task: Callable, settings: Settings, left: list[str]) -> Iterator[Try]:
+def _tries_on_ray(core: ModuleType, task: Callable, settings: Settings, left: list[str]) -> Iterator[Attempt]:
     running = {task.remote(run_id, settings): run_id for run_id in left}
     while running and not STOP.is_set():
         for reference in core.wait([*running], timeout=1.0)[0]:
@@ -202,7 +202,8 @@ def _tries_on_ray(core: ModuleType, task: Callable, settings: Settings, left: li
             try:
                 yield core.get(reference)
             except core.exceptions.RayError as error:  # its worker was lost more often than `retries`
-                yield run_id, f"{run_id}: {type(error).__name__}, {str(error).splitlines()[0]}", 0.0
+                reason = f"{run_id}: {type(error).__name__}, {str(error).splitlines()[0]}"
+                yield Attempt(run_id, "failed", reason)
     if running:
         for reference in running:  # a KeyboardInterrupt in cell.watched, which ends its process kindly
             core.cancel(reference)
@@ -237,50 +238,46 @@ exit $status
 """
 
 
-def slurm(run_ids: list[str], settings: Settings, capacity: Capacity) -> dict[str, str]:
+def slurm(run_ids: list[str], settings: Settings) -> dict[str, Attempt]:
     """Submit an array job of one task per cell, or per `runs_per_gpu` cells, and return without waiting for it.
 
     The script and the logs are kept in the results folder as sweeps/JOB.sbatch and sweeps/JOB_TASK.log.
     """
+    if not shutil.which("sbatch"):
+        raise InputError("ENGINE=slurm: no sbatch here; submit from a login node of a SLURM cluster")
     folder = settings.results.absolute() / "sweeps"
     folder.mkdir(parents=True, exist_ok=True)
-    text = script(run_ids, settings, capacity, folder)
-    try:
-        done = subprocess.run(["sbatch", "--parsable"], input=text, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise InputError("--engine slurm: no sbatch here; submit from a login node of a SLURM cluster") from error
+    text = script(run_ids, settings, folder)
+    done = subprocess.run(["sbatch", "--parsable"], input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"sbatch refused the sweep: {' '.join(done.stderr.split())}")
     job = done.stdout.split(";")[0].strip()  # JOB or JOB;CLUSTER
     (folder / f"{job}.sbatch").write_text(text, encoding="utf-8")
     print(f"SLURM job {job}: `squeue --job {job}` shows it, `scancel {job}` ends it, its logs are in {folder}")
-    return {run_id: f"{run_id}: submitted as a part of SLURM job {job}" for run_id in run_ids}
+    submitted = {}
+    for run_id in run_ids:
+        submitted[run_id] = Attempt(run_id, "later", f"{run_id}: submitted as a part of SLURM job {job}")
+    return submitted
 
 
-def script(run_ids: list[str], settings: Settings, capacity: Capacity, folder: Path) -> str:
+def script(run_ids: list[str], settings: Settings, folder: Path) -> str:
     """The batch script: an array of tasks, each `python -m reproduce.sweep` of its cells, `runs_per_gpu` at a time."""
-    size = capacity.runs_per_gpu
+    size = settings.runs_per_gpu
     tasks = [" ".join(run_ids[i : i + size]) for i in range(0, len(run_ids), size)]
-    limit = f"%{capacity.gpus // settings.gpus_per_run}" if capacity.gpus else ""
-    options = [f"--gres=gpu:{settings.gpus_per_run}"] if settings.device != "cpu" else []
-    options += [capacity.sbatch] if capacity.sbatch else []
-    command = [sys.executable, "-m", "reproduce.sweep", *arguments(settings), f"--jobs={size}"]
+    limit, options = "", []
+    if settings.gpus:
+        limit = f"%{settings.gpus // settings.gpus_per_run}"
+    if settings.device != "cpu":
+        options.append(f"--gres=gpu:{settings.gpus_per_run}")
+    if settings.sbatch:
+        options.append(settings.sbatch)
+    task = replace(settings, engine="serial", jobs=size, gpus=None, runs_per_gpu=1, sbatch="")
+    command = [sys.executable, "-m", "reproduce.sweep", *task.arguments()]
     return SCRIPT.format(
         array=f"0-{len(tasks) - 1}{limit}", root=shlex.quote(str(ROOT)), folder=shlex.quote(str(folder)),
         warning=WARNING, options="\n".join(f"#SBATCH {option}" for option in options),
         runs="\n".join(map(shlex.quote, tasks)), command=shlex.join(command))  # fmt: skip
 
 
-def arguments(settings: Settings) -> list[str]:
-    """The settings as options of reproduce.sweep."""
-    protocol = settings.protocol
-    options = {"data": settings.data, "results": settings.results, "device": settings.device,
-               "extractor": protocol.extractor, "samples": protocol.samples, "eval-seeds": protocol.eval_seeds,
-               "eval-every": protocol.eval_every, "weights": protocol.weights, "method": settings.method,
-               "gpus-per-run": settings.gpus_per_run, "micro-batch": settings.micro_batch,
-               "graphs": int(settings.graphs), "timeout": settings.timeout, "retries": settings.retries}
-    return [f"--{name}={value}" for name, value in options.items() if value not in (None, "")]
-
-
-ENGINES: dict[str, Callable[[list[str], Settings, Capacity], dict[str, str]]] = {
+ENGINES: dict[str, Callable[[list[str], Settings], dict[str, Attempt]]] = {
     "serial": serial, "ray": ray, "slurm": slurm}

@@ -1,22 +1,22 @@
-"""Measure one trained run: `python -m reproduce.evaluate RUN_ID`. Reads generator.safetensors, writes metrics.json.
+"""Measure one run: `python -m reproduce.run RUN_ID`. Reads generator.safetensors, writes metrics.json.
 
-One pass of generated images through a frozen network gives the features that all metrics are worked out from. Features
-are stored with a note of what they were made from: those of the real images under DATA/features, once for all runs,
-those of the generated ones in the run's folder. The same command again does nothing.
+One pass of images through a frozen network gives the features that all metrics are worked out from. Features are
+stored with a note of what they were made from: those of real images under DATA/features, once for all runs, those of
+generated ones in the run's folder. The same command again does nothing, or measures the metrics that are new.
 
-Generators that training kept on the way (`--keep-every`) get their Frechet distance, and the best of them all metrics.
+Generators that training kept on the way (EVAL_EVERY) get their Frechet distance, and the best of them all metrics. A
+run whose model is "heldout" has no generator: real images that it would not be trained on are scored in that place.
 """
 
-import argparse
 import fcntl
 import hashlib
 import io
 import json
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
@@ -26,12 +26,13 @@ from torch import Tensor, nn
 
 from benchmarks.datasets import Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
-from benchmarks.metrics import METRICS, Comparison, Features, Metric, Score, neighbours
-from benchmarks.runs import InputError, Protocol, Run, command
+from benchmarks.metrics import METRICS, Comparison, Features, Metric, Reference, Score
+from benchmarks.runs import MINIMUM, InputError, Protocol, Run
 from reproduce import record
 
 BATCH = 32  # images generated at a time
-LITERATURE = {("fd", "inception"): "fid", ("kid", "inception"): "kid", ("is", "inception"): "is"}
+LITERATURE = {("fd", "inception"): "fid", ("kid", "inception"): "kid", ("mind", "inception"): "mind",
+              ("is", "inception"): "is", ("fd", "dinov2"): "fd_dinov2"}  # fmt: skip
 
 
 def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: torch.device) -> str:
@@ -42,58 +43,67 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
     if protocol.extractor not in EXTRACTORS:
         raise InputError(f"extractor {protocol.extractor!r}: not one of {', '.join(EXTRACTORS)}")
     folder = record.folder(results, run.id)
+    if run.model == record.HELDOUT:
+        open_heldout(run, data, folder, device)
     if not (folder / "config.json").exists():
-        raise InputError(f"run {run.id}: not trained, no {folder}; first `python -m reproduce.train {run.id}`")
+        raise InputError(f"run {run.id}: not trained, no {folder}; first `python -m reproduce.run {run.id}`")
     with record.locked(folder):
         began = time.monotonic()
-        known = record.read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
+        record.reset_peak(device)
+        config = record.read_config(folder, run)
+        known = record.read_metrics(folder)
         if (folder / "diverged.json").exists():
-            facts = {"status": "diverged"} | record.read_json(folder / "diverged.json") | {"metrics": []}
+            facts = {"status": "diverged"} | record.read_diverged(folder) | {"metrics": []}
             same = all(known.get(key) == value for key, value in facts.items())
-            return f"{run.id}: diverged, as noted" if same else _write(folder, facts, device, began)
-        last = record.read_generator(folder / "generator.safetensors", run)
-        kept = _kept(folder / "generators", run, protocol)
+            return f"{run.id}: diverged, as noted" if same else _write(folder, config, facts, device, began)
         extractor = EXTRACTORS[protocol.extractor](device, protocol.weights, data / "weights")
-        known = known if known.get("generator_sha256") == last.sha256 else {"metrics": []}
+        subject = Subject(run, protocol, extractor, data, folder, device, config)
+        images = HeldOut(subject) if run.model == record.HELDOUT else Generators(subject)
+        known = known if known.get("generator_sha256") == images.sha256 else {"metrics": []}
         done = known.get("evaluated", [])
-        if _wanted(protocol, extractor, kept) <= _found(known["metrics"], protocol, extractor):
+        if _wanted(subject, images) <= _found(known["metrics"], subject, images):
             if str(protocol) not in done:
                 record.write_json(folder / "metrics.json", known | {"evaluated": [*done, str(protocol)]})
             return f"{run.id}: already evaluated with {protocol}"
         others = [metric for metric in known["metrics"] if metric["extractor"] != protocol.extractor]
-        new = _measure(Subject(run, protocol, extractor, data, folder, device), kept)
+        new = images.entries()
         done = [other for other in done if other.split()[0] != protocol.extractor]
-        return _write(folder, {"status": "done", "iteration": last.iteration, "generator_sha256": last.sha256,
-                               "evaluated": [*done, str(protocol)], "metrics": others + new}, device, began)
+        return _write(folder, config, {
+            "status": "done", "iteration": run.iterations, "generator_sha256": images.sha256,
+            "evaluated": [*done, str(protocol)], "metrics": others + new}, device, began)  # fmt: skip
 
 
-def _kept(folder: Path, run: Run, protocol: Protocol) -> dict[int, Path]:
-    """Iteration -> file of the generators kept before the last. Raises InputError where the protocol lacks one."""
-    kept = {int(path.stem): path for path in folder.glob("*.safetensors") if int(path.stem) < run.iterations}
-    for iteration in range(protocol.eval_every, run.iterations, protocol.eval_every) if protocol.eval_every else ():
-        if iteration not in kept:
-            raise InputError(f"run {run.id}: no {folder / str(iteration)}.safetensors, it was not trained with "
-                             f"--keep-every {protocol.eval_every}; remove {folder.parent} to train it anew")
-    return dict(sorted(kept.items()))
+def is_current(known: dict, protocol: Protocol) -> bool:
+    """Whether a metrics.json, read before, tells that nothing is left to measure: evaluation would change nothing.
+
+    A diverged run has no metrics. A metric that is new in METRICS is missing from runs that were evaluated before.
+    """
+    if known.get("status") == "diverged":
+        return True
+    names = {metric["name"] for metric in known["metrics"] if metric["extractor"] == protocol.extractor}
+    left = [name for name, metric in METRICS.items()
+            if printed(name, protocol.extractor) not in names and not metric.of_classes and not metric.of_heldout]
+    # Whether the others apply is known by those of their kind that were measured
+    for kind in ("of_classes", "of_heldout"):
+        alike = {printed(name, protocol.extractor) for name, metric in METRICS.items() if getattr(metric, kind)}
+        left += alike - names if alike & names else []
+    return str(protocol) in known["evaluated"] and not left
 
 
-def _wanted(protocol: Protocol, extractor: Extractor, kept: dict[int, Path]) -> set[tuple[str, str, int]]:
+def _wanted(subject: "Subject", images: "Generators | HeldOut") -> set[tuple[str, str, int]]:
     """Name, checkpoint and draw of every entry that the protocol asks for."""
-    names = [printed(name, extractor.name) for name in metrics(extractor)]
-    full = product(names, ["last", "best"] if kept else ["last"], range(protocol.eval_seeds))
-    return {*full, *((printed("fd", extractor.name), str(iteration), 0) for iteration in kept)}
+    extractor = subject.extractor.name
+    names = [printed(name, extractor) for name in subject.metrics(images.has_heldout)]
+    checkpoints = ["last", "best"] if images.kept else ["last"]
+    full = product(names, checkpoints, range(subject.protocol.eval_seeds))
+    return {*full, *((printed("fd", extractor), str(iteration), 0) for iteration in images.kept)}
 
 
-def _found(known: list[dict], protocol: Protocol, extractor: Extractor) -> set[tuple[str, str, int]]:
+def _found(known: list[dict], subject: "Subject", images: "Generators | HeldOut") -> set[tuple[str, str, int]]:
     """The same of the entries that were measured in this way."""
-    facts = {"n_generated": protocol.samples, **_facts(extractor)}
-    return {(metric["name"], metric["checkpoint"], metric["seed"]) for metric in known
+    facts = {"n_generated": images.count, **_facts(subject.extractor)}
+    return {(metric["name"], metric["checkpoint"], metric["eval_seed"]) for metric in known
             if all(metric[key] == value for key, value in facts.items())}
-
-
-def metrics(extractor: Extractor) -> dict[str, Metric]:
-    """The metrics that an extractor can give."""
-    return {name: metric for name, metric in METRICS.items() if extractor.classes or not metric.of_classes}
 
 
 def printed(metric: str, extractor: str) -> str:
@@ -101,14 +111,14 @@ def printed(metric: str, extractor: str) -> str:
     return LITERATURE.get((metric, extractor), f"{metric}_{extractor}")
 
 
-def _write(folder: Path, facts: dict, device: torch.device, began: float) -> str:
-    config = record.read_json(folder / "config.json")
-    log = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines() if (folder / "log.jsonl").exists() else []
-    seconds = {"train": json.loads(log[-1])["seconds"] if log else 0.0, "evaluate": round(time.monotonic() - began, 2)}
-    record.write_json(folder / "metrics.json", {"id": config["id"], "run": config["run"], **facts, "config": config,
-                                                "provenance": record.provenance(device), "seconds": seconds})
+def _write(folder: Path, config: dict, facts: dict, device: torch.device, began: float) -> str:
+    seconds = {"train": record.trained_seconds(folder), "evaluate": round(time.monotonic() - began, 2)}
+    peak = {"train": record.trained_peak(folder), "evaluate": record.peak_bytes(device)}
+    record.write_json(folder / "metrics.json", {
+        "id": config["id"], "run": config["run"], **facts, "config": config, "provenance": record.provenance(device),
+        "seconds": seconds, "peak_bytes": peak})  # fmt: skip
     shown = [f"{metric['name']} {metric['value']:.4g}" for metric in facts["metrics"]
-             if (metric["checkpoint"], metric["seed"]) == ("last", 0)]
+             if (metric["checkpoint"], metric["eval_seed"]) == ("last", 0)]
     return f"{config['id']}: {', '.join(shown) or facts['status']}"
 
 
@@ -117,7 +127,10 @@ def _write(folder: Path, facts: dict, device: torch.device, began: float) -> str
 
 @dataclass
 class Subject:
-    """What the generators of a run share when they are measured. Raises InputError where the data set is another."""
+    """Data set, extractor and features of real images of one evaluation.
+
+    Raises InputError where the data set is not the one that the run was trained on.
+    """
 
     run: Run
     protocol: Protocol
@@ -125,73 +138,206 @@ class Subject:
     data: Path
     folder: Path
     device: torch.device
+    config: dict
 
     def __post_init__(self):
         run = self.run
         self.dataset = load(run.dataset, run.resolution, self.data)
-        if self.dataset.digest != record.read_json(self.folder / "config.json")["dataset"]["digest"]:
+        if self.dataset.digest != self.config["dataset"]["digest"]:
             raise InputError(f"dataset {run.dataset!r} under {self.data}: not the one that run {run.id} was trained on")
         self.indices = subset(len(self.dataset.images), run.fraction, run.seed)
         self.train = np.isin(np.arange(len(self.dataset.images)), self.indices)
-        self.real = reference(self.dataset, self.extractor, self.data, self.device)
 
-    def facts(self, digest: str, draw: int) -> dict:
-        return {"generator": digest, "samples": self.protocol.samples, "draw": draw, **_facts(self.extractor)}
+    @cached_property
+    def real(self) -> Reference:
+        return reference(self.dataset, self.extractor, self.data, self.device)
 
-    def features(self, trained: record.Trained, draw: int) -> Features:
-        """Of one draw of a generator's images."""
-        labels = np.random.default_rng(draw).choice(self.dataset.labels[self.indices], self.protocol.samples)
-        G = generator(self.run, self.dataset.classes, trained.state).to(self.device)
-        return self.extractor(stream(G, draw, torch.from_numpy(labels).to(self.device)))
+    @property
+    def has_heldout(self) -> bool:
+        """Whether there are images that the run was not trained on: a test part, or what its fraction leaves out."""
+        return self.dataset.heldout is not None or (~self.train).sum() >= MINIMUM
 
-    def comparison(self, features: Features) -> Comparison:
-        return Comparison(self.real["features"], features, self.train, self.real["nearest"], self.device)
+    @cached_property
+    def heldout(self) -> np.ndarray | None:
+        """Their features [H, D]."""
+        if self.dataset.heldout is not None:
+            return reference(self.dataset.heldout, self.extractor, self.data, self.device).features
+        return self.real.features[~self.train] if self.has_heldout else None
 
-    def entry(self, name: str, score: Score, **which) -> dict:
+    def metrics(self, has_heldout: bool) -> dict[str, Metric]:
+        """The metrics that the extractor can give, with held-out images or without."""
+        return {name: metric for name, metric in METRICS.items()
+                if (self.extractor.classes or not metric.of_classes) and (has_heldout or not metric.of_heldout)}
+
+    def facts(self, sha256: str, draw: int) -> dict:
+        return {"generator": sha256, "samples": self.protocol.samples, "draw": draw, **_facts(self.extractor)}
+
+    def full(self, features: Features, heldout: np.ndarray | None, **which) -> list[dict]:
+        """The entries of metrics.json of every metric."""
+        pair = Comparison(self.real, features, self.train, heldout, self.device)
+        entries = []
+        for name, metric in self.metrics(heldout is not None).items():
+            count = {"n_heldout": len(heldout)} if metric.of_heldout else {}
+            entries.append(self.entry(name, metric.measure(pair), len(features.features), **count, **which))
+        return entries
+
+    def entry(self, name: str, score: Score, generated: int, **which) -> dict:
         return {"name": printed(name, self.extractor.name), "value": score.value, "sd": score.sd,
-                "better": METRICS[name].better, "n_generated": self.protocol.samples,
-                "n_reference": len(self.train), **_facts(self.extractor), "weights": "ema", **which}  # fmt: skip
-
-
-def _measure(subject: Subject, kept: dict[int, Path]) -> list[dict]:
-    """The entries of metrics.json: all of the last generator, the Frechet distance of those kept, all of the best."""
-    generators = kept | {subject.run.iterations: subject.folder / "generator.safetensors"}
-    last = [entry for draw in range(subject.protocol.eval_seeds)
-            for entry in _full(subject, generators[subject.run.iterations], draw, checkpoint="last")]
-    curve = [_distance(subject, path, iteration) for iteration, path in kept.items()]
-    if not kept:
-        return last
-    first = next(entry for entry in last if entry["name"] == curve[0]["name"])
-    best = min([first, *curve], key=lambda entry: entry["value"])["iteration"]
-    return [*last, *curve, *(entry for draw in range(subject.protocol.eval_seeds)
-                             for entry in _full(subject, generators[best], draw, checkpoint="best"))]
-
-
-def _full(subject: Subject, path: Path, draw: int, checkpoint: str) -> list[dict]:
-    """Every metric of one draw of a generator. The features stay beside the generator."""
-    trained = record.read_generator(path, subject.run)
-    pair = subject.comparison(Features(**stored(
-        path.with_name(f"features-{subject.extractor.name}-{draw}.npz"), subject.facts(trained.sha256, draw),
-        lambda: subject.features(trained, draw)._asdict())))  # fmt: skip
-    return [subject.entry(name, metric.measure(pair), checkpoint=checkpoint, iteration=trained.iteration, seed=draw)
-            for name, metric in metrics(subject.extractor).items()]
-
-
-def _distance(subject: Subject, path: Path, iteration: int) -> dict:
-    """The Frechet distance of the first draw of a generator. The distance alone is stored: features fill disks."""
-    trained = record.read_generator(path, subject.run)
-
-    def make() -> dict[str, np.ndarray]:
-        pair = subject.comparison(subject.features(trained, 0))
-        return {"fd": np.array(METRICS["fd"].measure(pair).value)}
-
-    file = path.with_name(f"fd-{subject.extractor.name}-{iteration}.npz")
-    found = stored(file, subject.facts(trained.sha256, 0), make)
-    return subject.entry("fd", Score(found["fd"].item()), checkpoint=str(iteration), iteration=iteration, seed=0)
+                "better": METRICS[name].better, "n_generated": generated, "n_reference": len(self.train),
+                **_facts(self.extractor), **which}  # fmt: skip
 
 
 def _facts(extractor: Extractor) -> dict:
     return {"extractor": extractor.name, "extractor_sha256": extractor.sha256, "resize": extractor.resize}
+
+
+class Generators:
+    """The last generator of a run and those that it kept: all metrics of the last, the curve, all of the best.
+
+    sha256  of the last generator's file
+    count   how many images are generated
+    kept    iteration -> file of the generators before the last
+    has_heldout  whether there are held-out images to compare with
+    """
+
+    def __init__(self, subject: Subject):
+        self.subject, self.count, self.has_heldout = subject, subject.protocol.samples, subject.has_heldout
+        run, folder = subject.run, subject.folder
+        last = record.read_generator(folder / "generator.safetensors", run)
+        self.sha256 = last.sha256
+        self.kept = _kept(folder / "generators", run, subject.protocol)
+        self.files = self.kept | {run.iterations: folder / "generator.safetensors"}
+
+    def entries(self) -> list[dict]:
+        draws, iterations = range(self.subject.protocol.eval_seeds), self.subject.run.iterations
+        last = []
+        for draw in draws:
+            last += self._full(iterations, draw, "last")
+        curve = [self._distance(iteration) for iteration in self.kept]
+        if not curve:
+            return last
+        first = next(entry for entry in last if entry["name"] == curve[0]["name"])
+        best = []
+        for draw in draws:
+            lowest = min([first, *curve], key=lambda entry: entry["value"])
+            best += self._full(lowest["iteration"], draw, "best")
+        return [*last, *curve, *best]
+
+    def _full(self, iteration: int, draw: int, checkpoint: str) -> list[dict]:
+        """Every metric of one draw of a generator. The features stay beside the generator."""
+        subject, path = self.subject, self.files[iteration]
+        trained = record.read_generator(path, subject.run)
+        features = Features(**stored(
+            path.with_name(f"features-{subject.extractor.name}-{draw}.npz"), subject.facts(trained.sha256, draw),
+            lambda: self._features(trained, draw)._asdict()))  # fmt: skip
+        return subject.full(features, subject.heldout, weights=self._weights(trained), checkpoint=checkpoint,
+                            iteration=trained.iteration, eval_seed=draw)
+
+    def _distance(self, iteration: int) -> dict:
+        """The Frechet distance of the first draw of a generator. The distance alone is stored: features fill disks."""
+        subject, path = self.subject, self.files[iteration]
+        trained = record.read_generator(path, subject.run)
+
+        def make() -> dict[str, np.ndarray]:
+            pair = Comparison(subject.real, self._features(trained, 0), device=subject.device)
+            return {"fd": np.array(METRICS["fd"].measure(pair).value)}
+
+        file = path.with_name(f"fd-{subject.extractor.name}-{iteration}.npz")
+        found = stored(file, subject.facts(trained.sha256, 0), make)
+        return subject.entry("fd", Score(found["fd"].item()), self.count, weights=self._weights(trained),
+                             checkpoint=str(iteration), iteration=iteration, eval_seed=0)
+
+    def _features(self, trained: record.Trained, draw: int) -> Features:
+        """Of one draw of a generator's images, whose labels are drawn as often as the training images have them."""
+        subject, dataset = self.subject, self.subject.dataset
+        labels = np.random.default_rng(draw).choice(dataset.labels[subject.indices], self.count)
+        G = generator(subject.run, dataset.classes, trained.state).to(subject.device)
+        return subject.extractor(stream(G, draw, torch.from_numpy(labels).to(subject.device)))
+
+    def _weights(self, trained: record.Trained) -> str:
+        """Whether the weights are an average, which is a copy of the generator until iteration ema_start."""
+        _, recipe = record.resolve(self.subject.run)
+        averaged = recipe.ema_decay > 0 and trained.iteration > max(1, recipe.ema_start)
+        return "ema" if averaged else "raw"
+
+
+def _kept(folder: Path, run: Run, protocol: Protocol) -> dict[int, Path]:
+    """Iteration -> file of the generators kept before the last. Raises InputError where the protocol lacks one."""
+    kept = {int(path.stem): path for path in folder.glob("*.safetensors") if path.stem.isdecimal()}
+    kept = {iteration: path for iteration, path in kept.items() if iteration < run.iterations}
+    for iteration in range(protocol.eval_every, run.iterations, protocol.eval_every) if protocol.eval_every else ():
+        if iteration not in kept:
+            raise InputError(f"run {run.id}: no {folder / str(iteration)}.safetensors, it was not trained with "
+                             f"EVAL_EVERY={protocol.eval_every}; remove {folder.parent} to train it anew")
+    return dict(sorted(kept.items()))
+
+
+# --- Held-out real images in the place of generated ones --------------------------------------------------------------
+
+
+class HeldOut:
+    """Real images that the run's generator would not have been trained on, scored as if generated.
+
+    They are the test part, or the images that the fraction leaves out; these are among the reference too, so that their
+    distance to it is a lower bound. Those that are not drawn stay the held-out images of the metrics that need some.
+
+    sha256  of the images that are drawn from
+    count   how many images are drawn
+    kept    no generators
+    has_heldout  whether enough of them are left to compare with
+    """
+
+    def __init__(self, subject: Subject):
+        self.subject, self.kept = subject, {}
+        self.images, which = _unseen(subject.run, subject.dataset)
+        self.sha256 = hashlib.sha256(f"{which}".encode()).hexdigest()
+        self.count = min(subject.protocol.samples, len(self.images))
+        self.has_heldout = len(self.images) - self.count >= MINIMUM
+
+    def entries(self) -> list[dict]:
+        entries = []
+        for draw in range(self.subject.protocol.eval_seeds):
+            entries += self._full(draw)
+        return entries
+
+    def _full(self, draw: int) -> list[dict]:
+        subject = self.subject
+        order = np.random.default_rng(draw).permutation(len(self.images))
+        drawn, left = np.sort(order[: self.count]), np.sort(order[self.count :])
+        features = Features(**stored(
+            subject.folder / f"features-{subject.extractor.name}-{draw}.npz", subject.facts(self.sha256, draw),
+            lambda: subject.extractor(_batches(self.images, drawn))._asdict()))  # fmt: skip
+        heldout = subject.heldout[left] if self.has_heldout else None
+        return subject.full(features, heldout, weights="raw", checkpoint="last", iteration=0, eval_seed=draw)
+
+
+def _unseen(run: Run, dataset: Dataset) -> tuple[np.ndarray, str]:
+    """The images that a run is not trained on, uint8 [H, 3, R, R], and words that tell which they are."""
+    if dataset.heldout is not None:
+        return dataset.heldout.images, f"test part {dataset.heldout.digest}"
+    left = np.ones(len(dataset.images), bool)
+    left[subset(len(dataset.images), run.fraction, run.seed)] = False
+    if left.sum() < MINIMUM:
+        raise InputError(f"run {run.id}: {run.dataset} has no test part, and fraction {run.fraction:g} leaves out "
+                         f"{left.sum()} images, but at least {MINIMUM} are needed: give a smaller fraction")
+    return dataset.images[left], f"{dataset.digest} without fraction {run.fraction} of seed {run.seed}"
+
+
+def open_heldout(run: Run, data: Path, folder: Path, device: torch.device) -> None:
+    """Begin a run of held-out images: its config.json, as a training would write it, or a check of the one there is."""
+    plain = Run(run.model, run.dataset, run.resolution, run.fraction, iterations=0, seed=run.seed)
+    if run != plain:
+        raise InputError(f"run {run.id}: held-out images are not trained, so it must be {plain.id}")
+    dataset = load(run.dataset, run.resolution, data)
+    _unseen(run, dataset)
+    with record.locked(folder):
+        record.open_config(folder, run, None, dataset, subset(len(dataset.images), run.fraction, run.seed), device)
+
+
+def _batches(images: np.ndarray, indices: np.ndarray) -> Iterator[Tensor]:
+    """Images of an array, uint8 [<= BATCH, 3, R, R] at a time."""
+    for start in range(0, len(indices), BATCH):
+        yield torch.from_numpy(images[indices[start : start + BATCH]])
 
 
 # --- A generator and its images ---------------------------------------------------------------------------------------
@@ -244,8 +390,8 @@ def generate(G: nn.Module, n: int, seed: int, labels: Tensor) -> Tensor:
 # --- Stored features --------------------------------------------------------------------------------------------------
 
 
-def reference(dataset: Dataset, extractor: Extractor, data: Path, device: torch.device) -> dict[str, np.ndarray]:
-    """Features [N, D] of a whole data set and their neighbours(), stored under DATA/features for all runs.
+def reference(dataset: Dataset, extractor: Extractor, data: Path, device: torch.device) -> Reference:
+    """The images of a whole data set as metrics need them, stored under DATA/features for all runs.
 
     float32, since float16 was measured to move KID by 1e-3 and density by 6e-4 (digits, effnet).
     """
@@ -253,11 +399,10 @@ def reference(dataset: Dataset, extractor: Extractor, data: Path, device: torch.
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def make() -> dict[str, np.ndarray]:
-        batches = (dataset.images[i : i + BATCH] for i in range(0, len(dataset.images), BATCH))
-        features = extractor(torch.from_numpy(np.array(batch)) for batch in batches).features
-        return {"features": features, "nearest": neighbours(torch.from_numpy(features).to(device)).cpu().numpy()}
+        features = extractor(_batches(dataset.images, np.arange(len(dataset.images)))).features
+        return Reference.of(features, device)._asdict()
 
-    return stored(data / "features" / f"{dataset.name}-{extractor.name}-{name}.npz", facts, make)
+    return Reference(**stored(data / "features" / f"{dataset.name}-{extractor.name}-{name}.npz", facts, make))
 
 
 def stored(path: Path, facts: dict, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -285,24 +430,3 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run_id", help="as listed by `python -m benchmarks.tables TABLE`")
-    parser.add_argument("--extractor", default="inception", help=f"one of {', '.join(EXTRACTORS)}")
-    parser.add_argument("--samples", type=int, default=5000, help="generated images")
-    parser.add_argument("--seeds", type=int, default=1, help="independent draws of them")
-    parser.add_argument("--every", type=int, help="the run must have kept its generator every so many iterations")
-    parser.add_argument("--weights", type=Path, help="weights file of the extractor, instead of a download; by default "
-                                                     "$INCEPTION, $CLIP or $DINOV2")
-    record.add_options(parser)
-    args = parser.parse_args()
-    record.keep_memory()
-    weights = args.weights or os.environ.get(args.extractor.split("_")[0].upper()) or None
-    protocol = Protocol(args.extractor, args.samples, args.seeds, args.every, weights and Path(weights))
-    print(evaluate(Run.from_id(args.run_id), protocol, args.data, args.results, record.device(args.device)))
-
-
-if __name__ == "__main__":
-    command(main)

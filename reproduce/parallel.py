@@ -2,11 +2,10 @@
 
 Every process runs the same training loop on the same whole batches with the same random numbers, so a loss, a
 regularizer or an augmentation need not know. Only the networks are shared out: each process runs its rows of a batch
-through them, and what comes out is put together again for all. `python -m reproduce.parallel K RUN_ID ...` is torchrun
-of `reproduce.train RUN_ID ...` with K processes on this machine, and ends with the status that the training ends with.
+through them, and what comes out is put together again for all. `launch` is torchrun of reproduce.run with K processes
+on this machine.
 """
 
-import argparse
 import logging
 import os
 import sys
@@ -102,7 +101,7 @@ LOCAL = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "GLOO_SOCKET_IFNAME": INTERF
 
 
 def launch(count: int, arguments: list[str]) -> int:
-    """Run `reproduce.train` with these arguments in so many processes. Returns its exit status."""
+    """Run `reproduce.run` with these arguments in so many processes. Returns its exit status."""
     from torch.distributed import run as torchrun  # here, as no other command needs it
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -112,7 +111,7 @@ def launch(count: int, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= LOCAL | {MEETING: f"{folder}/processes"}
         options = ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder}/torchrun", "--rdzv-conf=store_type=file",
-                   f"--nproc-per-node={count}", "-m", "reproduce.train"]
+                   f"--nproc-per-node={count}", "-m", "reproduce.run"]
         try:
             torchrun.run(torchrun.parse_args([*options, *arguments]))
         except ChildFailedError as error:
@@ -120,17 +119,3 @@ def launch(count: int, arguments: list[str]) -> int:
         except SignalException:  # passed on to the processes, which have saved
             return TryLaterError.status
     return 0
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("processes", type=int)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of reproduce.train")
-    args = parser.parse_args()
-    if args.processes < 1:
-        raise InputError(f"GPUS_PER_RUN={args.processes}: must be at least 1")
-    return launch(args.processes, args.arguments)
-
-
-if __name__ == "__main__":
-    runs.command(main)

@@ -5,16 +5,15 @@ and its seconds per iteration and the size of its files are read from what it le
 beside hours.
 """
 
-import argparse
 import io
 import json
 import os
+import sys
 import tempfile
 import time
 from collections import Counter
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -24,17 +23,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from baselines.regularizers import GradGap
 from benchmarks.datasets import DATASETS, OWN
 from benchmarks.runs import Run, TryLaterError, command
-from benchmarks.tables import TABLES, runs
+from benchmarks.tables import runs
 from reproduce import record
-from reproduce.bench_regularizers import Operations, peak, trainer
 from reproduce.cell import STOP
-from reproduce.graphs import CudaRecorder
+from reproduce.counting import peak_bytes
+from reproduce.settings import Settings
 from reproduce.train import train
 
 NOISE, IMAGES = "noise", 32
+SECONDS = 20.0  # for which each kind of run is tried
 ITERATIONS = 800  # of a probe, at the most: a line of the log every 16, a multiple of every lazy interval
 
 
@@ -63,7 +62,7 @@ def probe(run: Run, seconds: float, device: torch.device, graphs: bool = False) 
         Thread(target=_stop, args=(log, seconds, ended), daemon=True).start()
         try:
             with redirect_stderr(io.StringIO()):  # the progress bar of a probe that is cut short says nothing
-                train(Run.from_id(kind(run)), data, results, device, recorder=CudaRecorder() if graphs else None)
+                train(Run.from_id(kind(run)), data, results, device, graphs=graphs)
         except TryLaterError:
             pass  # _stop ended it, as it should
         finally:
@@ -117,22 +116,6 @@ def wall(hours: list[float], gpus: int) -> float:
     return max(busy)
 
 
-@cache
-def _operations_per_iteration(run_id: str) -> int:
-    """Of the model alone, without the regularizers beside its recipe's; counted on the meta device."""
-    with torch.device("meta"):
-        step, _ = trainer(Run.from_id(run_id), None)
-        step()
-        with Operations() as counter:
-            step()
-    return counter.total
-
-
-def operations(run: Run) -> int:
-    """Of a whole training, to put runs in order."""
-    return run.iterations * _operations_per_iteration(kind(replace(run, regularizers={}, augment="")))
-
-
 def room(device: torch.device) -> int:
     """Bytes of memory of a device, free or not."""
     if device.type == "cuda":
@@ -142,39 +125,46 @@ def room(device: torch.device) -> int:
 
 def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
     """The probe of a run, or None where its tensors alone are more than the device has. Says which, in one line."""
-    need, there = peak(Run.from_id(kind(run)), GradGap if run.regularizers else None), room(device)
-    found = probe(run, seconds, device) if need < there else None
-    said = (f"{found.seconds:.3g} s per iteration (over {found.iterations}), {found.disk / 1e6:,.0f} MB of disk"
-            if found else f"not tried, there are {there / 1e9:.0f} GB")
+    need, there = peak_bytes(Run.from_id(kind(run))), room(device)
+    if need < there:
+        made = probe(run, seconds, device)
+        said = f"{made.seconds:.3g} s per iteration (over {made.iterations}), {made.disk / 1e6:,.0f} MB of disk"
+    else:
+        made, said = None, f"not tried, there are {there / 1e9:.0f} GB"
     print(f"{run.model} {run.resolution} px {run.method}, {need / 1e9:.1f} GB at the peak: {said}", flush=True)
-    return found
+    return made
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
-    parser.add_argument("--seeds", type=int, default=1, help="how many training seeds, from 0")
-    parser.add_argument("--iterations", type=int, help="generator steps instead of the protocol's")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long each kind of run is tried")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    args = parser.parse_args()
-    device = record.device(args.device)
+    given = sys.argv[1:]
+    settings = Settings.parse(given, Settings.parse(given).table)
+    device = record.device(settings.device)
     record.keep_memory()
-    rows = [run for run in runs(args.table, args.seeds, args.iterations) if run.iterations]
+    rows = [run for run in runs(settings.table, settings.seeds, settings.iterations) if run.iterations]
     kinds = {kind(run): run for run in rows}
     counts = Counter(map(kind, rows))
-    print(f"{args.table}: {len(rows)} runs of {len(kinds)} kinds, each tried for {args.seconds:g} s "
+    print(f"{settings.table}: {len(rows)} runs of {len(kinds)} kinds, each tried for {SECONDS:g} s "
           f"on {record.provenance(device)['device']}", flush=True)
     probes = {}
     for name, run in kinds.items():
         print(f"  {counts[name]:4} x ", end="")
-        probes[name] = tried(run, args.seconds, device)
-    known = [run for run in rows if probes[kind(run)]]
-    hours = [run.iterations * probes[kind(run)].seconds / 3600 for run in known]
-    disk = sum(probes[kind(run)].disk for run in known) / 1e9
-    print(f"device-hours: {sum(hours):,.1f}; disk: {disk:,.1f} GB; {len(rows) - len(known)} runs not counted")
-    for gpus in (1, 2, 4, 8) if known else ():
-        print(f"  on {gpus} such device{'s' if gpus > 1 else ''}: {wall(hours, gpus):,.1f} hours")
+        probes[name] = tried(run, SECONDS, device)
+    report(rows, probes)
+
+
+def report(rows: list[Run], probes: dict[str, Probe | None]) -> None:
+    """Print what the runs cost together, by the probe of each one's kind."""
+    hours, disk = [], 0
+    for run in rows:
+        made = probes[kind(run)]
+        if made:
+            hours.append(run.iterations * made.seconds / 3600)
+            disk += made.disk
+    print(f"device-hours: {sum(hours):,.1f}; disk: {disk / 1e9:,.1f} GB; {len(rows) - len(hours)} runs not counted")
+    if hours:
+        print(f"  on 1 such device: {wall(hours, 1):,.1f} hours")
+        for gpus in (2, 4, 8):
+            print(f"  on {gpus} such devices: {wall(hours, gpus):,.1f} hours")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What a run is on disk: where its files lie, how they are written, and what is noted down beside every result."""
 
-import argparse
 import ctypes
 import fcntl
 import hashlib
@@ -9,6 +8,7 @@ import json
 import os
 import pickle
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -27,12 +27,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from baselines.augment import AUGMENTATIONS
-from baselines.models import MODELS
+from baselines.models import MODELS, BrokenModel
 from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
 from benchmarks.runs import InputError, Run, TryLaterError
+from benchmarks.state import read_json, typed
 from reproduce import parallel
+
+HELDOUT = "heldout"  # the model of runs that score held-out real images and train nothing
 
 
 def folder(results: Path, run_id: str) -> Path:
@@ -80,12 +83,46 @@ def write_torch(path: Path, content: object) -> None:
     write_bytes(path, buffer.getbuffer())
 
 
-def read_json(path: Path) -> dict:
-    """A JSON file of a run. Raises InputError when it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+CONFIG = {"id": str, "run": dict, "dataset": dict, "subset": dict, "provenance": dict}
+METRICS_FILE = {"id": str, "status": str, "metrics": list}
+ENTRY = {"name": str, "value": float | int, "extractor": str, "extractor_sha256": str, "resize": str, 
+         "n_generated": int, "checkpoint": str, "iteration": int, "eval_seed": int}  # fmt: skip
+
+
+def read_config(folder: Path, run: Run) -> dict:
+    """A run's config.json. Raises InputError where it is damaged or that of another run."""
+    remedy = f"get it again, or remove {folder} to train the run anew"
+    config = read_json(folder / "config.json", CONFIG, remedy)
+    typed(f"{folder / 'config.json'}: dataset", config["dataset"], {"name": str, "digest": str}, remedy)
+    if config["id"] != run.id:
+        raise InputError(f"{folder / 'config.json'}: of another run, {config['id']!r}; {remedy}")
+    return config
+
+
+def read_metrics(folder: Path) -> dict:
+    """A run's metrics.json, {} where there is none. Raises InputError where it is damaged or that of another run."""
+    path, remedy = folder / "metrics.json", "remove it to have the run measured anew"
+    if not path.exists():
+        return {}
+    known = read_json(path, METRICS_FILE, remedy)
+    if known["id"] != folder.name:
+        raise InputError(f"{path}: of another run, {known['id']!r}; {remedy}")
+    if known["status"] != "diverged":
+        typed(f"{path}", known, {"evaluated": list, "generator_sha256": str}, remedy)
+    for i, entry in enumerate(known["metrics"]):
+        typed(f"{path}: metrics[{i}]", entry, ENTRY, remedy)
+    return known
+
+
+def read_diverged(folder: Path) -> dict:
+    """Where a run diverged: {"iteration": ...}."""
+    return read_json(folder / "diverged.json", {"iteration": int}, f"remove {folder} to train the run anew")
+
+
+def trained_seconds(folder: Path) -> float:
+    """How long a run was trained, by the last line of its log; 0.0 without one."""
+    lines = _read_log(folder / "log.jsonl")
+    return float(lines[-1]["seconds"]) if lines else 0.0
 
 
 class Trained(NamedTuple):
@@ -99,23 +136,36 @@ class Trained(NamedTuple):
 def write_generator(path: Path, G: nn.Module, run: Run, iteration: int) -> None:
     """Write weights as safetensors. One entry of the header says whose: several would come in random order."""
     state = {name: tensor.cpu().contiguous() for name, tensor in G.state_dict().items()}
-    write_bytes(path, save(state, {"trained": json.dumps({"run": run.id, "iteration": iteration})}))
+    about = {"run": run.id, "iteration": iteration, "sha256": state_sha256(state, run.id, iteration)}
+    write_bytes(path, save(state, {"trained": json.dumps(about)}))
+
+
+def state_sha256(state: dict[str, Tensor], run_id: str, iteration: int) -> str:
+    """sha256 over all that a generator's file tells: a flipped bit in it is noticed when it is read."""
+    digest = hashlib.sha256(f"{run_id} {iteration}".encode())
+    for name in sorted(state):
+        tensor = state[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read_generator(path: Path, run: Run) -> Trained:
     """A run's generator. Nothing in the file is executed. Raises InputError where it is missing, damaged or another."""
     if not path.exists():
-        raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.train {run.id}` makes it")
+        raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.run {run.id}` makes it")
+    remedy = f"get it again, or remove it and `python -m reproduce.run {run.id}`"
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}
             about = json.loads(file.metadata()["trained"])
-        name, iteration = about["run"], int(about["iteration"])
+        name, iteration, sha256 = about["run"], int(about["iteration"]), about["sha256"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a whole safetensors file of a generator; get it again, or remove it and "
-                         f"`python -m reproduce.train {run.id}`") from error
+        raise InputError(f"{path}: not a whole safetensors file of a generator; {remedy}") from error
     if name != run.id:
         raise InputError(f"{path}: the generator of another run, {name!r}, not of {run.id}")
+    if state_sha256(state, name, iteration) != sha256:
+        raise InputError(f"{path}: damaged, its weights are not those that were written; {remedy}")
     return Trained(state, iteration, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -151,13 +201,23 @@ def method_files(run: Run) -> dict[str, str]:
 def resolve(run: Run) -> tuple[ModuleType, Recipe]:
     """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
     _known("model", run.model, MODELS)
-    model, override = MODELS[run.model], dict(run.override)
+    try:
+        model, override = MODELS[run.model], dict(run.override)
+    except BrokenModel as error:
+        raise InputError(f"model {run.model!r}: {error}") from error
     defaults = [name for name, recipe in model.RECIPES.items() if run.resolution in recipe.resolutions]
     sizes = sorted({size for recipe in model.RECIPES.values() for size in recipe.resolutions})
     _known("resolution", run.resolution, sizes)
     name = override.pop("recipe", defaults[0])
     _known("recipe", name, model.RECIPES)
-    return model, _override(model.RECIPES[name], override)
+    recipe = _override(model.RECIPES[name], override)
+    group = recipe.discriminator.get("mbstd_group", 1)
+    if group < 1:
+        raise InputError(f"override mbstd_group {group}: must be at least 1")
+    if run.batch % group:
+        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
+                         f"{run.model}'s minibatch standard deviation compares")
+    return model, recipe
 
 
 def _override(recipe: Recipe, override: dict) -> Recipe:
@@ -253,28 +313,35 @@ def failures_noted(path: Path) -> Iterator[None]:
         raise
 
 
-def open_config(folder: Path, run: Run, recipe: Recipe, dataset: Dataset, indices: np.ndarray,
+def open_config(folder: Path, run: Run, recipe: Recipe | None, dataset: Dataset, indices: np.ndarray,
                 device: torch.device) -> None:
     """Write config.json, which holds all that decides a run's numbers, and subset.json; or check those that are there.
 
-    Raises InputError that lists the differences when the run was begun with another config.
+    Raises InputError that lists the differences when the run was begun with another config, and warns where a CPU goes
+    on with another number of threads, since sums are then rounded in another order.
     """
     subset = {"count": len(indices), "sha256": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()}
     facts = {key: getattr(dataset, key) for key in ("name", "digest", "classes", "flip")}
     facts["count"] = len(dataset.images)
-    config = {"id": run.id, "run": asdict(run), "recipe": asdict(recipe), "dataset": facts, "subset": subset,
-              "method_files": method_files(run)}
+    config = {"id": run.id, "run": asdict(run), "recipe": asdict(recipe) if recipe else {}, "dataset": facts,
+              "subset": subset, "method_files": method_files(run)}
     file = folder / "config.json"
     if not file.exists():
         write_json(folder / "subset.json", subset | {"indices": indices.tolist()})
         write_json(file, config | {"provenance": provenance(device) | {"dataset": dict(dataset.provenance)}})
         return
-    there, now = (_flat(c) for c in (read_json(file) | {"provenance": {}}, json.loads(json.dumps(config))))
+    begun = read_config(folder, run)
+    there, now = (_flat(c) for c in (begun | {"provenance": {}}, json.loads(json.dumps(config))))
     differences = [f"{key}: {there.get(key)} there, {now.get(key)} now"
                    for key in sorted({*there, *now}) if there.get(key) != now.get(key)]
     if differences:
         raise InputError(f"run {run.id} was begun with another config ({'; '.join(differences)}); "
                          f"remove {folder} to begin anew")
+    threads = begun["provenance"].get("threads")
+    going_on = (folder / "checkpoint.pt").exists() and not (folder / "generator.safetensors").exists()
+    if device.type == "cpu" and going_on and threads != torch.get_num_threads():
+        print(f"warning: {run.id}: begun with {threads} threads, now {torch.get_num_threads()}: on a CPU the numbers "
+              "will differ from an undisturbed run's in their last bits", file=sys.stderr)
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
@@ -285,11 +352,19 @@ def _flat(tree: dict, prefix: str = "") -> dict:
 
 
 def save_checkpoint(folder: Path, parts: dict, step: int, seconds: float) -> None:
-    """Write the whole state after `step` iterations, keeping the checkpoint before it."""
+    """Write the whole state after `step` iterations, keeping the checkpoint before it.
+
+    The log is brought to the disk first, so that no checkpoint is ahead of it after a power cut.
+    """
     if parallel.rank():
         return
-    last, new = folder / "checkpoint.pt", folder / "checkpoint.new.pt"
-    write_torch(new, {name: part.state_dict() for name, part in parts.items()} | {"step": step, "seconds": seconds})
+    last, new, log = folder / "checkpoint.pt", folder / "checkpoint.new.pt", folder / "log.jsonl"
+    if log.exists():
+        with log.open("rb") as file:
+            os.fsync(file.fileno())
+    state = {name: part.state_dict() for name, part in parts.items()}
+    write_torch(new, state | {"run": folder.name, "step": step, "seconds": seconds})
+    write_json(folder / "usage.json", {"peak_bytes": max(trained_peak(folder) or 0, peak_bytes(_device_of(parts)))})
     if last.exists():
         last.replace(folder / "checkpoint.prev.pt")
     new.replace(last)
@@ -299,10 +374,21 @@ def load_checkpoint(folder: Path, parts: dict) -> tuple[int, float]:
     """Restore the newest checkpoint that is whole. Returns iterations done and seconds spent; (0, 0.0) without one."""
     there = [file for file in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt") if file.exists()]
     for file in there:
-        if state := _read_checkpoint(file):
+        state = _read_checkpoint(file)
+        if state is None:
+            continue
+        remedy = f"remove {folder} to train the run anew"
+        schema = {"run": str, "step": int, "seconds": float | int} | dict.fromkeys(parts, dict)
+        typed(f"{file}", state, schema, remedy)
+        if state["run"] != folder.name:
+            raise InputError(f"{file}: of another run, {state['run']!r}, not of {folder.name}; {remedy}")
+        try:
             for name, part in parts.items():
                 part.load_state_dict(state[name])
-            return state["step"], state["seconds"]
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{file}: does not fit this version of the code ({reason}); {remedy}") from error
+        return state["step"], state["seconds"]
     if there:
         print(f"warning: {folder}: no checkpoint is whole; the training begins anew", file=sys.stderr)
     return 0, 0.0
@@ -324,13 +410,51 @@ def _read_checkpoint(file: Path) -> dict | None:
         raise InputError(f"{file}: not a checkpoint of tensors and numbers, so refused; remove it") from error
 
 
+# --- Peak memory ------------------------------------------------------------------------------------------------------
+
+
+def reset_peak(device: torch.device) -> None:
+    """Let peak_bytes() begin anew, where the system can do that: on CUDA and on Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM to what is resident now
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that was in use at once: of tensors on CUDA, resident memory of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, IndexError, ValueError):
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def trained_peak(folder: Path) -> int | None:
+    """peak_bytes() of a run's training, as its checkpoints have noted it; None where there is no note."""
+    path = folder / "usage.json"
+    if not path.exists():
+        return None
+    return read_json(path, {"peak_bytes": int}, "remove it")["peak_bytes"]
+
+
+def _device_of(parts: dict) -> torch.device:
+    for part in parts.values():
+        if isinstance(part, nn.Module):
+            for tensor in part.parameters():
+                return tensor.device
+    return torch.device("cpu")
+
+
 class Log:
     """log.jsonl, one line per logged iteration. Lines after `start` belong to steps that are to be done again."""
 
     def __init__(self, file: Path, start: int):
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
-        whole = [line for line in lines if line.endswith("\n") and json.loads(line)["iteration"] <= start]
-        write_bytes(file, "".join(whole).encode())
+        lines = [line for line in _read_log(file, damaged="dropped") if line["iteration"] <= start]
+        _warn_of_holes(file, [line["iteration"] for line in lines], start)
+        write_bytes(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
         self.file = file
 
     def write(self, **values) -> None:
@@ -343,6 +467,36 @@ class Log:
             raise InputError(f"cannot write {self.file}: {error.strerror}") from error
 
 
+def _read_log(file: Path, damaged: str = "passed over") -> list[dict]:
+    """The lines of a log. A last line that is cut short belongs to a killed process; other damaged ones are named."""
+    try:
+        lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(typed("", json.loads(line), {"iteration": int, "seconds": float | int}))
+        except ValueError:  # InputError is one
+            if line.endswith(b"\n") or number < len(lines):
+                print(f"warning: {file}: line {number} is damaged; it is {damaged}", file=sys.stderr)
+    return found
+
+
+def _warn_of_holes(file: Path, iterations: list[int], start: int) -> None:
+    """Name the iterations that a log lacks up to `start`. It has every n-th one, n being the first it has."""
+    if not iterations:
+        return
+    every = min([iterations[0], *np.diff(iterations)])
+    if every < 1:
+        print(f"warning: {file}: its iterations do not ascend", file=sys.stderr)
+        return
+    missing = sorted(set(range(every, start + 1, every)) - set(iterations))
+    if missing:
+        print(f"warning: {file}: {len(missing)} lines are missing, of iterations {missing[0]} to {missing[-1]}: the "
+              "figures that are drawn from it have a hole", file=sys.stderr)
+
+
 def keep_memory() -> None:
     """Let glibc keep freed memory of whatever size for the next tensor, instead of fetching zeroed pages anew.
 
@@ -352,10 +506,3 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every command on a run has."""
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the runs")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")

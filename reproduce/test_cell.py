@@ -5,14 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from benchmarks.runs import InputError, Protocol, TryLaterError
+from benchmarks.runs import InputError, TryLaterError
 from reproduce import cell
-from reproduce.cell import CellError, Settings, finished, watched
+from reproduce.cell import CellError, answered, finished, watched
+from reproduce.settings import Settings
 
 RUN_ID = "dcgan-digits-32-f0.1-baseline-i30-b4-s0"
 
@@ -23,8 +24,8 @@ class Script(Settings):
 
     program: str = ""
 
-    def commands(self, run_id):
-        return [[sys.executable, "-c", self.program, str(self.results)]]
+    def command(self, run_id):
+        return [sys.executable, "-c", self.program, str(self.results)]
 
 
 def script(tmp_path, program: str, **settings) -> Script:
@@ -53,7 +54,7 @@ def test_a_process_that_crashes_is_started_again(tmp_path, capfd):
     cell.cell(RUN_ID, script(tmp_path, program, retries=2))
     assert (tmp_path / "tries").read_text() == "xxx" and capfd.readouterr().err.count("starting it again") == 2
     (tmp_path / "tries").unlink()
-    with pytest.raises(CellError, match="status -9 2 times"):
+    with pytest.raises(CellError, match="SIGKILL 2 times"):
         cell.cell(RUN_ID, script(tmp_path, program, retries=1))
 
 
@@ -85,14 +86,14 @@ for i in range(20):
     os.utime({str(log)!r}, (i, i))
     time.sleep(0.15)"""
     settings = script(tmp_path, program)
-    assert watched(settings.commands(RUN_ID)[0], tmp_path / RUN_ID, 1.5) == 0 and log.stat().st_size == 20
+    assert watched(settings.command(RUN_ID), tmp_path / RUN_ID, 1.5) == 0 and log.stat().st_size == 20
 
 
 def test_a_process_ends_with_its_killed_watcher(tmp_path):
     program = "open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
     watcher = f"import sys; sys.path.insert(0, {str(cell.ROOT)!r})\nfrom pathlib import Path\n" \
               f"from reproduce.cell import watched\n" \
-              f"watched({script(tmp_path, program).commands(RUN_ID)[0]!r}, Path({str(tmp_path)!r}), 0)"
+              f"watched({script(tmp_path, program).command(RUN_ID)!r}, Path({str(tmp_path)!r}), 0)"
     process = subprocess.Popen([sys.executable, "-c", watcher])
     try:
         assert eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
@@ -123,7 +124,7 @@ time.sleep(600)"""
 
 
 def test_what_finished_means(tmp_path):
-    settings = Settings(results=tmp_path, protocol=Protocol("effnet", 300))
+    settings = Settings(results=tmp_path, extractor="effnet", samples=300)
     (tmp_path / RUN_ID).mkdir()
     metrics = tmp_path / RUN_ID / "metrics.json"
     assert not finished(RUN_ID, settings)
@@ -137,12 +138,41 @@ def test_what_finished_means(tmp_path):
     assert not finished(RUN_ID, settings)
 
 
-def test_commands_say_what_the_settings_say():
-    settings = Settings(Path("d"), Path("r"), "cpu", Protocol("effnet", 300, 2, 10, Path("w")), "diggan", 1, 4, True)
-    train, evaluate = (" ".join(command[1:]) for command in settings.commands(RUN_ID))
-    where = f"{RUN_ID} --data d --results r --device cpu"
-    assert train == f"-m reproduce.train {where} --graphs --method diggan --micro-batch 4 --keep-every 10"
-    assert evaluate == (f"-m reproduce.evaluate {where} --extractor effnet --samples 300 --seeds 2 --every 10 "
-                        "--weights w")
-    split = replace(settings, gpus_per_run=2).commands(RUN_ID)
-    assert "-m reproduce.parallel 2 " in " ".join(split[0]) and " ".join(split[1][1:]) == evaluate
+def test_an_answer_is_what_a_module_writes_and_a_silent_one_has_none(tmp_path, monkeypatch):
+    programs = {"says": "import sys; open(sys.argv[1], 'w').write(sys.argv[2])", "ends": "import sys; sys.exit(3)",
+                "loops": "import time; time.sleep(600)"}
+    for name, program in programs.items():
+        (tmp_path / f"{name}.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert answered("says", ['{"a": "b c"}']) == ({"a": "b c"}, 0)
+    assert answered("ends", []) == (None, 3)
+    assert answered("loops", [], 1.0) == (None, None)
+
+
+LAUNCHER = """
+import os, subprocess, sys
+subprocess.run([sys.executable, "-c", sys.argv[1], str(os.getpid()), *sys.argv[2:]], start_new_session=True)
+"""
+DEAF = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[3])
+from reproduce import cell
+cell.GRACE = 0.5
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+cell.end_with(int(sys.argv[1]))
+open(sys.argv[2], "w").write(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG and /proc")
+def test_a_process_that_is_deaf_ends_with_its_launcher(tmp_path):
+    """The launcher is killed; its child does not hear SIGTERM, and is ended when its time to save has passed."""
+    file = tmp_path / "pid"
+    process = subprocess.Popen([sys.executable, "-c", LAUNCHER, DEAF, str(file), str(cell.ROOT)])
+    try:
+        assert eventually(lambda: file.exists() and file.read_text())
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert eventually(lambda: gone(int(file.read_text())))

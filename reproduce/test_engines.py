@@ -26,10 +26,11 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.runs import InputError, Protocol, Run
-from reproduce import engines, sweep
-from reproduce.cell import ROOT, STOP, Settings
-from reproduce.engines import ENGINES, Capacity, arguments
+from benchmarks.runs import InputError, Run
+from reproduce import engines
+from reproduce.cell import ROOT, STOP
+from reproduce.engines import ENGINES, Attempt
+from reproduce.settings import Settings
 
 TINY = Run("dcgan", "few", 32, 0.5, {"gradgap": 100.0}, iterations=60, batch=4, override={"width": 0.1}).id
 STEPS = 15
@@ -61,16 +62,16 @@ aside.rename(folder / "metrics.json")
 
 
 class StandIn(Settings):
-    """Stand-ins for the two commands of a cell, but for TINY; that of a run named "exit-N" ends with status N."""
+    """A stand-in for the command of a cell, but for TINY; that of a run named "exit-N" ends with status N."""
 
-    def commands(self, run_id: str) -> list[list[str]]:
+    def command(self, run_id: str) -> list[str]:
         (self.results / f"{run_id}.starter").write_text(str(os.getpid()))
         if run_id == TINY:
-            return super().commands(run_id)
+            return super().command(run_id)
         if run_id.startswith("exit-"):
-            return [[sys.executable, "-c", f"raise SystemExit({run_id[5:]})"]]
-        return [[sys.executable, "-c", STAND_IN, str(self.results / run_id), str(STEPS), str(self.protocol),
-                 self.device]]
+            return [sys.executable, "-c", f"raise SystemExit({run_id[5:]})"]
+        return [sys.executable, "-c", STAND_IN, str(self.results / run_id), str(STEPS), str(self.protocol),
+                self.device]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -116,6 +117,10 @@ def kill_starter(results: Path, run_id: str) -> None:
     os.kill(int((results / f"{run_id}.starter").read_text()), signal.SIGKILL)
 
 
+def states(outcome: dict[str, Attempt]) -> dict[str, str]:
+    return {run_id: tried.state for run_id, tried in outcome.items()}
+
+
 def values(results: Path, run_id: str) -> dict:
     metrics = json.loads((results / run_id / "metrics.json").read_text())["metrics"]
     return {(metric["name"], metric["seed"]): metric["value"] for metric in metrics}
@@ -126,9 +131,10 @@ def values(results: Path, run_id: str) -> dict:
 
 def test_cells_that_fail_do_not_stop_the_others(tmp_path, capsys):
     run_ids = ["a", "exit-2", "b", "exit-3"]
-    outcome = ENGINES["serial"](run_ids, StandIn(results=tmp_path, retries=1), Capacity(jobs=2))
-    assert (outcome["a"], outcome["b"]) == ("", "")
-    assert "exit-2: refused" in outcome["exit-2"] and "ended with status 3 2 times" in outcome["exit-3"]
+    outcome = ENGINES["serial"](run_ids, StandIn(results=tmp_path, retries=1, jobs=2))
+    assert states(outcome) == {"a": "done", "b": "done", "exit-2": "refused", "exit-3": "failed"}
+    assert "exit-2: refused" in outcome["exit-2"].reason
+    assert "ended with status 3 2 times" in outcome["exit-3"].reason
     assert_each_made_once(tmp_path, ["a", "b"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
@@ -136,68 +142,46 @@ def test_cells_that_fail_do_not_stop_the_others(tmp_path, capsys):
 
 
 def test_two_sweeps_over_the_same_cells_at_once_make_each_once(tmp_path):
-    run_ids, settings = ["a", "b", "c", "d"], StandIn(results=tmp_path)
+    run_ids, settings = ["a", "b", "c", "d"], StandIn(results=tmp_path, jobs=2)
     with ThreadPoolExecutor(2) as pool:
-        sweeps = [pool.submit(ENGINES["serial"], run_ids, settings, Capacity(jobs=2)) for _ in range(2)]
-        assert [future.result() for future in sweeps] == [dict.fromkeys(run_ids, "")] * 2
+        sweeps = [pool.submit(ENGINES["serial"], run_ids, settings) for _ in range(2)]
+        assert [states(future.result()) for future in sweeps] == [dict.fromkeys(run_ids, "done")] * 2
     assert_each_made_once(tmp_path, run_ids)
 
 
 def test_a_sweep_that_is_told_to_stop_ends_at_once_and_goes_on_later(tmp_path):
     run_ids, settings = ["a", "b", "c"], StandIn(results=tmp_path)
     with meanwhile(lambda: until((tmp_path / "b" / "log").exists), STOP.set):
-        outcome = ENGINES["serial"](run_ids, settings, Capacity(jobs=1))
-    assert outcome["a"] == "" and "told to stop" in outcome["b"] and "told to stop" in outcome["c"]
+        outcome = ENGINES["serial"](run_ids, settings)
+    assert states(outcome) == {"a": "done", "b": "later", "c": "later"} and "told to stop" in outcome["b"].reason
     assert not (tmp_path / "c").exists()
     STOP.clear()
-    assert ENGINES["serial"](run_ids, settings, Capacity(jobs=2)) == dict.fromkeys(run_ids, "")
+    assert states(ENGINES["serial"](run_ids, replace(settings, jobs=2))) == dict.fromkeys(run_ids, "done")
     assert_each_made_once(tmp_path, run_ids)
-
-
-def test_the_settings_as_options_of_a_sweep_are_read_back(tmp_path, monkeypatch):
-    protocol = Protocol("effnet", 12, 2, 10, Path("w.pt"))
-    odd = Settings(Path("/my data"), tmp_path, "cpu", protocol, "mine.py", 2, 4, True, 60.0, 5)
-    found = []
-    monkeypatch.setattr(sweep, "stop_on_signals", lambda: None)
-    monkeypatch.setitem(ENGINES, "serial", lambda run_ids, settings, capacity: found.append(settings) or {})
-    plain = Settings(Path("/data"), tmp_path)
-    for settings in (odd, plain):
-        monkeypatch.setattr(sys, "argv", ["sweep", TINY, *arguments(settings)])
-        sweep.main()
-    assert found == [odd, plain]
-
-
-@pytest.mark.parametrize("capacity, named", [
-    (Capacity(runs_per_gpu=2), "--runs-per-gpu 2"), (Capacity(gpus=1), "--gpus 1")])
-def test_what_cannot_be_shared_out_is_refused(capacity, named):
-    capacity.require(Settings())
-    with pytest.raises(InputError, match=named):
-        capacity.require(Settings(gpus_per_run=2))
 
 
 def test_serial_gives_each_run_a_gpu_for_itself(tmp_path, monkeypatch):
     """A stand-in ends with an error where another one is on its GPU."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     run_ids = ["a", "b", "c", "d", "e"]
-    outcome = ENGINES["serial"](run_ids, StandIn(results=tmp_path, retries=0), Capacity(gpus=2))
-    assert outcome == dict.fromkeys(run_ids, "")
+    outcome = ENGINES["serial"](run_ids, StandIn(results=tmp_path, retries=0, gpus=2))
+    assert states(outcome) == dict.fromkeys(run_ids, "done")
     assert_each_made_once(tmp_path, run_ids)
     assert {path.name for path in tmp_path.glob("gpu*")} == {"gpu0", "gpu1"}
 
 
 def test_serial_puts_several_runs_on_a_gpu_when_told_to(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    outcome = ENGINES["serial"](["a", "b"], StandIn(results=tmp_path, retries=0), Capacity(gpus=1, runs_per_gpu=2))
-    assert sorted(map(bool, outcome.values())) == [False, True], "one must have met the other on its GPU"
+    outcome = ENGINES["serial"](["a", "b"], StandIn(results=tmp_path, retries=0, gpus=1, runs_per_gpu=2))
+    assert sorted(states(outcome).values()) == ["done", "failed"], "one must have met the other on its GPU"
 
 
-@pytest.mark.parametrize("settings, capacity, named", [
-    (Settings(device="cpu"), Capacity(gpus=2), "--device cpu"), (Settings(), Capacity(gpus=2, jobs=3), "--jobs 3"),
-    (Settings(gpus_per_run=2), Capacity(gpus=2), "--gpus-per-run 2"),
-    (Settings(), Capacity(gpus=99), "--gpus 99")])  # fmt: skip
-def test_serial_refuses_what_does_not_go_with_gpus(settings, capacity, named):
+@pytest.mark.parametrize("options, named", [
+    ({"gpus": 2, "device": "cpu"}, "DEVICE=cpu"), ({"gpus": 2, "jobs": 3}, "JOBS=3"),
+    ({"gpus": 2, "gpus_per_run": 2}, "GPUS_PER_RUN=2"), ({"gpus": 99}, "GPUS=99")])
+def test_serial_refuses_what_does_not_go_with_gpus(options, named):
     with pytest.raises(InputError, match=named):
-        ENGINES["serial"]([TINY], settings, capacity)
+        ENGINES["serial"]([TINY], Settings(**options))
 
 
 # --- The real cell, once ----------------------------------------------------------------------------------------------
@@ -214,14 +198,14 @@ def data(tmp_path_factory) -> Path:
 
 
 def settings_of(data: Path, results: Path) -> Settings:
-    return StandIn(data, results, "cpu", Protocol("effnet", samples=12))
+    return StandIn(data=data, results=results, device="cpu", extractor="effnet", samples=12)
 
 
 @pytest.fixture(scope="module")
 def of_serial(data, tmp_path_factory) -> dict:
     """The values of the tiny run, made undisturbed."""
     results = tmp_path_factory.mktemp("serial")
-    assert ENGINES["serial"]([TINY], settings_of(data, results), Capacity()) == {TINY: ""}
+    assert states(ENGINES["serial"]([TINY], settings_of(data, results))) == {TINY: "done"}
     return values(results, TINY)
 
 
@@ -237,7 +221,7 @@ needs_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray 
 def test_without_ray_its_engine_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=f"pip install ray=={engines.RAY}"):
-        ENGINES["ray"](["a"], StandIn(results=tmp_path), Capacity())
+        ENGINES["ray"](["a"], StandIn(results=tmp_path))
 
 
 @needs_ray
@@ -245,17 +229,17 @@ def test_a_ray_cluster_that_does_not_answer_is_named(tmp_path, monkeypatch):
     address = f"127.0.0.1:{free_ports(1)[0]}"
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=f"RAY_ADDRESS {address}: no Ray cluster"):
-        ENGINES["ray"](["a"], StandIn(results=tmp_path), Capacity())
-    with pytest.raises(InputError, match="--gpus 2"):
-        ENGINES["ray"](["a"], StandIn(results=tmp_path), Capacity(gpus=2))
+        ENGINES["ray"](["a"], StandIn(results=tmp_path))
+    with pytest.raises(InputError, match="GPUS=2"):
+        ENGINES["ray"](["a"], StandIn(results=tmp_path, gpus=2))
 
 
 @needs_ray
 def test_ray_gives_each_run_a_gpu_and_outlives_a_killed_worker(data, of_serial, tmp_path):
     """A stand-in on a GPU that another is using fails: its status is 1, and so does the cell."""
-    run_ids, settings = ["a", "b", TINY, "c", "d"], replace(settings_of(data, tmp_path), retries=1)
+    run_ids, settings = ["a", "b", TINY, "c", "d"], replace(settings_of(data, tmp_path), retries=1, gpus=2)
     with meanwhile(lambda: kill_starter(tmp_path, "b"), lambda: kill_starter(tmp_path, TINY)):
-        assert ENGINES["ray"](run_ids, settings, Capacity(gpus=2)) == dict.fromkeys(run_ids, "")
+        assert states(ENGINES["ray"](run_ids, settings)) == dict.fromkeys(run_ids, "done")
     assert_each_made_once(tmp_path, ["a", "b", "c", "d"])
     assert values(tmp_path, TINY) == of_serial
     assert {path.name for path in tmp_path.glob("gpu*")} == {"gpu0", "gpu1"}
@@ -271,14 +255,15 @@ def assert_on_loopback(nodes: list[dict]) -> None:
 
 @needs_ray
 def test_ray_that_is_told_to_stop_ends_kindly_and_listens_on_loopback_alone(tmp_path):
-    settings, nodes = StandIn(results=tmp_path), []
+    settings, nodes = StandIn(results=tmp_path, gpus=1), []
     with meanwhile(lambda: until((tmp_path / "b" / "log").exists), lambda: nodes.extend(sys.modules["ray"].nodes()),
                    lambda: assert_on_loopback(nodes), STOP.set):
-        outcome = ENGINES["ray"](["a", "b", "c"], settings, Capacity(gpus=1))
-    assert outcome["a"] == "" and "told to stop" in outcome["b"] and "told to stop" in outcome["c"]
+        outcome = ENGINES["ray"](["a", "b", "c"], settings)
+    assert states(outcome) == {"a": "done", "b": "later", "c": "later"}
     assert (tmp_path / "b" / "told").exists() and not (tmp_path / "c").exists()
     STOP.clear()
-    assert ENGINES["serial"](["a", "b"], settings, Capacity()) == {"a": "", "b": ""}
+    outcome = ENGINES["serial"](["a", "b"], replace(settings, gpus=None))
+    assert states(outcome) == {"a": "done", "b": "done"}
     assert_each_made_once(tmp_path, ["a", "b"])
 
 
@@ -293,10 +278,10 @@ def test_ray_outlives_a_killed_machine(tmp_path, monkeypatch):
         both = [(tmp_path / name / "log").exists for name in "ab"]
         with meanwhile(*map(lambda there: lambda: until(there), both),
                        lambda: cluster.remove_node(other, allow_graceful=False)):
-            outcome = ENGINES["ray"](["a", "b"], StandIn(results=tmp_path), Capacity())
+            outcome = ENGINES["ray"](["a", "b"], StandIn(results=tmp_path))
     finally:
         cluster.shutdown()
-    assert outcome == {"a": "", "b": ""}
+    assert states(outcome) == {"a": "done", "b": "done"}
     assert_each_made_once(tmp_path, ["a", "b"])
 
 
@@ -379,9 +364,9 @@ def nothing_queued() -> bool:
 @needs_slurm
 def test_slurm_makes_the_cells_and_one_that_is_stopped_goes_on(cluster, data, of_serial, tmp_path, capsys):
     other = TINY.replace("gradgap100", "baseline")
-    outcome = ENGINES["slurm"]([TINY, other], settings_of(data, tmp_path), Capacity(sbatch="--comment='as asked'"))
-    job = outcome[TINY].split()[-1]
-    assert f"SLURM job {job}:" in capsys.readouterr().out and outcome[other].endswith(job)
+    outcome = ENGINES["slurm"]([TINY, other], replace(settings_of(data, tmp_path), sbatch="--comment='as asked'"))
+    job = outcome[TINY].reason.split()[-1]
+    assert f"SLURM job {job}:" in capsys.readouterr().out and outcome[other].reason.endswith(job)
     until((tmp_path / TINY / "log.jsonl").exists)
     output("scancel", "--batch", "--signal=TERM", f"{job}_0")  # as SLURM does before the time limit
     until(lambda: "PENDING" in output("squeue", "--format=%T", f"--job={job}_0"))
@@ -398,10 +383,10 @@ def test_a_cancelled_job_of_slurm_stays_cancelled(cluster, data, tmp_path):
     """Two runs that share what would be a GPU are saved both, and not queued again."""
     results = tmp_path / "my results"
     both = [TINY.replace("-i60-", f"-i{n}-") for n in (50000, 60000)]
-    outcome = ENGINES["slurm"](both, settings_of(data, results), Capacity(runs_per_gpu=2))
+    outcome = ENGINES["slurm"](both, replace(settings_of(data, results), runs_per_gpu=2))
     for run_id in both:
         until((results / run_id / "log.jsonl").exists)
-    output("scancel", outcome[both[0]].split()[-1])
+    output("scancel", outcome[both[0]].reason.split()[-1])
     until(nothing_queued)
     assert all((results / run_id / "checkpoint.pt").exists() for run_id in both)
 
@@ -409,22 +394,23 @@ def test_a_cancelled_job_of_slurm_stays_cancelled(cluster, data, tmp_path):
 @needs_slurm
 def test_what_slurm_refuses_is_one_line(cluster, data, tmp_path):
     with pytest.raises(InputError, match="sbatch refused .*partition"):
-        ENGINES["slurm"]([TINY], settings_of(data, tmp_path), Capacity(sbatch="--partition=none-such"))
+        ENGINES["slurm"]([TINY], replace(settings_of(data, tmp_path), sbatch="--partition=none-such"))
     assert not list((tmp_path / "sweeps").iterdir())
 
 
 def test_without_slurm_its_engine_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="no sbatch here"):
-        ENGINES["slurm"]([TINY], Settings(results=tmp_path), Capacity())
+        ENGINES["slurm"]([TINY], Settings(results=tmp_path / "results"))
+    assert not (tmp_path / "results").exists()
 
 
 def test_the_batch_script_asks_for_what_was_asked(tmp_path):
-    settings, capacity = Settings(results=tmp_path / "my results"), Capacity(gpus=4, runs_per_gpu=2, sbatch="--time=9")
-    text = engines.script(["a", "b", "c"], settings, capacity, tmp_path / "my results" / "sweeps")
+    settings = Settings(results=tmp_path / "my results", gpus=4, runs_per_gpu=2, sbatch="--time=9")
+    text = engines.script(["a", "b", "c"], settings, tmp_path / "my results" / "sweeps")
     options = [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")]
     assert {"--array=0-1%4", "--requeue", "--gres=gpu:1", "--time=9", f"--chdir={ROOT}"} <= set(options)
     runs = text.split("runs=(")[1].split(")")[0].split("\n")
     assert runs[1:3] == ["'a b'", "c"]
-    text = engines.script(["a"], replace(settings, device="cpu"), Capacity(), tmp_path)
+    text = engines.script(["a"], Settings(results=tmp_path, device="cpu"), tmp_path)
     assert "--gres" not in text and "--array=0-0\n" in text

@@ -20,11 +20,21 @@ from torch import nn
 from baselines.models import MODELS
 from benchmarks.datasets import load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
-from benchmarks.metrics import METRICS, Comparison
+from benchmarks.metrics import METRICS, Comparison, Metric, Reference, Score
 from benchmarks.runs import InputError, Run
 from reproduce import record
 from reproduce.cell import Settings, finished
-from reproduce.evaluate import Protocol, evaluate, generate, generator, printed, reference, stored, stream
+from reproduce.evaluate import (
+    Protocol,
+    evaluate,
+    generate,
+    generator,
+    is_current,
+    printed,
+    reference,
+    stored,
+    stream,
+)
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -76,8 +86,8 @@ def results(trained, tmp_path) -> Path:
     return shutil.copytree(trained, tmp_path / "results")
 
 
-def metrics_of(results: Path) -> dict:
-    return json.loads((results / RUN.id / "metrics.json").read_text())
+def metrics_of(results: Path, run: Run = RUN) -> dict:
+    return json.loads((results / run.id / "metrics.json").read_text())
 
 
 def scaled(path: Path, scale: float) -> nn.Module:
@@ -88,7 +98,7 @@ def scaled(path: Path, scale: float) -> nn.Module:
 
 
 def command(*options: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "reproduce.evaluate", *map(str, options)], cwd=ROOT, check=False,
+    return subprocess.run([sys.executable, "-m", "reproduce.run", *map(str, options)], cwd=ROOT, check=False,
                           capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
@@ -102,10 +112,11 @@ def test_metrics_carry_their_evidence_and_the_same_command_does_nothing(results,
     assert (found["id"], found["status"], found["iteration"]) == (RUN.id, "done", 0)
     assert found["config"] == json.loads((results / RUN.id / "config.json").read_text())
     assert {m["name"] for m in found["metrics"]} == {f"{name}_effnet" for name in METRICS}
+    assert found["peak_bytes"]["evaluate"] > 1 << 20 and found["peak_bytes"]["train"] is None
     for metric in found["metrics"]:
         assert metric["better"] in ("lower", "higher") and np.isfinite(metric["value"])
-        assert (metric["n_generated"], metric["n_reference"], metric["seed"]) == (24, COUNT, 0)
-        assert (metric["extractor"], metric["resize"], metric["weights"]) == ("effnet", "bicubic-224", "ema")
+        assert (metric["n_generated"], metric["n_reference"], metric["eval_seed"]) == (24, COUNT, 0)
+        assert (metric["extractor"], metric["resize"], metric["weights"]) == ("effnet", "bicubic-224", "raw")
     before = (results / RUN.id / "metrics.json").stat().st_mtime_ns
     assert "already" in evaluate(RUN, EFFNET, data, results, CPU)
     assert (results / RUN.id / "metrics.json").stat().st_mtime_ns == before
@@ -122,7 +133,7 @@ def test_values_are_those_of_the_metrics_on_the_images(results, data):
     extractor = EXTRACTORS["effnet"](CPU, None, data)
     real = extractor([torch.from_numpy(np.array(dataset.images))]).features
     train = np.isin(np.arange(COUNT), indices)
-    pair = Comparison(real, extractor([generate(G.eval(), 24, 0, labels)]), train)
+    pair = Comparison(Reference.of(real), extractor([generate(G.eval(), 24, 0, labels)]), train, real[~train])
     expected = {f"{name}_effnet": metric.measure(pair).value for name, metric in METRICS.items()}
     assert {m["name"]: m["value"] for m in metrics_of(results)["metrics"]} == pytest.approx(expected, rel=1e-4)
 
@@ -130,7 +141,7 @@ def test_values_are_those_of_the_metrics_on_the_images(results, data):
 def test_another_draw_or_number_of_samples_is_measured_and_kept_apart(results, data):
     evaluate(RUN, EFFNET, data, results, CPU)
     evaluate(RUN, Protocol("effnet", samples=24, eval_seeds=2), data, results, CPU)
-    values = {m["seed"]: m["value"] for m in metrics_of(results)["metrics"] if m["name"] == "fd_effnet"}
+    values = {m["eval_seed"]: m["value"] for m in metrics_of(results)["metrics"] if m["name"] == "fd_effnet"}
     assert set(values) == {0, 1} and values[0] != values[1]
     evaluate(RUN, Protocol("effnet", samples=12), data, results, CPU)
     assert {m["n_generated"] for m in metrics_of(results)["metrics"]} == {12}
@@ -219,18 +230,19 @@ def test_a_diverged_run_has_no_metrics(results, data):
 LONG = replace(RUN, iterations=30)
 
 
-def keep(results: Path, source: Path, scales: dict[int, float]) -> None:
-    """A folder of LONG with generators of RUN, each with its weights multiplied."""
-    folder = shutil.copytree(source / RUN.id, results / LONG.id)
+def keep(results: Path, source: Path, scales: dict[int, float], run: Run = LONG) -> None:
+    """A folder of a run with generators of RUN, each with its weights multiplied."""
+    folder = shutil.copytree(source / RUN.id, results / run.id)
+    edited(folder / "config.json", id=run.id)
     for iteration, scale in scales.items():
-        name = "generator" if iteration == LONG.iterations else f"generators/{iteration}"
+        name = "generator" if iteration == run.iterations else f"generators/{iteration}"
         G = scaled(source / RUN.id / "generator.safetensors", scale)
-        record.write_generator(folder / f"{name}.safetensors", G, LONG, iteration)
+        record.write_generator(folder / f"{name}.safetensors", G, run, iteration)
 
 
 def entries(results: Path, checkpoint: str) -> dict[tuple[str, int], float]:
     found = json.loads((results / LONG.id / "metrics.json").read_text())["metrics"]
-    return {(m["name"], m["seed"]): m["value"] for m in found if m["checkpoint"] == checkpoint}
+    return {(m["name"], m["eval_seed"]): m["value"] for m in found if m["checkpoint"] == checkpoint}
 
 
 @pytest.fixture(scope="module")
@@ -264,9 +276,159 @@ def test_kept_generators_get_their_distance_and_the_best_all_metrics(scales, mea
 
 def test_a_generator_that_was_not_kept_is_missed(trained, data, tmp_path):
     keep(tmp_path, trained, {10: 1, 30: 2})
-    with pytest.raises(InputError, match=r"20\.safetensors.* --keep-every 10"):
+    with pytest.raises(InputError, match=r"20\.safetensors.* EVAL_EVERY=10"):
         evaluate(LONG, Protocol("cheap", 24, eval_every=10), data, tmp_path, CPU)
     assert not (tmp_path / LONG.id / "metrics.json").exists()
+
+
+# --- Averages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("override, weights", [({}, "ema"), ({"ema_decay": 0}, "raw"), ({"ema_start": 30}, "raw"),
+                                               ({"ema_start": 29}, "ema")])
+def test_a_record_says_whether_the_weights_are_an_average(override, weights, results, data):
+    run = replace(LONG, override=RUN.override | override)
+    keep(results, results, {30: 1}, run)
+    evaluate(run, Protocol("cheap", 24), data, results, CPU)
+    assert {metric["weights"] for metric in metrics_of(results, run)["metrics"]} == {weights}
+
+
+# --- Held-out images --------------------------------------------------------------------------------------------------
+
+HELDOUT = Run("heldout", "few", 32, 0.5, iterations=0)
+
+
+def test_held_out_images_are_scored_as_if_generated(data, tmp_path):
+    assert HELDOUT.id == "heldout-few-32-f0.5-baseline-i0-s0"
+    protocol = Protocol("cheap", samples=10, eval_seeds=2)
+    evaluate(HELDOUT, protocol, data, tmp_path, CPU)
+    found = metrics_of(tmp_path, HELDOUT)
+    assert (found["id"], found["status"], found["iteration"]) == (HELDOUT.id, "done", 0)
+    assert {entry["name"] for entry in found["metrics"]} == {f"{name}_cheap" for name in METRICS}
+    assert {(entry["n_generated"], entry["eval_seed"]) for entry in found["metrics"]} == {(10, 0), (10, 1)}
+    dataset, extractor = load("few", 32, data), EXTRACTORS["cheap"](CPU, None, data)
+    train = np.isin(np.arange(COUNT), subset(COUNT, 0.5, 0))
+    real, left = Reference.of(extractor([torch.from_numpy(np.array(dataset.images))]).features), np.flatnonzero(~train)
+    order = np.random.default_rng(1).permutation(COUNT // 2)
+    drawn, others = left[np.sort(order[:10])], left[np.sort(order[10:])]
+    features = extractor([torch.from_numpy(np.array(dataset.images[drawn]))])
+    pair = Comparison(real, features, train, real.features[others])
+    expected = {f"{name}_cheap": metric.measure(pair).value for name, metric in METRICS.items()}
+    values = {entry["name"]: entry["value"] for entry in found["metrics"] if entry["eval_seed"] == 1}
+    assert values == pytest.approx(expected, rel=1e-4)
+    assert "already" in evaluate(HELDOUT, protocol, data, tmp_path, CPU)
+
+
+def test_with_all_held_out_images_drawn_none_is_left_to_compare_with(data, tmp_path):
+    evaluate(HELDOUT, Protocol("cheap", samples=500), data, tmp_path, CPU)
+    found = metrics_of(tmp_path, HELDOUT)["metrics"]
+    assert {entry["n_generated"] for entry in found} == {COUNT // 2}
+    of_heldout = {name for name, metric in METRICS.items() if metric.of_heldout}
+    assert {entry["name"] for entry in found} == {f"{name}_cheap" for name in METRICS if name not in of_heldout}
+    assert "already" in evaluate(HELDOUT, Protocol("cheap", samples=500), data, tmp_path, CPU)
+
+
+def test_without_held_out_images_there_is_nothing_to_score(data, tmp_path):
+    with pytest.raises(InputError, match="few has no test part, and fraction 1 leaves out 0 images"):
+        evaluate(replace(HELDOUT, fraction=1.0), Protocol("cheap"), data, tmp_path, CPU)
+    with pytest.raises(InputError, match=f"it must be {HELDOUT.id}"):
+        evaluate(replace(HELDOUT, iterations=5), Protocol("cheap"), data, tmp_path, CPU)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_test_part_is_what_is_held_out_at_every_fraction(data, tmp_path):
+    rng = np.random.default_rng(5)
+    for part, count in (("train", 30), ("test", 20)):
+        (tmp_path / "parts" / part).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "parts" / part / f"{i}.png")
+    for fraction in (0.5, 1.0):
+        run = replace(HELDOUT, dataset="parts", fraction=fraction)
+        evaluate(run, Protocol("cheap", samples=10), tmp_path, tmp_path / "results", CPU)
+        entries = metrics_of(tmp_path / "results", run)["metrics"]
+        assert {entry["n_reference"] for entry in entries} == {30} and len(entries) == len(METRICS)
+        assert {entry.get("n_heldout") for entry in entries} == {None, 10}
+
+
+# --- Metrics that are new ---------------------------------------------------------------------------------------------
+
+
+def test_a_new_metric_reaches_runs_that_are_evaluated_already(results, data, monkeypatch):
+    protocol = Protocol("cheap", samples=24)
+    evaluate(RUN, protocol, data, results, CPU)
+    before = metrics_of(results)
+    assert is_current(before, protocol)
+    monkeypatch.setitem(METRICS, "new", Metric("lower", lambda pair: Score(0.5)))
+    assert not is_current(before, protocol)
+    features = results / RUN.id / "features-cheap-0.npz"
+    drawn = features.stat().st_mtime_ns
+    evaluate(RUN, protocol, data, results, CPU)
+    found = metrics_of(results)
+    assert is_current(found, protocol) and features.stat().st_mtime_ns == drawn, "from the features that are there"
+    assert {m["name"]: m["value"] for m in found["metrics"]} == {
+        m["name"]: m["value"] for m in before["metrics"]} | {"new_cheap": 0.5}
+    for kind in ({"of_classes": True}, {"of_heldout": True}):
+        monkeypatch.setitem(METRICS, "new2", Metric("lower", lambda pair: Score(0.5), **kind))
+        assert not is_current(found, protocol)
+    assert not is_current(found, replace(protocol, eval_seeds=2))
+
+
+# --- State files ------------------------------------------------------------------------------------------------------
+
+
+def edited(path: Path, **changes) -> None:
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+DAMAGES = {
+    "config.json of no JSON": lambda f: (f / "config.json").write_text("{"),
+    "config.json of a list": lambda f: (f / "config.json").write_text("[]"),
+    "config.json without data set": lambda f: edited(f / "config.json", dataset=None),
+    "config.json whose data set is a list": lambda f: edited(f / "config.json", dataset=[]),
+    "config.json without digest": lambda f: edited(f / "config.json", dataset={"name": "few"}),
+    "config.json of another run": lambda f: edited(f / "config.json", id="dcgan-few-32-f1.0-baseline-s0"),
+    "config.json not UTF-8": lambda f: (f / "config.json").write_bytes(b"\xff"),
+    "metrics.json of no JSON": lambda f: (f / "metrics.json").write_text("nonsense"),
+    "metrics.json of a number": lambda f: (f / "metrics.json").write_text("7"),
+    "metrics.json without evaluated": lambda f: edited(f / "metrics.json", evaluated=None),
+    "metrics.json with a wrong entry": lambda f: edited(f / "metrics.json", metrics=[{"name": "fd"}]),
+    "metrics.json with a list as entry": lambda f: edited(f / "metrics.json", metrics=[[]]),
+    "metrics.json of another run": lambda f: edited(f / "metrics.json", id="another"),
+    "diverged.json of no JSON": lambda f: (f / "diverged.json").write_text(""),
+    "diverged.json without iteration": lambda f: (f / "diverged.json").write_text("{}"),
+    "diverged.json of words": lambda f: (f / "diverged.json").write_text('{"iteration": "7"}'),
+    "generator.safetensors with a flipped bit": lambda f: flip(f / "generator.safetensors"),
+}
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 16
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_file_is_named_in_one_line(damage, results, data):
+    evaluate(RUN, Protocol("cheap", samples=24), data, results, CPU)
+    folder = results / RUN.id
+    DAMAGES[damage](folder)
+    before = (folder / "metrics.json").read_bytes()
+    with pytest.raises(InputError) as caught:
+        evaluate(RUN, Protocol("cheap", samples=12), data, results, CPU)
+    assert damage.split()[0] in str(caught.value) and "\n" not in str(caught.value)
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_a_stray_file_among_the_generators_and_a_damaged_log_do_no_harm(results, data, capsys):
+    folder = results / RUN.id
+    (folder / "generators").mkdir()
+    (folder / "generators" / "foo.safetensors").write_bytes(b"what is this")
+    (folder / "log.jsonl").write_text('{"iteration": 1, "seconds": 2.5}\nnonsense\n{"iteration": 2')
+    evaluate(RUN, Protocol("cheap", samples=24), data, results, CPU)
+    assert metrics_of(results)["seconds"]["train"] == 2.5
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: {folder / 'log.jsonl'}: line 2 is damaged; it is passed over"]
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------
@@ -351,8 +513,8 @@ def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_pat
     few = type(dataset)(**vars(dataset) | {"images": dataset.images[:12], "digest": "one"})
     first = reference(few, extractor, tmp_path, CPU)
     other = type(dataset)(**vars(few) | {"images": dataset.images[12:24], "digest": "two"})
-    assert not np.array_equal(reference(other, extractor, tmp_path, CPU)["features"], first["features"])
-    assert np.array_equal(reference(few, extractor, tmp_path, CPU)["features"], first["features"])
+    assert not np.array_equal(reference(other, extractor, tmp_path, CPU).features, first.features)
+    assert np.array_equal(reference(few, extractor, tmp_path, CPU).features, first.features)
     assert len(list((tmp_path / "features").glob("*.npz"))) == 2
 
 
@@ -360,12 +522,12 @@ def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_pat
 
 
 @pytest.mark.parametrize("options, words", [
-    (("--extractor", "vgg"), "extractor 'vgg'"),
-    (("--weights", "missing.pt"), "missing.pt"),
-    (("--extractor", "dinov2"), "--weights FILE"),
+    (("EXTRACTOR=vgg",), "EXTRACTOR=vgg"),
+    (("WEIGHTS=missing.pt",), "missing.pt"),
+    (("EXTRACTOR=dinov2",), "dinov2"),
 ])  # fmt: skip
 def test_wrong_options_end_with_one_line_and_status_2(options, words, results, data):
-    ended = command(RUN.id, "--results", results, "--data", data, *options)
+    ended = command(RUN.id, f"RESULTS={results}", f"DATA={data}", *options)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert words in ended.stderr and ended.stderr.count("\n") == 1
     assert not (results / RUN.id / "metrics.json").exists()
@@ -389,7 +551,7 @@ def test_runs_that_cannot_be_measured_are_refused(results, data, tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     refused("not a whole safetensors file")
     file.unlink()
-    refused("missing.*reproduce.train")
+    refused("missing.*reproduce.run")
     assert not (results / RUN.id / "metrics.json").exists()
 
 

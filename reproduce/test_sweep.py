@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.runs import InputError
+from benchmarks import tables
+from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES
-from reproduce.sweep import cheapest_first, listed, parser
+from reproduce import methods
+from reproduce.preflight import look
+from reproduce.settings import Settings
+from reproduce.sweep import chosen, listed
 
 ROOT = Path(__file__).parents[1]
 TINY = [f"dcgan-noise-32-f0.5-{method}-i{iterations}-b4-width0.1-s0"
@@ -27,8 +31,8 @@ def where(tmp_path) -> list[str]:
     (tmp_path / "data" / "noise").mkdir(parents=True)
     for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)):
         Image.fromarray(image).save(tmp_path / "data" / "noise" / f"{i}.png")
-    return ["--data", str(tmp_path / "data"), "--results", str(tmp_path / "results"), "--device", "cpu",
-            "--extractor", "effnet", "--samples", "12"]
+    return [f"DATA={tmp_path / 'data'}", f"RESULTS={tmp_path / 'results'}", "DEVICE=cpu", "EXTRACTOR=effnet",
+            "SAMPLES=12"]
 
 
 def sweep(*arguments: str) -> list[str]:
@@ -39,37 +43,56 @@ def environment() -> dict:
     return os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
 
-def test_names_stand_for_runs_each_once():
-    table = [cell.run.id for cell in TABLES["table3"].cells]
-    assert listed(["table3", table[0], TINY[0]], 1, None) == [*table, TINY[0]]
-    assert len(listed(["table3"], 3, 10)) == 3 * len(table)
-    for wrong in ("table9", "dcgan-nonsense"):
-        with pytest.raises(InputError, match=wrong):
-            listed([wrong], 1, None)
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(sweep(*arguments), cwd=ROOT, env=environment() | more, capture_output=True, text=True,
+                          timeout=240)
 
 
-def test_every_variable_of_make_is_an_option():
-    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    names = shown.stdout.rsplit("`: ", 1)[1].splitlines()[0].split()[3:]  # after PYTHON REPORTS TABLE
-    options = {f"--{name.lower().replace('_', '-')}" for name in names}
-    assert len(options) > 15 and options <= set(parser()._option_string_actions)
+def test_names_stand_for_a_table_or_for_runs_each_once():
+    assert chosen([TINY[0], TINY[1], TINY[0]])[:2] == ("", TINY[:2])
+    table, run_ids, settings = chosen(["table3", "SEEDS=3", "ITERATIONS=10"])
+    assert (table, run_ids) == ("table3", []) and len(listed(table, settings)) == 3 * len(TABLES["table3"].cells)
+    assert chosen(["TABLE=open"])[0] == chosen(["lambda", "TABLE=open"])[0] == "open"
+    for wrong, named in (["table9"], "table9"), (["dcgan-nonsense"], "dcgan-nonsense"), (["compare"], "METHOD"):
+        with pytest.raises(InputError, match=named):
+            chosen(wrong)
 
 
-def test_the_cheapest_come_first():
+def test_lambda_is_every_baseline_at_every_weight():
+    assert listed("smoke", Settings(), weights=True) == [run.id for run in tables.sweep(tables.runs("smoke"))]
+
+
+def test_the_cheapest_come_first(where, tmp_path):
     """Half the iterations, half the operations; cells of one cost stay in the table's order."""
-    assert cheapest_first(TINY) == [*TINY[2:], *TINY[:2]]
+    settings = Settings.parse([*where, "ORDER=cost"])
+    assert look([Run.from_id(run_id) for run_id in TINY], settings).run_ids == [*TINY[2:], *TINY[:2]]
 
 
 def test_a_sweep_makes_all_cells_and_does_nothing_again(where, tmp_path):
-    command = sweep(*where, "--eval-every", "10", "--micro-batch", "2", *TINY[2:])
-    broken = "dcgan-no-such-set-32-f0.1-baseline-i4-b4-width0.1-s0"
-    done = subprocess.run([*command, broken], cwd=ROOT, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 1 and "2 of 3 cells done" in done.stdout and "no-such-set" in done.stderr, done.stderr
+    """The cell whose data set is missing is named before and after, and stops no other."""
+    arguments = [*where, "EVAL_EVERY=10", "MICRO_BATCH=2", *TINY[2:]]
+    done = run(*arguments, "dcgan-no-such-set-32-f0.1-baseline-i4-b4-width0.1-s0")
+    assert done.returncode == 1 and "2 of 3 cells done" in done.stdout, done.stderr
+    assert "error: dataset 'no-such-set'" in done.stderr and "make data DATASET=no-such-set" in done.stderr
     paths = [tmp_path / "results" / run_id / "metrics.json" for run_id in TINY[2:]]
     before = [path.read_bytes() for path in paths]
     assert all(json.loads(content)["evaluated"] == ["effnet 12 x1 every 10"] for content in before)
-    again = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    again = run(*arguments)
     assert again.returncode == 0 and "2 of 2 cells done" in again.stdout and [p.read_bytes() for p in paths] == before
+
+
+def test_a_method_is_set_beside_the_baselines_of_a_table(where):
+    done = run("compare", *where, "METHOD=diffaugment", "TABLE=table3", "RETRIES=0")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "18 runs need it" in done.stderr, done.stderr
+
+
+def test_the_name_of_a_method_is_left_for_those_who_show_its_runs(where):
+    methods.note(methods.Method({}, "diffaugment"), Settings.parse([*where, "METHOD=diffaugment"]))
+    methods.note(methods.Method({"mine": 5.0}, ""), Settings.parse([*where, "METHOD=my + files/mine.py"]))
+    command = [sys.executable, "-m", "reproduce.methods", "name", *where]
+    for text, name in (("diffaugment", "baseline-diffaugment"), ("my + files/mine.py", "mine5"), ("r1", "r1")):
+        done = subprocess.run([*command, f"METHOD={text}"], cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout == f"{name}\n"
 
 
 def test_interrupted_it_saves_ends_and_goes_on(where, tmp_path):
@@ -96,11 +119,11 @@ def test_interrupted_it_saves_ends_and_goes_on(where, tmp_path):
     assert [json.loads(line)["iteration"] for line in lines()] == [80 * (i + 1) for i in range(len(lines()))]
 
 
-@pytest.mark.parametrize("arguments, named", [(["table9"], "table9"), ([TINY[0], "--jobs", "0"], "--jobs 0"),
-                                              ([TINY[0], "--samples", "3"], "samples 3"),
-                                              ([TINY[0], "--gpus-per-run", "2", "--gpus", "1"], "--gpus 1")])
+@pytest.mark.parametrize("arguments, named", [
+    (["table9"], "table9"), ([TINY[0], "JOBS=0"], "JOBS=0"), ([TINY[0], "SAMPLES=3"], "SAMPLES=3"),
+    ([TINY[0], "SEDES=3"], "SEDES=3"), ([TINY[0], "--seeds", "3"], "NAME=value"),
+    ([TINY[0], "GPUS_PER_RUN=2", "GPUS=1"], "GPUS=1"), (["compare"], "METHOD")])
 def test_wrong_options_end_with_one_line_and_status_2(arguments, named, tmp_path):
-    done = subprocess.run(sweep(*arguments, "--results", str(tmp_path / "r")), cwd=ROOT, env=environment(),
-                          capture_output=True, text=True, timeout=60)
+    done = run(*arguments, f"RESULTS={tmp_path / 'r'}")
     assert done.returncode == 2 and named in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "r").exists()

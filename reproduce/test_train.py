@@ -10,24 +10,28 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from baselines.models import MODELS
 from benchmarks.runs import InputError, Run
 from reproduce import record
-from reproduce.train import average, ema_decay, snapshot, train
+from reproduce.train import snapshot, train
+from reproduce.trainer import move_average
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 TINY = Run("dcgan", "digits", 32, 0.1, {"gradgap": 100.0, "gp": 1.0}, iterations=30, batch=4, override={"width": 0.1})
 
 
-def command(run_id: str, results: Path, data: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "reproduce.train", run_id, "--results", str(results), "--data", str(data),
-            "--device", "cpu", *options]
+TRAIN = "from benchmarks.runs import command; from reproduce.run import process; command(process)"
+
+
+def command(run_id: str, results: Path, data: Path) -> list[str]:
+    """Training alone, in a process of its own."""
+    return [sys.executable, "-c", TRAIN, run_id, f"RESULTS={results}", f"DATA={data}", "DEVICE=cpu"]
 
 
 def environment() -> dict:
@@ -99,7 +103,7 @@ def test_generators_are_kept_on_the_way_and_training_does_not_feel_it(tmp_path, 
     run, short = replace(TINY, iterations=6), replace(TINY, iterations=4)
     train(run, data, tmp_path / "plain", CPU)
     train(short, data, tmp_path / "plain", CPU)
-    train(run, data, tmp_path / "kept", CPU, keep_every=2)
+    train(run, data, tmp_path / "kept", CPU, eval_every=2)
     folder = tmp_path / "kept" / run.id
     assert sorted(path.name for path in (folder / "generators").iterdir()) == [f"{i}.safetensors" for i in (2, 4, 6)]
     for kept, ended in ((4, short), (6, run)):
@@ -151,16 +155,19 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
     ("dcgan-digits-32-f1.0-baseline-bf16_7-s0", [], "bf16"),
     ("dcgan-digits-32-f1.0-baseline-d_steps0-s0", [], "d_steps"),
     ("dcgan-digits-32-f1.0-baseline-d_steps0.5-s0", [], "d_steps"),
+    ("stylegan2-digits-32-f1.0-baseline-b6-s0", [], "batch 6"),
+    ("stylegan2-digits-32-f1.0-baseline-mbstd_group0-s0", [], "mbstd_group"),
     ("dcgan-digits-32-f1.0-baseline-i10.5-s0", [], "iterations"),
     ("dcgan-digits-32-f0.001-baseline-s0", [], "fraction 0.001"),
     ("dcgan-no-such-folder-32-f1.0-baseline-s0", [], "no-such-folder"),
-    ("dcgan-digits-32-f1.0-baseline-s0", ["--device", "abacus"], "abacus"),
-    ("dcgan-digits-32-f1.0-baseline-s0", ["--keep-every", "0"], "--keep-every 0"),
-    ("dcgan-digits-32-f1.0-baseline-s0", ["--micro-batch", "-1"], "--micro-batch -1"),
+    ("dcgan-digits-32-f1.0-baseline-s0", ["DEVICE=abacus"], "abacus"),
+    ("dcgan-digits-32-f1.0-baseline-s0", ["EVAL_EVERY=0"], "EVAL_EVERY=0"),
+    ("dcgan-digits-32-f1.0-baseline-s0", ["MICRO_BATCH=-1"], "MICRO_BATCH=-1"),
 ])
 def test_wrong_input_is_one_line_and_leaves_nothing(run_id, options, named, tmp_path, data):
-    done = subprocess.run(command(run_id, tmp_path / "results", data, *options), cwd=ROOT, env=environment(),
-                          capture_output=True, text=True)
+    where = [f"RESULTS={tmp_path / 'results'}", f"DATA={data}", "EXTRACTOR=effnet"]
+    done = subprocess.run([sys.executable, "-m", "reproduce.run", run_id, *where, *(options or ["DEVICE=cpu"])],
+                          cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and named in done.stderr
     assert not (tmp_path / "results").exists()
 
@@ -195,13 +202,6 @@ def test_no_bit_of_a_checkpoint_can_flip_unseen(tmp_path):
         assert record.load_checkpoint(tmp_path, parts) == (10, 10.0), length
 
 
-def test_decay_of_the_average():
-    """d = 0 before the start, then (1 + t)/(10 + t) until that reaches the recipe's."""
-    recipe = replace(MODELS["dcgan"].RECIPES["published"], ema_decay=0.5, ema_start=3)
-    expected = [0.0] * 3 + [(1 + t) / (10 + t) for t in range(3, 8)] + [0.5] * 4
-    assert [ema_decay(recipe, t) for t in range(12)] == pytest.approx(expected)
-
-
 def test_the_average_is_that_of_all_weights_so_far():
     """Decays of 0, 1/2, 1/3, ...: batch norm's statistics too, its counter not."""
     G, ema, seen = nn.BatchNorm1d(3), nn.BatchNorm1d(3), []
@@ -209,7 +209,7 @@ def test_the_average_is_that_of_all_weights_so_far():
         for tensor in (G.weight, G.bias, G.running_mean, G.running_var):
             nn.init.normal_(tensor)
         seen.append({name: tensor.clone() for name, tensor in G.state_dict().items()})
-        average(ema, G, t / (t + 1))
+        move_average(ema, G, t / (t + 1))
     for name, tensor in ema.state_dict().items():
         expected = torch.stack([state[name] for state in seen]).double().mean(0)
         assert torch.allclose(tensor.double(), expected, atol=1e-6), name
@@ -229,7 +229,8 @@ def test_standing_statistics_are_those_of_many_batches():
             return self.norm(2 * z + 1)
 
     toy = Toy()
-    G = snapshot(toy, torch.zeros(4, dtype=torch.long), replace(TINY, batch=256))
+    trainer = SimpleNamespace(average=toy, labels=torch.zeros(4, dtype=torch.long), run=replace(TINY, batch=256))
+    G = snapshot(trainer)
     assert not G.training and not toy.norm.running_mean.any()
     torch.testing.assert_close(G.norm.running_mean, torch.ones(3), atol=0.1, rtol=0)
     torch.testing.assert_close(G.norm.running_var, torch.full((3,), 4.0), atol=0.2, rtol=0)

@@ -1,10 +1,9 @@
-"""Train one run: `python -m reproduce.train RUN_ID`. The same command again resumes it, or leaves it if it is finished.
+"""Train one run (`python -m reproduce.run RUN_ID`). The same again resumes it, or leaves it if it is finished.
 
 All randomness is keyed on (seed, step) and the checkpoint holds the whole state, so that a run that was killed and
 resumed ends with the same bits as one that was not.
 """
 
-import argparse
 import copy
 import math
 import time
@@ -20,8 +19,8 @@ from tqdm import tqdm
 from baselines.recipe import Recipe
 from benchmarks.datasets import load, subset
 from benchmarks.runs import MINIMUM, InputError, Run, TryLaterError
-from reproduce import compare, parallel, record
-from reproduce.cell import STOP, stop_on_signals
+from reproduce import parallel, record
+from reproduce.cell import STOP
 from reproduce.evaluate import generate
 from reproduce.feed import Feed
 from reproduce.graphs import CudaRecorder
@@ -33,13 +32,15 @@ LOGGED = ("loss_d", "loss_g", "n_R", "n_F")
 
 
 def train(run: Run, data: Path, results: Path, device: torch.device, eval_every: int | None = None,
-          micro_batch: int = 0, recorder: Callable | None = None) -> str:
+          micro_batch: int = 0, graphs: bool = False, recorder: Callable = CudaRecorder) -> str:
     """Train a run to its end; its folder then holds generator.safetensors, or diverged.json. Returns one line on it.
 
-    The averaged generator of every eval_every-th iteration is kept as generators/ITERATION.safetensors, for evaluation.
-    micro_batch images go through a network at once, 0: all; the numbers are those of the whole batch. Under torchrun
-    every process calls this, and they share the work. A recorder (reproduce.graphs) makes graphs of the steps.
-    Raises InputError for a run that cannot be started; nothing is written then.
+    eval_every   iterations between the generators that are kept for evaluation, as generators/ITERATION.safetensors
+    micro_batch  images that go through a network at once, 0: all; the numbers are those of the whole batch
+    graphs       whether each step is launched as one graph, which `recorder()` records
+
+    Under torchrun every process calls this, and they share the work. Raises InputError for a run that cannot be
+    started; nothing is written then.
     """
     # 1. What is asked for, checked before anything is written
     record.require_method(run)
@@ -67,8 +68,8 @@ def train(run: Run, data: Path, results: Path, device: torch.device, eval_every:
         start, seconds = record.load_checkpoint(folder, trainer.parts)
         trainer.after_loading()
         parallel.any_of(False)  # nobody writes before all have read
-        if recorder:
-            trainer.record_graphs(recorder)
+        if graphs:
+            trainer.record_graphs(recorder())
         log = record.Log(folder / "log.jsonl", start)
         log_every = max(1, min(100, run.iterations // 50))
         save_every = 10 * log_every
@@ -142,31 +143,3 @@ def save_samples(folder: Path, G: nn.Module, trainer: Trainer, side: int = 8) ->
     present = trainer.labels.unique()
     y = present[torch.arange(side * side, device=present.device) % len(present)]
     record.write_bytes(folder / "samples.png", grid(generate(G, side * side, trainer.run.seed, y).cpu()))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run_id", help="as listed by `python -m benchmarks.tables TABLE`")
-    parser.add_argument("--method", help="where a regularizer of the run is in a file of your own (reproduce.compare)")
-    parser.add_argument("--micro-batch", type=int, default=0, metavar="N", help="images in a network at once; 0: all")
-    parser.add_argument("--graphs", action="store_true", help="launch each step as one CUDA graph")
-    parser.add_argument("--eval-every", type=int, metavar="N", help="keep the generator of every N-th iteration")
-    record.add_options(parser)
-    args = parser.parse_args()
-    if args.eval_every is not None and args.eval_every < 1:
-        raise InputError(f"--eval-every {args.eval_every}: must be at least 1")
-    if args.micro_batch < 0:
-        raise InputError(f"--micro-batch {args.micro_batch}: must be at least 0")
-    record.keep_memory()
-    stop_on_signals()
-    if args.method:
-        compare.read(args.method)
-    device = parallel.device(record.device(args.device))
-    if args.graphs and (device.type != "cuda" or args.micro_batch or parallel.processes() > 1):
-        raise InputError("--graphs: needs a CUDA device, one process, and whole batches")
-    print(train(Run.from_id(args.run_id), args.data, args.results, device, args.eval_every, args.micro_batch,
-                CudaRecorder() if args.graphs else None))
-
-
-if __name__ == "__main__":
-    parallel.command(main)

@@ -87,7 +87,7 @@ class Trainer:
             x, y = feed(update)
             values = self.step_d(x, y, due=self.due("D", update), logging=logging)
         values |= self.step_g(due=self.due("G", step))
-        move_average(self.average, self.G, ema_decay(recipe, step))
+        move_average(self.average, self.G, recipe.decay(step + 1))
         return values
 
     def due(self, network: str, update: int) -> tuple[str, ...]:
@@ -169,13 +169,6 @@ def adam(network: nn.Module, rate: float, recipe: Recipe, device: torch.device) 
         return now, torch.optim.Adam(network.parameters(), rate, recipe.betas, recipe.eps)
     capturable = device.type == "cuda"
     return now, torch.optim.Adam(network.parameters(), now, recipe.betas, recipe.eps, fused=True, capturable=capturable)
-
-
-def ema_decay(recipe: Recipe, step: int) -> float:
-    """Decay of the generator's average at a step, rising to the recipe's so that short runs forget their start."""
-    if step < max(1, recipe.ema_start):
-        return 0.0
-    return min(recipe.ema_decay, (1 + step) / (10 + step))
 
 
 @torch.no_grad()

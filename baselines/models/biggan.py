@@ -121,7 +121,10 @@ class Generator(nn.Module):
         self.latent = HIERARCHICAL_LATENT[resolution] if hierarchical else latent
         self.piece = self.latent // len(sizes) if hierarchical else self.latent
         self.embed = nn.Embedding(classes, EMBEDDING) if hierarchical and classes else None
-        norm = _norm(classes, self.piece + (EMBEDDING if classes else 0)) if hierarchical else _norm(classes)
+        norm = _norm(classes)
+        if hierarchical:
+            embedding = EMBEDDING if classes else 0
+            norm = _norm(classes, self.piece + embedding)
         self.linear = nn.Linear(self.piece, sizes[0] * 4 * 4)
         self.blocks = nn.ModuleList(GeneratorBlock(i, o, norm, attention=attention == 8 * 2**n)
                                     for n, (i, o) in enumerate(pairwise(sizes)))
@@ -137,7 +140,7 @@ class Generator(nn.Module):
         return torch.tanh(self.to_rgb(F.relu(self.norm(x))))
 
     def _conditions(self, pieces: list[Tensor], y: Tensor) -> list[Tensor]:
-        """What the norms of each block see: the label, or a piece of z with the shared class embedding, if any."""
+        """The condition of each block's norms: the label, or a piece of z with the shared class embedding, if any."""
         if not pieces:
             return [y] * len(self.blocks)
         if self.embed is None:
@@ -146,10 +149,12 @@ class Generator(nn.Module):
 
 
 def _norm(classes: int, condition: int = 0) -> Callable[[int], nn.Module]:
-    """A maker of norms, given their channels: conditioned on vectors of that size, else on classes, else on nothing."""
+    """A function of channels that makes a norm: conditioned on vectors of that size, or classes, or nothing."""
     if condition:
         return partial(ConditionalNorm, table=partial(nn.Linear, condition, bias=False))
-    return partial(ConditionalNorm, table=partial(nn.Embedding, classes)) if classes else PlainNorm
+    if classes:
+        return partial(ConditionalNorm, table=partial(nn.Embedding, classes))
+    return PlainNorm
 
 
 # Discriminator --------------------------------------------------------------------------------------------------------
@@ -168,7 +173,8 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, H, W] -> [N, outputs, H/2, W/2], or H and W as they were."""
-        h = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        h = x if self.first else F.relu(x)
+        h = self.conv2(F.relu(self.conv1(h)))
         # pooling and the 1x1 convolution commute; an image is cheaper to pool first, as published
         x = self.skip(self.pool(x)) if self.first else self.pool(self.skip(x))
         return self.attention(self.pool(h) + x)
@@ -208,13 +214,22 @@ _IMAGENET = {"width": 1.0, "channels": 96, "attention": 64, "init": "orthogonal"
 
 RECIPES = {
     "cifar": Recipe(
-        source="Zhao et al. 2020 (DiffAugment), arXiv 2006.10738, BigGAN on CIFAR; batch 50 there",
+        source="Zhao et al. 2020 (DiffAugment), arXiv 2006.10738, BigGAN on CIFAR",
+        departures=(
+            "The protocol's batch is 16, the source's is 50.",
+            "The source is for 32 px; the networks for 64 px have the channels of BigGAN's ImageNet form.",
+            "Images to be measured are drawn with standing statistics in batch norm, in the source with their batch's.",
+        ),
         resolutions=(32, 64), loss="hinge", lr_g=2e-4, lr_d=2e-4, betas=(0.0, 0.999), d_steps=4,
-        ema_decay=0.9999, ema_start=1000, conditional=True, channels_last=True,
+        ema_decay=0.9999, ema_start=1000, conditional=True, flip=True, channels_last=True,
         generator=_CIFAR | {"latent": 128, "hierarchical": False}, discriminator=_CIFAR,
     ),
     "imagenet": Recipe(
-        source="Brock et al. 2019 in the authors' PyTorch code, for batch 256 accumulated 8 times",
+        source="Brock et al. 2019 in the authors' PyTorch code, launch_BigGAN_bs256x8.sh",
+        departures=(
+            "The protocol's batch is 16, the source's is 256, accumulated 8 times.",
+            "The source is for 128 px; 512 px follows appendix B of the publication, 1024 px continues it.",
+        ),
         resolutions=(128, 256, 512, 1024), loss="hinge", lr_g=1e-4, lr_d=4e-4, betas=(0.0, 0.999), eps=1e-6,
         ema_decay=0.9999, ema_start=20_000, conditional=True, channels_last=True,
         generator=_IMAGENET | {"hierarchical": True}, discriminator=_IMAGENET,

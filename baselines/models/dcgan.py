@@ -36,7 +36,8 @@ class Generator(nn.Module):
         self.latent = latent
         self.embed = nn.Embedding(classes, latent) if classes else None
         channels = widths(resolution, width)[::-1]
-        layers = [nn.ConvTranspose2d(latent * (2 if classes else 1), channels[0], 4, 1, 0, bias=False)]
+        inputs = 2 * latent if classes else latent
+        layers = [nn.ConvTranspose2d(inputs, channels[0], 4, 1, 0, bias=False)]
         for before, after in pairwise([*channels, 3]):
             layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True)]
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
@@ -62,7 +63,8 @@ class Discriminator(nn.Module):
         self.resolution = resolution
         self.embed = nn.Embedding(classes, resolution * resolution) if classes else None
         channels = widths(resolution, width)
-        layers = [nn.Conv2d(4 if classes else 3, channels[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+        inputs = 4 if classes else 3
+        layers = [nn.Conv2d(inputs, channels[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
         for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False)]
             layers += [nn.BatchNorm2d(after), nn.LeakyReLU(0.2, inplace=True)]
@@ -78,6 +80,10 @@ class Discriminator(nn.Module):
 RECIPES = {
     "published": Recipe(
         source="Radford et al. 2016, section 4",
+        departures=(
+            "The protocol's batch is 16, the source's is 128.",
+            "The networks have the widths of PyTorch's DCGAN example, half of the source's.",
+        ),
         loss="logistic", lr_g=2e-4, lr_d=2e-4, betas=(0.5, 0.999),
     ),
 }

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from baselines.layers import batch_size, group_size, noise_like
+from baselines.layers import batch_size, noise_like
 from baselines.recipe import Recipe
 
 FIR = (1.0, 3.0, 3.0, 1.0)  # low-pass filter of every resampling, along each axis
@@ -170,11 +170,14 @@ def _channels(values: Tensor, x: Tensor) -> Tensor:
 def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     """Append to x [N, C, H, W] a channel with the mean standard deviation within each group of samples.
 
-    Groups are consecutive samples, as many as the largest divisor of N up to `group`: in a joint batch of n real and n
-    generated images none mixes the two where `group` divides n. (Karras et al. 2018, arXiv 1710.10196, section 3)
+    Groups are `group` consecutive samples (Karras et al. 2018, arXiv 1710.10196, section 3). Raises ValueError for a
+    batch that `group` does not divide: where it divides the n generated images of the generator's step, no group of the
+    discriminator's joint batch of n real and n generated images mixes the two.
     """
     n, _, h, w = x.shape
-    group = group_size(batch_size(x), group)
+    if batch_size(x) % group:
+        raise ValueError(f"batch {batch_size(x)}: must be a multiple of mbstd_group = {group}, the images that "
+                         "minibatch standard deviation compares")
     variance = x.unflatten(0, (-1, group)).var(dim=1, correction=0)  # [N / group, C, H, W]
     stddev = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3)).repeat_interleave(group)  # [N]
     return torch.cat([x, stddev[:, None, None, None].expand(n, 1, h, w)], dim=1)
@@ -308,7 +311,7 @@ class DiscriminatorBlock(nn.Module):
 class Discriminator(nn.Module):
     """Images [N, 3, R, R], y [N] -> logits [N]; with classes, the projection onto a mapped class embedding.
 
-    mbstd_group is that of minibatch_stddev; the other arguments are the generator's.
+    mbstd_group must divide every batch (minibatch_stddev); the other arguments are the generator's.
     """
 
     joint = True
@@ -343,18 +346,31 @@ _NETWORK = {"width": 1.0, "channel_base": 32768, "mapping_layers": 8}
 
 RECIPES = {
     "low_shot": Recipe(
-        source="Zhao et al. 2020 (DiffAugment), arXiv 2006.10738, low-shot generation",
+        source="Zhao et al. 2020 (DiffAugment), arXiv 2006.10738, low-shot generation in TensorFlow",
+        departures=(
+            "R1 is applied at every 16th update at 16 times its weight, as in StyleGAN2; in the source, at each.",
+            "R1 is of the gradient at the augmented images; in the source, of that at the images before DiffAugment.",
+            "Style mixing is drawn once for a batch, as in StyleGAN2's ADA release; in the source for each image.",
+        ),
         loss="logistic",
         lr_g=0.002,
         lr_d=0.002,
         betas=(0.0, 0.99),
         regularizers={"r1": 10.0},
-        ema_decay=0.5 ** (16 / 10_000),  # half-life 10,000 images at the protocol's batch of 16
+        ema_decay=0.5 ** (16 / 10_000),  # half-life 10,000 images at the protocol's batch of 16, the source's too
+        ema_start=626,  # the first iteration that 10,000 images came before
+        flip=True,
         generator=_NETWORK | {"style_mixing": 0.9},
         discriminator=_NETWORK | {"mbstd_group": 4},
     ),
     "paper256": Recipe(
-        source="Karras et al. 2020 (ADA), arXiv 2006.06676, configuration paper256",
+        source="Karras et al. 2020 (ADA), arXiv 2006.06676, configuration paper256 of the PyTorch release",
+        departures=(
+            "The protocol's batch is 16, the source's is 64; the average's half-life is the same number of images.",
+            "R1 and path length are added to the loss of the update at which they fall due; in the source they are "
+            "updates of their own, with Adam's rate and betas corrected for their interval.",
+            "The networks compute in float32, in the source their four largest resolutions in float16.",
+        ),
         resolutions=(),
         loss="logistic",
         lr_g=0.0025,

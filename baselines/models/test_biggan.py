@@ -19,7 +19,7 @@ from baselines.models.biggan import (
     Discriminator,
     Generator,
 )
-from baselines.regularizers import score
+from baselines.scoring import Scorer
 
 PUBLISHED = {  # resolution, classes -> parameters of G and D in the authors' and DiffAugment's code
     (32, 100): (4_580_867, 4_230_401),
@@ -170,7 +170,7 @@ def test_gradients_of_gradients_are_right(classes):
     def norm(step: float):
         with torch.no_grad():
             torch._foreach_add_(weights, direction, alpha=step)
-        real, fake = score(D, x, y, -x, y)
+        real, fake = Scorer(D).pair(x, y, -x, y)
         return real.norms().mean() + fake.norms().mean()
 
     gradient = torch.autograd.grad(norm(0), weights, allow_unused=True, materialize_grads=True)
@@ -187,7 +187,7 @@ def test_a_second_forward_pass_does_not_spoil_the_gradients_of_the_first():
 
     def gradients(second: bool):
         D.load_state_dict(state)
-        real, fake = score(D, x, y, -x, y)
+        real, fake = Scorer(D).pair(x, y, -x, y)
         penalty = real.norms().mean()
         if second:
             with torch.no_grad():

@@ -20,7 +20,8 @@ from baselines.models.stylegan2 import (
     ToRGB,
     minibatch_stddev,
 )
-from baselines.regularizers import PathLength, score
+from baselines.regularizers import PathLength
+from baselines.scoring import Drawer, Scorer
 
 PUBLISHED = {  # resolution, options -> parameters of G and D, counted from the ADA release's modules
     (64, ()): (27_032_600, 26_488_833),
@@ -156,18 +157,27 @@ def test_halving_conv_filters_then_strides(size):
     assert layer(x).shape == (2, 5, 4, 4) and torch.allclose(layer(x), expected)
 
 
-@pytest.mark.parametrize("n, size", [(8, 4), (4, 4), (6, 3), (2, 2), (1, 1), (5, 1)])
+@pytest.mark.parametrize("n, size", [(8, 4), (4, 4), (6, 3), (6, 2), (2, 2), (5, 1)])
 def test_minibatch_stddev_of_consecutive_groups(n, size):
     x = torch.randn(n, 3, 2, 2)
-    out = minibatch_stddev(x, 4)
+    out = minibatch_stddev(x, size)
     for i in range(n):
         group = x[i // size * size:i // size * size + size].numpy()
         assert np.allclose(out[i, 3], np.sqrt(group.var(axis=0) + 1e-8).mean())
     assert torch.equal(out[:, :3], x)
 
 
-def test_a_joint_batch_is_judged_as_its_halves():
-    D, real, fake, y = Discriminator(32, 0, width=1 / 64), torch.randn(8, 3, 32, 32), torch.randn(8, 3, 32, 32), None
+@pytest.mark.parametrize("n, group", [(6, 4), (2, 4), (1, 4), (12, 8)])
+def test_a_group_that_would_mix_real_and_generated_images_is_refused(n, group):
+    """In the generator's step, which sees n images: in the joint batch of 2n the group may fit and yet mix."""
+    with pytest.raises(ValueError, match=f"batch {n}: must be a multiple of mbstd_group = {group}"):
+        minibatch_stddev(torch.randn(n, 3, 2, 2), group)
+
+
+@pytest.mark.parametrize("n, group", [(8, 4), (4, 4), (6, 3), (2, 1)])
+def test_a_joint_batch_is_judged_as_its_halves(n, group):
+    D, y = Discriminator(32, 0, width=1 / 64, mbstd_group=group), None
+    real, fake = torch.randn(2, n, 3, 32, 32)
     joint = D(torch.cat([real, fake]), y)
     assert torch.allclose(joint, torch.cat([D(real, y), D(fake, y)]))
 
@@ -232,7 +242,7 @@ def test_path_length_is_that_of_a_linear_image():
 
     penalty, z = PathLength(), torch.randn(6, 4)
     torch.manual_seed(3)
-    value = penalty(G, z, torch.zeros(6))
+    value = penalty(Drawer(G), z, torch.zeros(6))
     torch.manual_seed(3)
     noise = torch.randn(3, 3, 2, 2).flatten(1) / sqrt(4)  # half of the batch
     lengths = (noise @ A).norm(dim=1)  # the same gradient at both layers, root of their mean square
@@ -243,7 +253,7 @@ def test_path_length_is_that_of_a_linear_image():
 def test_path_length_gives_gradients_to_mapping_and_synthesis():
     torch.set_default_dtype(torch.float32)
     G, penalty = Generator(32, 0, width=1 / 64), PathLength()
-    penalty(G, torch.randn(4, 512), torch.zeros(4, dtype=torch.long)).backward()
+    penalty(Drawer(G), torch.randn(4, 512), torch.zeros(4, dtype=torch.long)).backward()
     without = {"synthesis.to_rgb.bias", *(f"synthesis.blocks.{i}.to_rgb.bias" for i in range(3))}  # an added constant
     assert {name for name, p in G.named_parameters() if p.grad is None or not p.grad.any()} <= without
 
@@ -276,7 +286,7 @@ def test_second_derivatives_take_no_more_calls_in_a_wider_network():
     found = []
     for width in (1 / 64, 1 / 32):
         D, x, y = Discriminator(32, 0, width=width), torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long)
-        real, _ = score(D, x, y, x, y)
+        real, _ = Scorer(D).pair(x, y, x, y)
         norms = real.norms().sum()
         with Calls() as calls:
             norms.backward()

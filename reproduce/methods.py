@@ -1,0 +1,225 @@
+"""What METHOD names: something to set beside the baselines of a table, without an edit of this project.
+
+METHOD is a registered regularizer ("diggan", "lecam0.3"), an augmentation, a file of your own that defines one subclass
+of baselines.regularizers.Regularizer ("path/to/mine.py", "path/to/mine.py5"), or several of these joined by +. A number
+is the weight; without one it is the regularizer's default_weight. Every regularizer is held to the contract first.
+
+A file is a stranger's program: it may print, loop, or end the process. So the sweep has it read in a process of its own
+(`python -m reproduce.methods FILE METHOD` writes to FILE what METHOD names), which has LIMIT seconds.
+`python -m reproduce.methods name METHOD=...` prints what a METHOD that has been swept is called in run ids.
+"""
+
+import io
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from benchmarks.runs import InputError, Run, command
+from reproduce.cell import answered
+from reproduce.settings import Settings
+
+LIMIT = 60.0  # seconds in which a file must be loaded and checked
+NAMES = "sweeps/methods.json"  # in the results folder
+FILE = re.compile(r"(?P<file>.+\.py)_?(?P<weight>\d+(\.\d+)?)?")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What stands in the place of the baseline's regularizers and augmentation."""
+
+    regularizers: Mapping[str, float]
+    augment: str
+
+    @property
+    def name(self) -> str:
+        """As in run ids: "mine5-diffaugment"."""
+        return self.of(Run("model", "dataset", 32)).method
+
+    def of(self, baseline: Run) -> Run:
+        """The same run with this method."""
+        return replace(baseline, regularizers=dict(self.regularizers), augment=self.augment)
+
+
+def compared(rows: list[Run], method: Method) -> list[Run]:
+    """The trained runs among `rows`, and the method in the place of each baseline."""
+    trained = [run for run in rows if run.iterations]
+    for run in list(trained):
+        if not run.regularizers and not run.augment and method.of(run) not in trained:
+            trained.append(method.of(run))
+    return trained
+
+
+# --- Reading, in this process -----------------------------------------------------------------------------------------
+# torch takes seconds to load, so what needs it is imported where it is used
+
+
+def read(text: str) -> Method:
+    """The method that a text names; a file's regularizer is registered. Raises InputError for what is none."""
+    from baselines.augment import AUGMENTATIONS
+
+    weights: dict[str, float] = {}
+    augment = ""
+    for part in parts(text):
+        if part in AUGMENTATIONS:
+            if augment:
+                raise InputError(f"METHOD={text}: at most one augmentation")
+            augment = part
+            continue
+        name, weight = _regularizer(part)
+        if name in weights:
+            raise InputError(f"METHOD={text}: {name} is there twice")
+        weights[name] = weight
+    return Method(weights, augment)
+
+
+def parts(text: str) -> list[str]:
+    """What is joined by + in a METHOD. A file's path may have a + in it: parts are put together until there is one.
+
+    Raises InputError for a part that is neither an augmentation, nor a regularizer, nor a file.
+    """
+    from baselines.augment import AUGMENTATIONS
+    from baselines.regularizers import REGULARIZERS
+
+    found, rest = [], ""
+    for piece in text.split("+"):
+        rest = f"{rest}+{piece}" if rest else piece
+        file = FILE.fullmatch(rest)
+        if (rest and rest in AUGMENTATIONS) or _registered(rest) or (file and Path(file["file"]).is_file()):
+            found.append(rest)
+            rest = ""
+    if rest or text.endswith("+"):
+        if FILE.fullmatch(rest):
+            raise InputError(f"METHOD={text}: there is no file {rest}")
+        names = ", ".join([*REGULARIZERS, *filter(None, AUGMENTATIONS)])
+        raise InputError(f"METHOD={text}: {rest!r} is neither a file that ends in .py nor one of {names}")
+    if not found:
+        raise InputError("METHOD: none given; a file of your own, a regularizer or an augmentation")
+    return found
+
+
+def _registered(part: str) -> re.Match | None:
+    """Name and weight, where that is the form of a registered regularizer."""
+    from baselines.regularizers import REGULARIZERS
+
+    names = "|".join(map(re.escape, REGULARIZERS))
+    return re.fullmatch(rf"(?P<name>{names})_?(?P<weight>\d+(\.\d+)?)?", part)
+
+
+def _regularizer(part: str) -> tuple[str, float]:
+    """Name and weight of a regularizer, registered or in a file; it holds the contract."""
+    from baselines.contract import Broken, check, register
+    from baselines.regularizers import REGULARIZERS
+
+    registered, file = _registered(part), FILE.fullmatch(part)
+    try:
+        with silent():
+            if registered:
+                name, weight = registered["name"], registered["weight"]
+            else:
+                require_free_name(Path(file["file"]))
+                name, weight = register(Path(file["file"])), file["weight"]
+            check(REGULARIZERS[name])
+            weight = float(weight or REGULARIZERS[name]().default_weight)
+    except Broken as error:
+        raise InputError(f"METHOD={part}: {error}") from error
+    except SystemExit as error:
+        raise InputError(f"METHOD={part}: it calls sys.exit({error.code!r}); it may only define a class") from error
+    return name, weight
+
+
+def require_free_name(path: Path) -> None:
+    """Raises InputError for a file whose name means something else in a run id."""
+    from baselines.augment import AUGMENTATIONS
+
+    if path.stem in AUGMENTATIONS or path.stem == "baseline" or path.stem.endswith("_"):
+        raise InputError(f"METHOD={path}: {path.stem} has another meaning in run ids; give the file another name")
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """What a file prints while it is loaded and checked goes nowhere."""
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+def blamed(error: Exception, text: str) -> str:
+    """One line on an error that was raised in a user's file of METHOD=text; "" for any other error."""
+    files = {Path(FILE.fullmatch(part)["file"]).resolve() for part in parts(text) if FILE.fullmatch(part)}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(frame.filename).resolve() in files:
+            message = str(error).strip().partition("\n")[0]
+            return f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {message}"
+    return ""
+
+
+def require_same_file(run: Run, results: Path) -> None:
+    """Raises InputError where the run was begun with a file that has changed since."""
+    from reproduce import record
+
+    path = record.folder(results, run.id) / "config.json"
+    if path.exists() and record.read_json(path).get("method_files", {}) != record.method_files(run):
+        raise InputError(f"run {run.id} was begun with another file of that name; remove {path.parent} to begin anew, "
+                         "or give the changed file a name of its own")
+
+
+# --- Reading, in a process of its own ---------------------------------------------------------------------------------
+
+
+def read_apart(text: str, limit: float = LIMIT) -> Method:
+    """The method that a text names, read where it can do no harm. Raises InputError for what is none."""
+    answer, status = answered("reproduce.methods", [text], limit)
+    if answer and "error" in answer:
+        raise InputError(answer["error"])
+    if answer:
+        return Method(**answer)
+    if status is None:
+        raise InputError(f"METHOD={text}: not loaded and checked within {limit:.0f} s")
+    raise InputError(f"METHOD={text}: it ended its process, with status {status}")
+
+
+# --- Its name, for those who show its runs ----------------------------------------------------------------------------
+
+
+def note(method: Method, settings: Settings) -> None:
+    """Leave a method's name in run ids in the results folder: nobody else knows the weight that a file has."""
+    file = settings.results / NAMES
+    known = noted(settings)
+    known[settings.method] = method.name
+    aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        aside.replace(file)
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror}") from error
+
+
+def noted(settings: Settings) -> dict[str, str]:
+    """METHOD -> its name in run ids, of the methods that were swept into this results folder."""
+    try:
+        return dict(json.loads((settings.results / NAMES).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def main() -> None:
+    if sys.argv[1] == "name":
+        settings = Settings.parse(sys.argv[2:])
+        print(noted(settings).get(settings.method, settings.method))
+        return
+    file, text = sys.argv[1:]
+    try:
+        answer = asdict(read(text))
+    except InputError as error:
+        answer = {"error": str(error)}
+    Path(file).write_text(json.dumps(answer), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    command(main)

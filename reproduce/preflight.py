@@ -1,0 +1,286 @@
+"""What can be known to fail is looked for before anything is trained, all of it at once, with what mends it.
+
+The sweep has this done once, in a process of its own, since it loads torch:
+`python -m reproduce.preflight FILE RUN_ID ... NAME=value ...` writes to FILE what was found.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from benchmarks.runs import InputError, Run
+from benchmarks.tables import TABLES
+from reproduce.cell import answered, finished
+from reproduce.settings import Settings, split
+
+FEATURES = 4 * (2048 + 1008)  # bytes that are stored of a generated image: Inception's features and logits, float32
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a preflight has found.
+
+    faults    what keeps the sweep from starting, one line each
+    left_out  run id -> why it cannot be trained here, where the others can: its data set is not there
+    run_ids   the other runs, in the order in which they are to be made
+    """
+
+    faults: list[str]
+    left_out: dict[str, str]
+    run_ids: list[str]
+
+
+def look_apart(run_ids: list[str], settings: Settings) -> Findings:
+    """The findings of a process of its own."""
+    answer, status = answered("reproduce.preflight", [*run_ids, *settings.arguments()])
+    if not answer:
+        raise InputError(f"the check before the sweep ended with status {status}, as said above")
+    return Findings(**answer)
+
+
+def look(runs: list[Run], settings: Settings) -> Findings:
+    """Look for everything that can be known to fail."""
+    left_out = missing_data(runs, settings.data)
+    able = [run for run in runs if run.id not in left_out]
+    faults = list(dict.fromkeys(_faults(able, settings)))
+    if settings.order == "cost" and not faults:
+        able = cheapest_first(able)
+    return Findings(faults, left_out, [run.id for run in able])
+
+
+def cheapest_first(runs: list[Run]) -> list[Run]:
+    """By the operations of a whole training, counted and not measured. Those of the model stand for every method."""
+    from reproduce.counting import operations
+
+    counts: dict[str, float] = {}
+
+    def cost(run: Run) -> float:
+        model = replace(run, fraction=1.0, regularizers={}, augment="", seed=0)
+        if model.id not in counts:
+            counts[model.id] = operations(model) if run.iterations else 0.0
+        return run.iterations * counts[model.id]
+
+    return sorted(runs, key=cost)
+
+
+def _faults(runs: list[Run], settings: Settings) -> Iterator[str]:
+    """The faults, one line each; the same one may come several times."""
+    yield from _said(require_method, settings)
+    known = []
+    for run in runs:
+        lines = list(_said(require_run, run, settings))
+        yield from lines
+        if not lines:
+            known.append(run)
+    yield from _said(require_device, runs, settings)
+    yield from _said(require_processes, known, settings)
+    yield from _said(require_writable, settings.results)
+    yield from _said(require_writable, settings.data / "features")
+    yield from _said(require_space, known, settings)
+    yield from _said(require_extractor, settings)
+
+
+def _said(check: Callable[..., None], *arguments) -> Iterator[str]:
+    """The line of the InputError that a check raises, if it does."""
+    try:
+        check(*arguments)
+    except InputError as error:
+        yield str(error)
+
+
+# --- The checks. torch takes seconds to load, so what needs it is imported where it is used ---------------------------
+
+
+def missing_data(runs: list[Run], data: Path) -> dict[str, str]:
+    """Run id -> what to do, for the runs whose data set is neither prepared nor there to be prepared."""
+    from benchmarks.datasets import DATASETS, OWN, find_source
+
+    counts = Counter(run.dataset for run in runs)
+    missing = {}
+    for run in runs:
+        row = DATASETS.get(run.dataset, OWN)
+        prepared = data / "prepared" / f"{run.dataset}-{run.resolution}" / "manifest.json"
+        if not prepared.exists() and not find_source(run.dataset, row, data):
+            runs_of_it = "1 run needs" if counts[run.dataset] == 1 else f"{counts[run.dataset]} runs need"
+            missing[run.id] = (f"dataset {run.dataset!r}: not found under {data}, and {runs_of_it} it; "
+                               f"`make data DATASET={run.dataset}`: {row.get}")
+    return missing
+
+
+def require_method(settings: Settings) -> None:
+    from reproduce import methods
+
+    if settings.method:
+        methods.read(settings.method)
+
+
+def require_run(run: Run, settings: Settings) -> None:
+    """Its model, regularizers, augmentation and overrides exist, and what there is of it was made in the same way."""
+    from reproduce import methods, record
+
+    record.require_method(run)
+    record.resolve(run)
+    methods.require_same_file(run, settings.results)
+    require_kept(run, settings)
+
+
+def require_kept(run: Run, settings: Settings) -> None:
+    """Raises InputError for a run begun without the EVAL_EVERY that is now asked for: its generators are gone."""
+    folder = settings.results / run.id
+    every = settings.eval_every
+    if not every or not (folder / "config.json").exists():
+        return
+    for iteration in range(every, min(run.iterations, iterations_done(folder, run) + 1), every):
+        if not (folder / "generators" / f"{iteration}.safetensors").exists():
+            raise InputError(f"EVAL_EVERY={every}: run {run.id} was begun without it, and its generator of iteration "
+                             f"{iteration} was not kept; leave EVAL_EVERY out, or remove {folder} to train it anew")
+
+
+def iterations_done(folder: Path, run: Run) -> int:
+    """How many iterations of a run will not be done again."""
+    if (folder / "generator.safetensors").exists():
+        return run.iterations
+    if not (folder / "checkpoint.pt").exists():
+        return 0
+    import torch
+
+    try:
+        return torch.load(folder / "checkpoint.pt", mmap=True, map_location="cpu", weights_only=True)["step"]
+    except Exception:  # of a damaged checkpoint the training says what becomes of it
+        return 0
+
+
+def require_device(runs: list[Run], settings: Settings) -> None:
+    """The device is there, and is no CPU by accident. The nodes of Ray and SLURM answer for theirs."""
+    from reproduce import record
+    from reproduce.engines import places
+
+    if settings.engine == "slurm" and not shutil.which("sbatch"):
+        raise InputError("ENGINE=slurm: no sbatch here; submit from a login node of a SLURM cluster")
+    if settings.engine != "serial":
+        return
+    places(settings)
+    device = record.device(settings.device).type
+    if settings.graphs and (device != "cuda" or settings.micro_batch or settings.gpus_per_run > 1):
+        raise InputError("GRAPHS=1: needs a CUDA device, and neither MICRO_BATCH nor GPUS_PER_RUN")
+    if device == "cpu" and settings.device == "auto" and any(map(full_size, runs)):
+        raise InputError("no GPU here, and networks of full size take a CPU days for each run (`make plan` measures "
+                         "how many); give DEVICE=cpu to go on all the same")
+
+
+def full_size(run: Run) -> bool:
+    """Is it like the runs of a table that is not small?"""
+    shape = _shape(run)
+    for table in TABLES.values():
+        if not table.small and any(_shape(cell.run) == shape for cell in table.cells):
+            return True
+    return False
+
+
+def _shape(run: Run) -> str:
+    return replace(run, fraction=1.0, regularizers={}, augment="", iterations=0, seed=0).id
+
+
+def require_processes(runs: list[Run], settings: Settings) -> None:
+    """GPUS_PER_RUN is no more than there are GPUs or, without any, cores; nor than a batch can be cut into."""
+    from baselines.layers import group_size
+    from reproduce import record
+
+    processes = settings.gpus_per_run
+    if processes == 1:
+        return
+    if settings.engine == "serial":
+        there, kind = os.cpu_count() or 1, "cores"
+        if record.device(settings.device).type == "cuda":
+            from torch.cuda import device_count
+
+            there, kind = device_count(), "GPUs"
+        if processes > there:
+            raise InputError(f"GPUS_PER_RUN={processes}: there are {there} {kind} here")
+    for run in runs:
+        _, recipe = record.resolve(run)
+        group = group_size(run.batch, recipe.discriminator.get("mbstd_group", 1))
+        if processes > run.batch // group:
+            raise InputError(f"GPUS_PER_RUN={processes}: a batch of {run.batch} in groups of {group} (minibatch "
+                             f"standard deviation) is enough for at most {run.batch // group}")
+
+
+def require_writable(folder: Path) -> None:
+    there = existing(folder)
+    if not there.is_dir():
+        raise InputError(f"{folder}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written to")
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def require_space(runs: list[Run], settings: Settings) -> None:
+    """What the runs will leave fits on the disk; what a data set takes when it is prepared is not counted."""
+    sizes: dict[str, int] = {}
+    need = 0
+    for run in runs:
+        key = f"{_shape(run)} {run.iterations}"
+        if key not in sizes:
+            sizes[key] = bytes_left_by(run, settings)
+        there = sum(path.stat().st_size for path in (settings.results / run.id).glob("*") if path.is_file())
+        need += max(0, sizes[key] - there)
+    free = shutil.disk_usage(existing(settings.results)).free
+    if need > free:
+        raise InputError(f"{settings.results}: {len(runs)} runs will leave about {need / 1e9:.1f} GB there, and "
+                         f"{free / 1e9:.1f} GB are free")
+
+
+def bytes_left_by(run: Run, settings: Settings) -> int:
+    """Two checkpoints of networks, average and Adam's two moments, the generators, and features, in float32."""
+    import torch
+
+    from benchmarks.datasets import DATASETS, OWN
+    from reproduce import record
+
+    model, recipe = record.resolve(run)
+    classes = DATASETS.get(run.dataset, OWN).classes if recipe.conditional else 0
+    with torch.device("meta"):
+        G = model.Generator(run.resolution, classes, **recipe.generator)
+        D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
+    generator, discriminator = _bytes(G), _bytes(D)
+    kept = 1
+    if settings.eval_every:
+        kept += max(0, run.iterations - 1) // settings.eval_every
+    features = FEATURES * settings.samples * settings.eval_seeds
+    return 2 * (4 * generator + 3 * discriminator) + kept * generator + features
+
+
+def _bytes(network) -> int:
+    """Of a network's parameters, in float32."""
+    return 4 * sum(parameter.numel() for parameter in network.parameters())
+
+
+def require_extractor(settings: Settings) -> None:
+    """The feature network is known, and its weights are there, or are fetched now."""
+    import torch
+
+    from benchmarks.extractors import EXTRACTORS
+
+    if settings.extractor not in EXTRACTORS:
+        raise InputError(f"EXTRACTOR={settings.extractor}: not one of {', '.join(EXTRACTORS)}")
+    EXTRACTORS[settings.extractor](torch.device("cpu"), settings.weights, settings.data / "weights")
+
+
+def main() -> None:
+    names, given = split(sys.argv[2:])
+    settings = Settings.parse(given)
+    runs = [Run.from_id(name) for name in names if not finished(name, settings)]
+    Path(sys.argv[1]).write_text(json.dumps(asdict(look(runs, settings))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The options of runs and sweeps: NAME=value, as `make` hands them through, declared and parsed here and nowhere else.
+
+A new option is a field of Settings here, and the place where it acts. One Settings travels whole: from the sweep to its
+engine, from there to a cell, and to the cell's process as NAME=value again. Standard library only.
+
+`python -m reproduce.settings NAME=value ...` refuses what is no option or no value of one; `... help` lists the options
+and `... tables` the tables.
+"""
+
+import math
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from benchmarks.runs import MINIMUM, InputError, Protocol, command, options
+from benchmarks.tables import TABLES, Table
+
+ENGINES = ("serial", "ray", "slurm")
+
+# Names that `make` takes for commands which are no run or sweep, and what they mean
+OTHERS = {
+    "DATASET": "data: the data set to prepare",
+    "SOURCE": "data: a folder, archive, parquet file or address to take it from",
+    "RESOLUTION": "data: width and height in pixels, instead of the paper's",
+    "ALLOW_COUNT": "data: 1 takes another number of images than the published one, and notes it",
+}
+
+# --- Readers: text -> value, or ValueError that says what would be valid ----------------------------------------------
+
+
+def whole(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
+            raise ValueError(f"must be a whole number, at least {least}")
+        return int(text)
+
+    return read
+
+
+def seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError("must be a number of seconds, at least 0")
+    return value
+
+
+def yes(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return text == "1"
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return text
+
+    return read
+
+
+def path(text: str) -> Path:
+    return Path(text).absolute()
+
+
+# --- The options ------------------------------------------------------------------------------------------------------
+
+
+def option(default: object, read: Callable[[str], object], help: str):
+    return field(default=default, metadata={"read": read, "help": help})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every option of a sweep. An option is called like its field, in capitals: SEEDS=3 sets `seeds`."""
+
+    table: str = option("smoke", one_of(*TABLES), "of compare, lambda and plan")
+    seeds: int = option(1, whole(1), "training seeds of a table, from 0")
+    iterations: int | None = option(None, whole(0), "generator steps, at most, instead of a table's own")
+    method: str = option("", str, "a regularizer, an augmentation or a file of your own, joined by +: beside baselines")
+    order: str = option("table", one_of("table", "cost"), "cost: the cheapest runs first")
+
+    data: Path = option(Path("data"), path, "folder of the data sets")
+    results: Path = option(Path("results"), path, "folder of the runs")
+    reports: Path = option(Path("reports"), path, "folder of what is rendered")
+
+    extractor: str = option(Protocol.extractor, str, "the feature network of the metrics; effnet needs no download")
+    weights: Path | None = option(None, path, "file of its weights, instead of a download")
+    samples: int = option(Protocol.samples, whole(MINIMUM), "generated images that are measured")
+    eval_seeds: int = option(Protocol.eval_seeds, whole(1), "independent draws of them")
+    eval_every: int | None = option(None, whole(1), "iterations between generators that are kept and measured")
+
+    device: str = option("auto", str, "auto, cpu, cuda, cuda:1, ...")
+    engine: str = option("serial", one_of(*ENGINES), "serial, ray or slurm")
+    jobs: int = option(1, whole(1), "serial: runs at a time")
+    gpus: int | None = option(None, whole(1), "GPUs to use; serial: one if not given, else all")
+    runs_per_gpu: int = option(1, whole(1), "small runs that share a GPU")
+    gpus_per_run: int = option(1, whole(1), "GPUs that one training is split over")
+    sbatch: str = option("", str, 'slurm: further options, such as "--partition=long --time=2-0"')
+    micro_batch: int = option(0, whole(0), "images that go through a network at once; 0: the whole batch")
+    graphs: bool = option(False, yes, "1: launch each training step as one CUDA graph")
+    timeout: float = option(0.0, seconds, "seconds without progress after which a process has hung; 0: no limit")
+    retries: int = option(2, whole(0), "how often a process that crashed or hung is started again")
+
+    def __post_init__(self):
+        if self.runs_per_gpu > 1 and self.gpus_per_run > 1:
+            raise InputError(f"RUNS_PER_GPU={self.runs_per_gpu} with GPUS_PER_RUN={self.gpus_per_run}: one of them "
+                             "must be 1")
+        if self.gpus and self.gpus < self.gpus_per_run:
+            raise InputError(f"GPUS={self.gpus}: must be at least GPUS_PER_RUN, {self.gpus_per_run}")
+
+    @classmethod
+    def parse(cls, arguments: list[str], table: str = "") -> "Settings":
+        """The settings that NAME=value arguments give; an empty value gives none. The rest is the table's, or ours."""
+        given = options(arguments, {name.upper(): "" for name in cls.__dataclass_fields__})
+        values = {}
+        for one in fields(cls):
+            text = given[one.name.upper()]
+            if isinstance(one.default, Path):
+                values[one.name] = one.default.absolute()
+            try:
+                if text:
+                    values[one.name] = one.metadata["read"](text)
+            except ValueError as error:
+                raise InputError(f"{one.name.upper()}={text}: {error}") from error
+        if table:
+            values = defaults(TABLES[table], values) | values
+        variable = str(values.get("extractor", cls.extractor)).split("_")[0].upper()
+        if os.environ.get(variable) and "weights" not in values:
+            values["weights"] = path(os.environ[variable])
+        return cls(**values)
+
+    def arguments(self) -> list[str]:
+        """The same settings as NAME=value arguments, with absolute paths."""
+        texts = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, Path):
+                value = value.absolute()
+            elif isinstance(value, bool):
+                value = int(value)
+            if value not in (None, ""):
+                texts.append(f"{one.name.upper()}={value}")
+        return texts
+
+    def command(self, run_id: str) -> list[str]:
+        """The command that makes a run."""
+        return [sys.executable, "-m", "reproduce.run", run_id, *self.arguments()]
+
+    @property
+    def protocol(self) -> Protocol:
+        return Protocol(self.extractor, self.samples, self.eval_seeds, self.eval_every, self.weights)
+
+
+def defaults(table: Table, given: dict[str, object]) -> dict[str, object]:
+    """What a table says of how its runs are made and measured. Small runs take a core of the CPU each."""
+    protocol = table.protocol
+    values = {"seeds": table.seeds, "extractor": protocol.extractor, "samples": protocol.samples,
+              "eval_seeds": protocol.eval_seeds, "eval_every": protocol.eval_every}
+    if table.small and "gpus" not in given:
+        values["device"] = "cpu"
+        if given.get("device", "cpu") == "cpu":
+            values["jobs"] = os.cpu_count() or 1
+    return values
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments that are names (of tables, runs, commands), and those of the form NAME=value."""
+    named = [argument for argument in arguments if "=" not in argument]
+    given = [argument for argument in arguments if "=" in argument]
+    for name in named:
+        if name.startswith("-"):
+            raise InputError(f"{name!r}: not an option; options are of the form NAME=value, such as SEEDS=3")
+    return named, given
+
+
+def main() -> None:
+    if sys.argv[1:] == ["tables"]:
+        print(*TABLES)
+    elif sys.argv[1:] == ["help"]:
+        texts = {one.name.upper(): one.metadata["help"] for one in fields(Settings)} | OTHERS
+        for name, text in texts.items():
+            print(f"  {name:<13} {text}")
+    else:
+        known = [name.upper() for name in Settings.__dataclass_fields__]
+        options(sys.argv[1:], dict.fromkeys([*known, *OTHERS], ""))
+        Settings.parse([argument for argument in sys.argv[1:] if argument.partition("=")[0] in known])
+
+
+if __name__ == "__main__":
+    command(main)

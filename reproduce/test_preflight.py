@@ -1,0 +1,125 @@
+"""What can be known to fail is said before anything is trained, all of it at once."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.runs import InputError, Run
+from benchmarks.tables import TABLES
+from reproduce import preflight, record
+from reproduce.preflight import look
+from reproduce.settings import Settings
+from reproduce.train import train
+
+TINY = Run("dcgan", "noise", 32, 0.5, iterations=30, batch=4, override={"width": 0.1})
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    """Those of a sweep that lacks nothing."""
+    folder = tmp_path / "my data"
+    (folder / "noise").mkdir(parents=True)
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)):
+        Image.fromarray(image).save(folder / "noise" / f"{i}.png")
+    return Settings(data=folder, results=tmp_path / "my results", device="cpu", extractor="effnet", samples=12)
+
+
+def test_a_sweep_that_lacks_nothing_goes_on_and_nothing_is_written(settings):
+    found = look([TINY, replace(TINY, seed=1)], settings)
+    assert (found.faults, found.left_out) == ([], {}) and found.run_ids == [TINY.id, replace(TINY, seed=1).id]
+    assert not settings.results.exists() and [path.name for path in settings.data.iterdir()] == ["noise"]
+
+
+def test_all_that_is_missing_is_said_at_once_and_each_thing_once(settings, tmp_path):
+    (tmp_path / "file").touch()
+    wrong = replace(settings, results=tmp_path / "file" / "runs", extractor="vgg", gpus_per_run=99, device="abacus")
+    runs = [replace(TINY, seed=seed, regularizers={"wisdom": 1.0}) for seed in range(3)]
+    faults = look(runs, wrong).faults
+    assert all("\n" not in line for line in faults) and len(faults) == len(set(faults))
+    for words in ("wisdom", "device 'abacus'", "is not a folder", "EXTRACTOR=vgg"):
+        assert sum(words in line for line in faults) == 1, (words, faults)
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"weights": Path("/none.pt")}, "none.pt"), ({"gpus_per_run": 99}, "GPUS_PER_RUN=99"), ({"graphs": True}, "GRAPHS"),
+    ({"gpus": 99, "device": "auto"}, "GPUS=99"), ({"method": "nonsense"}, "nonsense"),
+    ({"data": Path("/dev/null/data")}, "not a folder")])
+def test_each_fault_is_one_line(options, words, settings):
+    (line,) = look([], replace(settings, **options)).faults
+    assert words in line and "\n" not in line
+
+
+def test_a_batch_is_not_cut_for_more_processes_than_it_has_groups(settings, monkeypatch):
+    monkeypatch.setattr(preflight.os, "cpu_count", lambda: 64)
+    run = Run("stylegan2", "noise", 32, batch=8, override={"width": 0.03})
+    assert look([run], replace(settings, gpus_per_run=2)).faults == []
+    (line,) = look([run], replace(settings, gpus_per_run=3)).faults
+    assert "GPUS_PER_RUN=3" in line and "at most 2" in line
+
+
+def test_runs_without_their_data_set_are_left_out_with_what_mends_it(settings):
+    runs = [TINY, *(replace(TINY, dataset="cifar-100", fraction=fraction) for fraction in (0.1, 1.0))]
+    found = look(runs, settings)
+    assert found.faults == [] and found.run_ids == [TINY.id] and list(found.left_out) == [run.id for run in runs[1:]]
+    (line,) = set(found.left_out.values())
+    assert "2 runs need it" in line and "make data DATASET=cifar-100" in line
+
+
+def test_a_cpu_trains_networks_of_full_size_only_when_told_to(settings):
+    run = TABLES["table3"].cells[0].run
+    (settings.data / "cifar-100.zip").touch()
+    auto = replace(settings, device="auto")
+    if not torch.cuda.is_available():
+        (line,) = look([run], auto).faults
+        assert "DEVICE=cpu" in line and "make plan" in line
+    assert look([run], settings).faults == [] and look([TINY], auto).faults == []
+
+
+def test_a_run_that_kept_no_generators_is_not_measured_on_the_way(settings):
+    """Nor is one refused whose first generator is still to be made."""
+    train(TINY, settings.data, settings.results, torch.device("cpu"))
+    (line,) = look([TINY], replace(settings, eval_every=10)).faults
+    assert "EVAL_EVERY=10" in line and "iteration 10" in line and str(settings.results / TINY.id) in line
+    assert look([TINY], replace(settings, eval_every=30)).faults == []
+    (settings.results / TINY.id / "generator.safetensors").unlink()
+    assert len(look([TINY], replace(settings, eval_every=10)).faults) == 1
+    (settings.results / TINY.id / "checkpoint.pt").unlink()
+    assert look([TINY], replace(settings, eval_every=10)).faults == []
+
+
+def test_a_disk_that_is_too_small_is_said_before(settings, monkeypatch):
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**5))
+    (line,) = look([TINY], settings).faults
+    assert "1 runs will leave about" in line and "0.0 GB are free" in line
+
+
+def test_the_bytes_that_a_run_leaves_are_as_estimated(settings):
+    """Features apart, which a training alone does not leave."""
+    train(TINY, settings.data, settings.results, torch.device("cpu"))
+    left = sum(path.stat().st_size for path in record.folder(settings.results, TINY.id).iterdir())
+    features = preflight.FEATURES * settings.samples
+    assert left == pytest.approx(preflight.bytes_left_by(TINY, settings) - features, rel=0.5)
+
+
+def test_a_changed_method_file_is_refused(settings, tmp_path):
+    (settings.results / TINY.id).mkdir(parents=True)
+    record.write_json(settings.results / TINY.id / "config.json", {"method_files": {"mine": "sha256 of another"}})
+    (line,) = look([TINY], settings).faults
+    assert "another file" in line
+
+
+def test_a_preflight_that_dies_is_no_clean_bill(settings, monkeypatch):
+    monkeypatch.setattr(preflight, "answered", lambda *_: (None, -9))
+    with pytest.raises(InputError, match="status -9"):
+        preflight.look_apart([TINY.id], settings)
+
+
+@pytest.mark.parametrize("dear", [{"iterations": 60}, {"batch": 8}, {"resolution": 64}, {"override": {"width": 0.2}}])
+def test_the_cheapest_come_first(dear):
+    dear, other = replace(TINY, **dear), replace(TINY, regularizers={"gradgap": 1.0})
+    assert preflight.cheapest_first([dear, TINY, other]) == [TINY, other, dear]

@@ -1,0 +1,92 @@
+"""`make tune`: the weights with which the small table's regularizers compete, each found with the same number of tries.
+
+A try is a training of a task's baseline with a regularizer at one of five powers of ten, on a seed that no table shows.
+The weight whose generator has the lowest distance at the end is the tuned one. Writes benchmarks/tuned.csv, with every
+try, for the tasks whose tries are all done. What is done is not done again.
+"""
+
+import csv
+import io
+import math
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks import tables
+from benchmarks.runs import Run, command
+from benchmarks.tables import CONTEST, SHARE_WEIGHT, is_smallest, small_tasks
+from reproduce import record
+from reproduce.settings import Settings
+
+SEED = 100
+METRIC, SAMPLES = "fd_effnet", 1000
+POWERS = (0.01, 0.1, 1.0, 10.0, 100.0)
+WEIGHTS = {"lecam": (0.001, 0.01, 0.1, 1.0, 10.0)}  # others: POWERS
+OUT = Path(tables.__file__).parent / "tuned.csv"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One regularizer of one task, and the weights to try."""
+
+    task: Run
+    regularizer: str
+
+    @property
+    def tries(self) -> dict[float, Run]:
+        weights = WEIGHTS.get(self.regularizer, POWERS)
+        return {weight: replace(self.task, regularizers={self.regularizer: weight}, seed=SEED) for weight in weights}
+
+
+def tunings() -> list[Tuning]:
+    """gradgap of every task; at the smallest fraction the other regularizers that do not share a weight with it."""
+    found = []
+    for task in small_tasks():
+        found.append(Tuning(task, "gradgap"))
+        if is_smallest(task):
+            names = [name for name in CONTEST.get(task.model, ()) if name not in SHARE_WEIGHT]
+            found += [Tuning(task, name) for name in names]
+    return found
+
+
+def distance(run: Run, results: Path) -> float | None:
+    """The run's distance at its end: infinity where it has diverged, None where it is not measured yet."""
+    path = record.folder(results, run.id) / "metrics.json"
+    if not path.exists():
+        return None
+    found = record.read_json(path)
+    if found["status"] == "diverged":
+        return math.inf
+    for entry in found["metrics"]:
+        if entry["name"] == METRIC and entry["checkpoint"] == "last" and entry["n_generated"] == SAMPLES:
+            return entry["value"]
+    return None
+
+
+def table(results: Path) -> str:
+    """The CSV of all tunings whose tries are done: baseline, regularizer, weight and every try as weight=distance."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["baseline", "regularizer", "weight", "tries"])
+    for tuning in tunings():
+        distances = {weight: distance(run, results) for weight, run in tuning.tries.items()}
+        if None in distances.values():
+            continue
+        best = min(distances, key=distances.get)
+        tries = " ".join(f"{weight:g}={value:.1f}" for weight, value in distances.items())
+        writer.writerow([tuning.task.id, tuning.regularizer, f"{best:g}", tries])
+    return out.getvalue()
+
+
+def main() -> int:
+    settings = Settings.parse(sys.argv[1:], "small")
+    settings = replace(settings, samples=SAMPLES, eval_every=None, table="small")
+    run_ids = [run.id for tuning in tunings() for run in tuning.tries.values()]
+    status = subprocess.run([sys.executable, "-m", "reproduce.sweep", *run_ids, *settings.arguments()]).returncode
+    record.write_bytes(OUT, table(settings.results).encode())
+    return status
+
+
+if __name__ == "__main__":
+    command(main)
