@@ -39,17 +39,20 @@ class Named:
 
 
 PROTOCOLS = {
-    "benchmark": Named("5,000 generated images against the full training set, clean-fid's resize",
+    "benchmark": Named("5,000 generated images against the full training set; measured here with clean-fid's resize",
                        5000, "train", "inception"),
-    "cifar-test": Named("10,000 generated images against the 10,000 test images, the original TensorFlow resize",
+    "cifar-test": Named("10,000 generated images against the 10,000 test images; TensorFlow's original resize",
                         10_000, "test", "inception_tf", "cifar-100", 32),
-    "fid50k-train": Named("50,000 generated images against the full training set, the original TensorFlow resize",
+    "fid50k-train": Named("50,000 generated images against the full training set; TensorFlow's original resize",
                           50_000, "train", "inception_tf"),
 }  # fmt: skip
 
+DATASETS = ("ffhq", "animalface-dog", "animalface-cat", "100-shot-obama", "100-shot-panda", "100-shot-grumpy-cat",
+            "cifar-100", "oxford-flowers", "pokemon", "anime-face", "skulls", "shells")  # of ours, that others measured
+
 
 def paper_rows() -> list[Row]:
-    """The cells of the paper's tables as rows. It names 5,000 images and the whole training set, but no network."""
+    """The cells of the paper's tables as rows. The paper names 5,000 images and the whole training set, no network."""
     rows = []
     for name, table in TABLES.items():
         for cell in table.cells:
@@ -179,7 +182,7 @@ def _section(group: list[Row]) -> Section:
 def _title(row: Row) -> str:
     size = "images not stated"
     if row.fraction is not None:
-        size = f"{row.fraction:.4g} of the training set"
+        size = f"{100 * row.fraction:.4g} % of the training set"
     elif row.n_images is not None:
         size = f"{row.n_images:,} training images"
     where = f"{row.resolution} px" if row.resolution else "resolution not stated"
