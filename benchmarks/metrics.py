@@ -432,12 +432,14 @@ class Metric:
     measure     the score of a comparison
     of_classes  whether it is of class scores, which not every extractor has
     of_heldout  whether it needs held-out images, which not every run has
+    of_training whether it tells of the images that were trained on, whatever else the reference is
     """
 
     better: str
     measure: Callable[[Comparison], Score]
     of_classes: bool = False
     of_heldout: bool = False
+    of_training: bool = False
 
 
 METRICS = {
@@ -449,9 +451,9 @@ METRICS = {
     "recall": Metric("higher", recall),
     "density": Metric("higher", density),
     "coverage": Metric("higher", coverage),
-    "memorised": Metric("lower", memorised),
-    "authpct": Metric("higher", authenticity),
-    "fld": Metric("lower", feature_likelihood, of_heldout=True),
-    "fld_gap": Metric("higher", generalisation_gap, of_heldout=True),
-    "ct": Metric("higher", data_copying, of_heldout=True),
+    "memorised": Metric("lower", memorised, of_training=True),
+    "authpct": Metric("higher", authenticity, of_training=True),
+    "fld": Metric("lower", feature_likelihood, of_heldout=True, of_training=True),
+    "fld_gap": Metric("higher", generalisation_gap, of_heldout=True, of_training=True),
+    "ct": Metric("higher", data_copying, of_heldout=True, of_training=True),
 }

@@ -1,10 +1,8 @@
 """The rows of the tables against the paper's own numbers, and run ids against their grammar."""
 
-import csv
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -91,9 +89,3 @@ def test_the_command_lists_ids_with_the_standard_library_alone():
     assert listed == [cell.run.id for cell in TABLES["table1"].cells]
     refused = subprocess.run([*command, "table9"], capture_output=True, text=True)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "table9" in refused.stderr
-
-
-def test_related_work_is_complete():
-    with (Path(__file__).parent / "related_work.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 1301 and all(row["protocol"] and float(row["value"]) >= 0 for row in rows)

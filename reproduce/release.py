@@ -1,29 +1,49 @@
-"""Draw images from a trained generator that somebody handed on: `python -m reproduce.release FOLDER`.
+"""Draw images from a trained generator that somebody handed on.
 
-The folder of a run is the release: its config.json and generator.safetensors are all that is read, no data set. They
-are not trusted: every key of the config has to be known and to agree with the run id, and nothing is executed.
+    python -m reproduce.release FOLDER [OUT=grid.png] [COUNT=64]         a grid to look at
+    python -m reproduce.release FOLDER OUT=samples/ [COUNT=5000]         a folder of PNGs for other tools
+    python -m reproduce.release FOLDER OUT=samples.npz [COUNT=5000]      one array arr_0, uint8 [COUNT, R, R, 3]
+
+    [SEED=0]          of the latents
+    [TRUNCATION=1]    of StyleGAN2's styles, 0 to 1: 0 is their mean
+    [FORMAT=png|npz]  of samples, where OUT is a folder
+    [LABELS=turn]     samples of each class in turn; without it, the labels that evaluation draws, for which a
+                      class-conditional generator needs the data set under [DATA=data]
+
+The folder of a run is the release: its config.json and generator.safetensors are all that is read, and for a grid no
+data set. They are not trusted: every key of the config has to be known and to agree with the run id, and nothing is
+executed. Samples have the latents and labels of evaluation, so SEED=0 and as many as it measured are what it measured.
 """
 
-import argparse
 import io
 import json
 import math
+import os
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from benchmarks.runs import InputError, Run, command
+from benchmarks import datasets
+from benchmarks.runs import InputError, Run, command, options
 from reproduce import record
-from reproduce.evaluate import generate, generator, require_fit, untrained
+from reproduce.evaluate import generate, generator, require_fit, stream, untrained
 
 CONFIG = {"id": str, "run": dict, "recipe": dict, "dataset": dict, "subset": dict, "method_files": dict,
           "provenance": dict}  # fmt: skip
 DATASET = {"name": str, "digest": str, "classes": int, "flip": bool, "count": int}
 SUBSET = {"count": int, "sha256": str}
+OPTIONS = {"OUT": "grid.png", "COUNT": "", "SEED": "0", "TRUNCATION": "1", "FORMAT": "", "LABELS": "", "DATA": "data"}
 
 
 class Released(NamedTuple):
@@ -33,14 +53,15 @@ class Released(NamedTuple):
     run: Run
     classes: int  # y is below; 0: it ignores y
     iteration: int
+    digest: str  # of the data set it was trained on
 
 
 def load(folder: Path) -> Released:
     """The generator in a run's folder. Raises InputError where a file is missing, damaged or at odds with the other."""
-    run, classes = _read_config(Path(folder) / "config.json")
+    run, classes, digest = _read_config(Path(folder) / "config.json")
     trained = record.read_generator(Path(folder) / "generator.safetensors", run)
     require_fit(run, _imagined(run, classes), trained.state)
-    return Released(generator(run, classes, trained.state), run, classes, trained.iteration)
+    return Released(generator(run, classes, trained.state), run, classes, trained.iteration, digest)
 
 
 def _imagined(run: Run, classes: int) -> nn.Module:
@@ -52,8 +73,9 @@ def _imagined(run: Run, classes: int) -> nn.Module:
         raise InputError(f"run {run.id}: the options in its id make no network") from error
 
 
-def _read_config(path: Path) -> tuple[Run, int]:
-    """The run of a config.json and its generator's classes, when all of it is as this code would write it."""
+def _read_config(path: Path) -> tuple[Run, int, str]:
+    """The run of a config.json, its generator's classes and the digest of its data set, when all of it is as this code
+    would write it."""
     config = _typed(f"{path}", record.read_json(path), CONFIG)
     dataset = _typed(f"{path}: dataset", config["dataset"], DATASET)
     _typed(f"{path}: subset", config["subset"], SUBSET)
@@ -66,7 +88,7 @@ def _read_config(path: Path) -> tuple[Run, int]:
     _same(f"{path}: recipe", config["recipe"], asdict(recipe))
     if dataset["name"] != run.dataset or dataset["classes"] < 0:
         raise InputError(f"{path}: dataset {dataset['name']!r} of {dataset['classes']} classes is not that of {run.id}")
-    return run, dataset["classes"] if recipe.conditional else 0
+    return run, dataset["classes"] if recipe.conditional else 0, dataset["digest"]
 
 
 def _typed(where: str, found: object, wanted: dict[str, type]) -> dict:
@@ -98,7 +120,7 @@ def _same(where: str, there: dict, here: dict) -> None:
 def truncate(released: Released, truncation: float) -> None:
     """Have StyleGAN2 draw with styles nearer to their mean. Raises InputError for a model that has no styles."""
     if not hasattr(released.G, "truncation"):
-        raise InputError(f"--truncation {truncation}: {released.run.model} has no styles to truncate, must be 1")
+        raise InputError(f"TRUNCATION={truncation:g}: {released.run.model} has no styles to truncate, must be 1")
     released.G.truncation = truncation
 
 
@@ -119,23 +141,127 @@ def grid(images: Tensor) -> bytes:
     return buffer.getvalue()
 
 
+# --- Samples for other tools ------------------------------------------------------------------------------------------
+
+
+def evaluation_labels(released: Released, count: int, seed: int, data: Path) -> Tensor:
+    """The labels [count] that evaluation gives the generator, drawn from those of its training images.
+
+    Raises InputError where they are needed and the data set is missing or another.
+    """
+    run = released.run
+    if not released.classes:
+        return torch.zeros(count, dtype=torch.long)
+    try:
+        dataset = datasets.load(run.dataset, run.resolution, data)
+    except InputError as error:
+        raise InputError(f"{error} (evaluation draws its labels there; LABELS=turn needs no data set)") from error
+    if dataset.digest != released.digest:
+        raise InputError(f"dataset {run.dataset!r} under {data}: not the one that run {run.id} was trained on")
+    indices = datasets.subset(len(dataset.images), run.fraction, run.seed)
+    return torch.from_numpy(np.random.default_rng(seed).choice(dataset.labels[indices], count))
+
+
+@contextmanager
+def aside(out: Path) -> Iterator[Path]:
+    """A path beside `out` that becomes it at the end; when anything is raised, what was written is removed."""
+    partial = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(out)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):
+            partial.unlink()
+
+
+def write_folder(out: Path, batches: Iterator[Tensor], count: int) -> None:
+    """Images as OUT/00000.png and so on, in a folder that was not there or is empty."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"OUT={out}: is there already and not an empty folder; give another or remove it")
+    digits = max(5, len(str(count - 1)))
+    with aside(out) as partial:
+        partial.mkdir()
+        number = 0
+        for batch in batches:
+            for image in batch.permute(0, 2, 3, 1).numpy():
+                Image.fromarray(image).save(partial / f"{number:0{digits}}.png", compress_level=1)
+                number += 1
+
+
+def write_npz(out: Path, batches: Iterator[Tensor], count: int, resolution: int) -> None:
+    """Images as one array arr_0, uint8 [count, R, R, 3], written a batch at a time."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, resolution, resolution, 3)}
+    with aside(out) as partial:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            with archive.open("arr_0.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for batch in batches:
+                    member.write(np.ascontiguousarray(batch.permute(0, 2, 3, 1).numpy()).data)
+
+
+# --- Command line -----------------------------------------------------------------------------------------------------
+
+
+def _kind(out: str, form: str) -> tuple[str, Path]:
+    """"grid", "png" or "npz", and the path that is written."""
+    path = Path(out)
+    if form not in ("", "png", "npz"):
+        raise InputError(f"FORMAT={form}: must be png or npz")
+    if out.endswith("/") or not path.suffix or path.is_dir():
+        return form or "png", path / "samples.npz" if form == "npz" else path
+    kind = {".png": "grid", ".npz": "npz"}.get(path.suffix)
+    if kind is None or (form and form != kind):
+        raise InputError(f"OUT={out}{f' FORMAT={form}' if form else ''}: OUT must end in .png for a grid, in .npz for "
+                         "an array, or in / for a folder of samples")
+    return kind, path
+
+
+def _whole(name: str, text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"{name}={text}: must be a whole number, at least {least}")
+    return int(text)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="with config.json and generator.safetensors")
-    parser.add_argument("--count", type=int, default=64, help="images")
-    parser.add_argument("--seed", type=int, default=0, help="of the latents")
-    parser.add_argument("--truncation", type=float, default=1.0, help="of StyleGAN2's styles, 0 to 1: 0 is their mean")
-    parser.add_argument("--out", type=Path, default=Path("grid.png"), help="a PNG")
-    args = parser.parse_args()
-    if args.count < 1 or args.seed < 0:
-        raise InputError(f"--count {args.count} --seed {args.seed}: must be at least 1 and 0")
-    if not 0 <= args.truncation <= 1:
-        raise InputError(f"--truncation {args.truncation}: must be from 0 to 1")
-    released = load(args.folder)
-    if args.truncation != 1:
-        truncate(released, args.truncation)
-    record.write_bytes(args.out, grid(draw(released, args.count, args.seed)))
-    print(f"{released.run.id}: {args.count} images of iteration {released.iteration} in {args.out}")
+    folders = [argument for argument in sys.argv[1:] if "=" not in argument]
+    if len(folders) != 1:
+        raise InputError("give one FOLDER, with config.json and generator.safetensors, and "
+                         f"{', '.join(f'{name}=...' for name in OPTIONS)} as needed")
+    chosen = options([argument for argument in sys.argv[1:] if "=" in argument], OPTIONS)
+    kind, out = _kind(chosen["OUT"], chosen["FORMAT"])
+    count = _whole("COUNT", chosen["COUNT"] or ("64" if kind == "grid" else "5000"), 1)
+    seed = _whole("SEED", chosen["SEED"], 0)
+    if chosen["LABELS"] not in ("", "turn"):
+        raise InputError(f"LABELS={chosen['LABELS']}: must be turn, or left out")
+    released = load(Path(folders[0]))
+    if chosen["TRUNCATION"] != OPTIONS["TRUNCATION"]:
+        truncate(released, _share(chosen["TRUNCATION"]))
+    if kind == "grid":
+        record.write_bytes(out, grid(draw(released, count, seed)))
+    else:
+        labels = torch.arange(count) % max(1, released.classes)
+        if not chosen["LABELS"]:
+            labels = evaluation_labels(released, count, seed, Path(chosen["DATA"]))
+        batches = tqdm(stream(released.G, seed, labels), released.run.id, disable=None, unit="batch")
+        if kind == "png":
+            write_folder(out, batches, count)
+        else:
+            write_npz(out, batches, count, released.run.resolution)
+    print(f"{released.run.id}: {count} images of iteration {released.iteration} in {out}")
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise InputError(f"TRUNCATION={text}: must be a number from 0 to 1")
+    return value
 
 
 if __name__ == "__main__":

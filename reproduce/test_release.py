@@ -20,9 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from baselines.models import MODELS
-from benchmarks.runs import InputError, Run
+from benchmarks.extractors import EXTRACTORS
+from benchmarks.runs import InputError, Protocol, Run
 from reproduce import record
-from reproduce.release import Released, draw, grid, load, main, truncate
+from reproduce.evaluate import evaluate
+from reproduce.release import draw, grid, load, main, truncate
 from reproduce.settings import Settings
 from reproduce.train import train
 
@@ -64,7 +66,8 @@ def test_every_model_is_released_by_training(model, data, results):
     """The images are those of the weights in training's own checkpoint, for labels in turn."""
     run = replace(TINY, model=model)
     train(run, Settings(data=data, results=results), CPU)
-    G, of, classes, iteration = load(results / run.id)
+    released = load(results / run.id)
+    G, of, classes, iteration, _ = released
     assert (of, iteration, G.training) == (run, 2, False)
     assert classes == (10 if record.resolve(run)[1].conditional else 0)
     average = torch.load(results / run.id / "checkpoint.pt", weights_only=True)["ema"]
@@ -75,11 +78,11 @@ def test_every_model_is_released_by_training(model, data, results):
     with torch.no_grad():
         x = G(z, torch.arange(12) % 10)
     expected = ((x.double() + 1) * 127.5).round().clamp(0, 255)
-    assert (draw(Released(G, of, classes, iteration), 12, 5).double() - expected).abs().max() <= 1
+    assert (draw(released, 12, 5).double() - expected).abs().max() <= 1
 
 
 def test_the_command_needs_the_two_files_only(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", f"release {folder} --count 7 --seed 3 --out {tmp_path}/grid.png".split())
+    monkeypatch.setattr(sys, "argv", f"release {folder} COUNT=7 SEED=3 OUT={tmp_path}/grid.png".split())
     main()
     assert re.fullmatch(f"{TINY.id}: 7 images of iteration 2 in .*grid.png\n", capsys.readouterr().out)
     pixels = np.asarray(Image.open(tmp_path / "grid.png"))
@@ -95,7 +98,7 @@ def test_truncation_is_that_of_stylegan2_and_of_no_other_model(folder, data, res
     """At 0 all styles are the mean's, whatever the latents: what is left to differ is the noise."""
     run = replace(TINY, model="stylegan2")
     train(run, Settings(data=data, results=results), CPU)
-    options = f"release {results / run.id} --count 4 --truncation 0 --out {tmp_path}/grid.png"
+    options = f"release {results / run.id} COUNT=4 TRUNCATION=0 OUT={tmp_path}/grid.png"
     monkeypatch.setattr(sys, "argv", options.split())
     main()
     pixels = np.asarray(Image.open(tmp_path / "grid.png"))
@@ -106,7 +109,7 @@ def test_truncation_is_that_of_stylegan2_and_of_no_other_model(folder, data, res
         x = one.G.synthesis(one.G.mean_style.expand(4, one.G.layers, -1))
     expected = ((x + 1) * 127.5).round().clamp(0, 255).byte()
     assert np.abs(pixels.astype(int) - np.asarray(Image.open(io.BytesIO(grid(expected)))).astype(int)).max() <= 1
-    with pytest.raises(InputError, match="--truncation 0.5: biggan has no styles"):
+    with pytest.raises(InputError, match="TRUNCATION=0.5: biggan has no styles"):
         truncate(load(folder), 0.5)
 
 
@@ -121,6 +124,64 @@ def test_the_same_weights_are_the_same_bytes(trained, tmp_path):
     for _ in range(16):
         record.write_generator(tmp_path / "again", G, TINY, 2)
         assert (tmp_path / "again").read_bytes() == (trained / "generator.safetensors").read_bytes()
+
+
+# --- Samples for other tools ------------------------------------------------------------------------------------------
+
+
+def export(monkeypatch, *arguments) -> None:
+    monkeypatch.setattr(sys, "argv", ["release", *map(str, arguments)])
+    main()
+
+
+def test_samples_are_the_images_that_evaluation_measures(trained, results, data, tmp_path, monkeypatch):
+    """The features of the exported PNGs are those that evaluation stored, to the bit: the same images, in its order."""
+    evaluate(TINY, Protocol("effnet", samples=40), data, results, CPU)
+    with np.load(next(trained.glob("features-effnet-*.npz"))) as stored:
+        features = stored["features"]
+    export(monkeypatch, trained, f"OUT={tmp_path}/samples/", "COUNT=40", f"DATA={data}")
+    files = sorted((tmp_path / "samples").iterdir())
+    assert [file.name for file in files] == [f"{i:05}.png" for i in range(40)]
+    images = np.stack([np.asarray(Image.open(file)) for file in files])
+    measured = EXTRACTORS["effnet"](CPU, None, data)(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).split(32))
+    assert np.array_equal(measured.features, features)
+    export(monkeypatch, trained, f"OUT={tmp_path}/samples.npz", "COUNT=40", f"DATA={data}")
+    with np.load(tmp_path / "samples.npz") as archive:
+        assert archive.files == ["arr_0"] and np.array_equal(archive["arr_0"], images)
+
+
+def test_samples_of_classes_in_turn_need_no_data_set(folder, tmp_path, monkeypatch):
+    export(monkeypatch, folder, f"OUT={tmp_path}/turn", "COUNT=12", "FORMAT=npz", "LABELS=turn", "DATA=nowhere")
+    with np.load(tmp_path / "turn" / "samples.npz") as archive:
+        images = archive["arr_0"].transpose(0, 3, 1, 2)
+    assert np.array_equal(images, draw(load(folder), 12, 0).numpy())
+
+
+def test_a_data_set_that_is_missing_or_another_draws_no_labels(folder, data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("reproduce.release.load", lambda _: load(folder)._replace(digest="another"))
+        with pytest.raises(InputError, match="not the one that run"):
+            export(patch, folder, f"OUT={tmp_path}/samples/", f"DATA={data}")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        export(monkeypatch, folder, f"OUT={tmp_path}/file/samples/", "LABELS=turn", "COUNT=2")
+
+
+def test_a_folder_of_samples_is_never_written_over_and_never_left_half_written(folder, tmp_path, monkeypatch):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="not an empty folder"):
+        export(monkeypatch, folder, f"OUT={tmp_path}/samples/", "LABELS=turn", "COUNT=2")
+
+    def interrupted(*arguments):
+        yield torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reproduce.release.stream", interrupted)
+    for out in ("other/", "other.npz"):
+        with pytest.raises(KeyboardInterrupt):
+            export(monkeypatch, folder, f"OUT={tmp_path}/{out}", "LABELS=turn", "COUNT=2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["downloaded", "samples"]
 
 
 # --- What is refused --------------------------------------------------------------------------------------------------
@@ -237,16 +298,17 @@ def load_file_from(content: bytes, path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_the_command_ends_with_one_line_and_status_2(tmp_path):
-    command = [sys.executable, "-m", "reproduce.release", tmp_path / "nothing", "--out", tmp_path / "grid.png"]
+    command = [sys.executable, "-m", "reproduce.release", tmp_path / "nothing", f"OUT={tmp_path}/grid.png"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1) and "nothing" in ended.stderr
     assert not (tmp_path / "grid.png").exists()
 
 
-@pytest.mark.parametrize("options", ["--count 0", "--seed -1", "--truncation 1.5", "--truncation nan"])
+@pytest.mark.parametrize("options", ["COUNT=0", "SEED=-1", "TRUNCATION=1.5", "TRUNCATION=nan", "OUT=grid.jpg",
+                                     "OUT=grid.png FORMAT=npz", "OUT=samples/ FORMAT=gif", "COUNT=many", "LABELS=own"])
 def test_options_that_draw_nothing(options, folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", f"release {folder} {options}".split())
-    with pytest.raises(InputError, match=options):
+    with pytest.raises(InputError, match=options.split()[-1]):
         main()
 
 

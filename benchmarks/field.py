@@ -1,0 +1,366 @@
+"""The field: published numbers, ours and external scores of a data set, ranked within one protocol only.
+
+`python -m benchmarks.field DATASET=100-shot-obama` prints those of a data set; `python -m benchmarks.field check` says
+what is wrong with related_work.csv and with the records of external scores. Standard library only.
+"""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.published import BETTER, FILE, GRADES, Row, parse, read
+from benchmarks.runs import InputError, command, options
+from benchmarks.tables import TABLES
+
+# --- Protocols --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Named:
+    """A protocol of the literature by name, which `make score PROTOCOL=name` follows.
+
+    about        what it is, in words
+    n_generated  how many generated images are measured
+    reference    "train" or "test"
+    extractor    the feature network of this benchmark
+    dataset      the one data set that it is for, and `resolution` its size in pixels; "" and 0: any
+    """
+
+    about: str
+    n_generated: int
+    reference: str
+    extractor: str
+    dataset: str = ""
+    resolution: int = 0
+
+
+PROTOCOLS = {
+    "benchmark": Named("5,000 generated images against the full training set; measured here with clean-fid's resize",
+                       5000, "train", "inception"),
+    "cifar-test": Named("10,000 generated images against the 10,000 test images; TensorFlow's original resize",
+                        10_000, "test", "inception_tf", "cifar-100", 32),
+    "fid50k-train": Named("50,000 generated images against the full training set; TensorFlow's original resize",
+                          50_000, "train", "inception_tf"),
+}  # fmt: skip
+
+DATASETS = ("ffhq", "animalface-dog", "animalface-cat", "100-shot-obama", "100-shot-panda", "100-shot-grumpy-cat",
+            "cifar-100", "oxford-flowers", "pokemon", "anime-face", "skulls", "shells")  # of ours, that others measured
+
+
+def paper_rows() -> list[Row]:
+    """The cells of the paper's tables as rows. The paper names 5,000 images and the whole training set, no network."""
+    rows = []
+    for name, table in TABLES.items():
+        for cell in table.cells:
+            run = cell.run
+            method = f"{run.model} with R" if run.regularizers else run.model
+            for metric, value in cell.published.items():
+                rows.append(Row(method, run.model, "", "", run.dataset, run.resolution, run.fraction, None,
+                                metric.upper(), value, None, None, 5000, "train", None, "", "",
+                                "the paper, doi 10.12677/aam.2023.123139", name, "", kind="paper"))
+    return rows
+
+
+def match_a_cell(rows: Iterable[Row]) -> list[Row]:
+    """The published FIDs that may stand beside a cell of the paper.
+
+    Data set, resolution, fraction, number of generated images and reference agree. The paper names no network.
+    """
+    cells = {(cell.slug, cell.resolution, cell.fraction) for cell in paper_rows()}
+    named = PROTOCOLS["benchmark"]
+    matching = []
+    for row in rows:
+        same_protocol = (row.metric, row.n_generated, row.split) == ("FID", named.n_generated, named.reference)
+        if same_protocol and row.kind == "published" and (row.slug, row.resolution, row.fraction) in cells:
+            matching.append(row)
+    return matching
+
+
+def plain_or_augmented(dataset: str, rows: list[Row]) -> str:
+    """Which published StyleGAN2 the paper's "StyleGAN" baseline is nearest to; "" where none is comparable."""
+    matching = [row for row in match_a_cell(rows) if row.slug == dataset]
+    plain = [row.value for row in matching if row.method == "StyleGAN2"]
+    augmented = [row.value for row in matching if row.method == "StyleGAN2 + DiffAugment"]
+    baseline = [row.value for row in paper_rows()
+                if (row.slug, row.method, row.metric, row.fraction) == (dataset, "stylegan2", "FID", 1.0)]
+    if not (plain and augmented and baseline):
+        return ""
+    to_plain, to_augmented = (min(abs(baseline[0] - value) for value in values) for values in (plain, augmented))
+    nearer = "StyleGAN2 + DiffAugment" if to_augmented < to_plain else "StyleGAN2 without augmentation"
+    return (f"The paper's StyleGAN baseline has an FID of {baseline[0]:g}. Under the same protocol others "
+            f"published StyleGAN2 at {_span(plain)} and StyleGAN2 + DiffAugment at {_span(augmented)}. "
+            f"It is nearest to {nearer}.")
+
+
+def _span(values: list[float]) -> str:
+    return f"{min(values):g} to {max(values):g}" if len(values) > 1 else f"{values[0]:g}"
+
+
+def repeats(rows: Iterable[Row]) -> dict[Row, Row]:
+    """Row -> the earlier row that it repeats: the same number of the same method in another source, quoted or rerun."""
+    first: dict[tuple, Row] = {}
+    repeated = {}
+    for row in rows:
+        method = row.method.split(" (")[0]
+        key = (method, row.slug, row.fraction, row.n_images, row.metric, row.value)
+        earlier = first.setdefault(key, row)
+        if earlier.source != row.source:
+            repeated[row] = earlier
+    return repeated
+
+
+# --- What is shown of a data set --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Section:
+    """The numbers of one protocol, best first.
+
+    title  the protocol in words
+    named  its name in PROTOCOLS, "" if it has none; only a named one is ranked
+    lines  (rank, row); rank is None where the row is shown but not counted
+    """
+
+    title: str
+    named: str
+    lines: tuple[tuple[int | None, Row], ...]
+
+
+def sections(dataset: str, rows: list[Row]) -> list[Section]:
+    """The rows of a data set by protocol: named protocols first, those of which nothing is stated last.
+
+    Scores of ours stand in the list of their metric; they count in its ranks if the network agrees too.
+    """
+    own = [row for row in rows if row.slug == dataset]
+    groups: dict[tuple, list[Row]] = {}
+    for row in own:
+        groups.setdefault(_key(row), []).append(row)
+    shown = [_section(group) for group in groups.values()]
+    return sorted(shown, key=lambda section: _order(section, list(PROTOCOLS)))
+
+
+def _key(row: Row) -> tuple:
+    """What the rows of one section share."""
+    size = row.n_images if row.fraction is None else row.fraction
+    metric, network = row.metric, row.network
+    if row.kind in ("ours", "external") and metric == "clean-FID":
+        metric, network = "FID", ""  # in the list of the FIDs, not in their ranks
+    split = "" if metric == "IS" else row.split  # the Inception Score has no reference
+    return metric, row.resolution, size, row.fraction is None, row.n_generated, split, network, row.conditional
+
+
+def _named(row: Row) -> str:
+    """The name of a row's protocol, "" if it has none."""
+    for name, named in PROTOCOLS.items():
+        same_reference = row.metric == "IS" or row.split == named.reference
+        right_set = named.dataset in ("", row.slug) and named.resolution in (0, row.resolution)
+        if row.n_generated == named.n_generated and same_reference and right_set and row.network in ("", "clean-fid"):
+            return name
+    return ""
+
+
+def _section(group: list[Row]) -> Section:
+    first = next((row for row in group if row.kind in ("published", "paper")), group[0])
+    lower = BETTER[first.metric] == "lower"
+    best_first = sorted(group, key=lambda row: row.value if lower else -row.value)
+    named = _named(first)
+    repeated = repeats(best_first)
+    lines, counted = [], []
+    for row in best_first:
+        rank = None
+        if named and row.metric == first.metric and row.network == first.network and row not in repeated:
+            counted.append(row.value)
+            rank = counted.index(row.value) + 1
+        lines.append((rank, row))
+    return Section(_title(first), named, tuple(lines))
+
+
+def _title(row: Row) -> str:
+    size = "images not stated"
+    if row.fraction is not None:
+        size = f"{100 * row.fraction:.4g} % of the training set"
+    elif row.n_images is not None:
+        size = f"{row.n_images:,} training images"
+    where = f"{row.resolution} px" if row.resolution else "resolution not stated"
+    generated = f"{row.n_generated:,} generated images" if row.n_generated else "number of generated images not stated"
+    parts = [f"{row.metric}, {where}, {size}: {generated}"]
+    if row.metric != "IS":
+        against = {"": "reference not stated", "train": "against the training set", "test": "against the test set"}
+        parts.append(against.get(row.split, f"against the {row.split} images"))
+    if row.network:
+        parts.append(f"extractor {row.network}")
+    if row.conditional:
+        parts.append("class-conditional" if row.conditional == "yes" else "unconditional")
+    return ", ".join(parts)
+
+
+def _order(section: Section, names: list[str]) -> tuple:
+    row = section.lines[0][1]
+    named = names.index(section.named) if section.named else len(names)
+    return named, list(BETTER).index(row.metric), -(row.resolution or 0), -(row.n_generated or 0), section.title
+
+
+def listing(dataset: str, rows: list[Row]) -> str:
+    """The sections of a data set as text."""
+    text = []
+    for section in sections(dataset, rows):
+        text += ["", section.title, "  " + (f"protocol {section.named!r}" if section.named else "not ranked")]
+        for rank, row in section.lines:
+            text.append(_line(rank, row))
+    return "\n".join(text)
+
+
+def _line(rank: int | None, row: Row) -> str:
+    spread = f"sd {row.sd:g}" if row.sd is not None else ""
+    if row.tolerance is not None:
+        spread = f"+-{row.tolerance:g}"
+    mark = "" if row.kind == "published" else f"[{row.kind}] "
+    facts = "; ".join(filter(None, [row.extractor, row.note, row.source]))
+    grade = row.grade or " "
+    return f"  {rank or '-':>3}  {row.value:>8g} {spread:<9} {grade}  {mark}{row.method}  ({facts})"
+
+
+def show(dataset: str, results: Path) -> None:
+    published = read()
+    rows = [*published, *paper_rows(), *scored_rows(results)]
+    known = sorted({row.slug for row in rows})
+    if dataset not in known:
+        raise InputError(f"DATASET={dataset}: no numbers; there are some for {', '.join(known)}")
+    own = [row for row in rows if row.slug == dataset]
+    print(f"{dataset}: {len(own)} numbers; {len(match_a_cell(own))} FIDs of others match a cell of the paper in "
+          "data set, resolution, fraction and protocol")
+    if sentence := plain_or_augmented(dataset, published):
+        print(sentence)
+    print("Grades: " + "; ".join(f"{letter} {words}" for letter, words in GRADES.items()))
+    print(listing(dataset, own))
+
+
+# --- Scores of ours and of other code ---------------------------------------------------------------------------------
+
+IN_THE_LITERATURE = {  # metric and extractor of a record -> metric and extractor as related_work.csv has them
+    ("fid", "inception"): ("clean-FID", "clean-fid"), ("fd_inception_tf", "inception_tf"): ("FID", "tf-inception"),
+    ("is", "inception"): ("IS", "clean-fid"), ("is_inception_tf", "inception_tf"): ("IS", "tf-inception"),
+}  # fmt: skip
+
+
+def scored_rows(results: Path) -> list[Row]:
+    """The scores under a folder of results that have a counterpart in the literature; of a trained run, the last's.
+
+    Records that cannot be read are passed over here: `check` and the reports name them.
+    """
+    rows = []
+    for file in sorted(results.glob("*/metrics.json")):
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            rows += _scored(record)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return rows
+
+
+def _scored(record: dict) -> list[Row]:
+    kind = {"external": "external", "done": "ours"}.get(record["status"])
+    rows = []
+    for entry in record["metrics"] if kind else ():
+        name = IN_THE_LITERATURE.get((entry["name"], entry["extractor"]))
+        if name is None or entry["checkpoint"] != "last":
+            continue
+        run = record["run"]
+        rows.append(Row(run.get("name") or record["id"], run.get("model", ""), run.get("augment", ""), "",
+                        run["dataset"], run["resolution"], run["fraction"], None, name[0], float(entry["value"]),
+                        entry["sd"], None, entry["n_generated"], entry.get("reference", "train"),
+                        entry["n_reference"], name[1], "", record["id"], entry["name"], "", kind=kind))
+    return rows
+
+
+RECORD = {"id": str, "run": dict, "status": str, "images_sha256": str, "dataset": dict, "evaluated": list,
+          "metrics": list, "provenance": dict, "seconds": dict}  # fmt: skip
+SUBJECT = {"name": str, "dataset": str, "resolution": int, "fraction": float, "seed": int}
+ENTRY = {"name": str, "value": float, "better": str, "n_generated": int, "n_reference": int, "extractor": str,
+         "extractor_sha256": str, "resize": str}  # fmt: skip
+
+
+def external_id(name: str, dataset: str, resolution: int, fraction: float, seed: int) -> str:
+    """The name of the record of images that other code made."""
+    return f"external-{name}-{dataset}-{resolution}-f{float(fraction)}-s{seed}"
+
+
+def record_faults(results: Path) -> list[str]:
+    """One line for each fault of the records of external scores under a folder of results."""
+    faults = []
+    for file in sorted(results.glob("external-*/metrics.json")):
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            faults.append(f"{file}: cannot be read ({error})")
+            continue
+        faults += [f"{file}: {fault}" for fault in _record_faults(record, file.parent.name)]
+    return faults
+
+
+def _record_faults(record: object, folder: str) -> list[str]:
+    faults = _type_faults("record", record, RECORD)
+    if faults:
+        return faults
+    faults = _type_faults("run", record["run"], SUBJECT)
+    if not faults and external_id(**{name: record["run"][name] for name in SUBJECT}) != record["id"]:
+        faults.append(f"id {record['id']!r}: not the one that follows from its run")
+    if record["id"] != folder:
+        faults.append(f"id {record['id']!r}: must be the name of its folder")
+    if record["status"] != "external":
+        faults.append(f"status {record['status']!r}: must be 'external'")
+    if not re.fullmatch("[0-9a-f]{64}", record["images_sha256"]):
+        faults.append("images_sha256: must be 64 hexadecimal digits")
+    if not record["metrics"]:
+        faults.append("metrics: none")
+    for entry in record["metrics"]:
+        wrong = _type_faults("metric", entry, ENTRY)
+        if not wrong and not math.isfinite(entry["value"]):
+            wrong = [f"metric {entry['name']}: {entry['value']} is not a finite number"]
+        if not wrong and entry["better"] not in ("lower", "higher"):
+            wrong = [f"metric {entry['name']}: better is {entry['better']!r}, must be lower or higher"]
+        faults += wrong
+    return faults
+
+
+def _type_faults(what: str, found: object, wanted: dict[str, type]) -> list[str]:
+    if not isinstance(found, dict):
+        return [f"{what}: must be a JSON object"]
+    faults = []
+    for name, kind in wanted.items():
+        value = found.get(name)
+        right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        if not right or isinstance(value, bool):
+            faults.append(f"{what}: {name} is {value!r}, must be of type {kind.__name__}")
+    return faults
+
+
+def check(results: Path) -> int:
+    """Print every fault to stderr. Returns the exit status."""
+    rows, faults = parse()
+    faults += record_faults(results)
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    if faults:
+        return InputError.status
+    records = len(list(results.glob("external-*/metrics.json")))
+    print(f"{FILE.name}: {len(rows)} numbers, {len(repeats(rows))} of them quoted from another row; "
+          f"{len(match_a_cell(rows))} FIDs match a cell of the paper. {results}: {records} external scores")
+    return 0
+
+
+def main() -> int | None:
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["check"]:
+        return check(Path(options(arguments[1:], {"RESULTS": "results"})["RESULTS"]))
+    chosen = options(arguments, {"DATASET": "", "RESULTS": "results"})
+    show(chosen["DATASET"], Path(chosen["RESULTS"]))
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)

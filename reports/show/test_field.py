@@ -1,0 +1,34 @@
+"""The rendered field holds every number once, with the paper's cells and our scores marked."""
+
+import io
+from dataclasses import fields
+
+import pandas as pd
+import pytest
+
+from benchmarks.field import DATASETS, Row, paper_rows, read
+from reports.show.field import field_frame, field_markdown, render
+
+ROWS = [*read(), *paper_rows()]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_number_is_shown_once(dataset):
+    own = [row for row in ROWS if row.slug == dataset]
+    frame = field_frame(dataset, ROWS)
+    assert len(frame) == len(own) and {column.name for column in fields(Row)} <= set(frame.columns)
+    assert sorted(frame["value"]) == sorted(row.value for row in own)
+    text = field_markdown(dataset, ROWS)
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(lines) == len(own) + 2 * frame["section"].nunique()
+    assert {line.count("|") for line in lines} == {10} and "nan" not in text and "<NA>" not in text
+    assert sum("| **" in line for line in lines) == sum(row.kind == "paper" for row in own)
+
+
+def test_files_are_what_the_functions_say(tmp_path):
+    written = render(tmp_path / "results", tmp_path / "reports")
+    assert sorted(written) == sorted((tmp_path / "reports" / "field").iterdir()) and len(written) == 2 * len(DATASETS)
+    again = pd.read_csv(io.StringIO((tmp_path / "reports" / "field" / "animalface-dog.csv").read_text()))
+    assert len(again) == sum(row.slug == "animalface-dog" for row in ROWS)
+    text = (tmp_path / "reports" / "field" / "animalface-dog.md").read_text()
+    assert "It is nearest to StyleGAN2 + DiffAugment." in text and "| 8 | 60.23 |" in text

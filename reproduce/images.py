@@ -1,0 +1,229 @@
+"""Images that other code made, read a batch at a time from whatever they lie in, and checked before they are measured.
+
+A folder, a zip or a tar of image files; a .npz, .npy or .safetensors with one array uint8 [N, R, R, 3] or [N, 3, R, R].
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks import sources
+from benchmarks.prepare import cores
+from benchmarks.runs import InputError
+
+BATCH = 32  # images in memory at a time
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images as found.
+
+    path     where they lie
+    count    how many there are
+    batches  batches() -> uint8 [<= BATCH, H, W, 3] in a fixed order; raises InputError that names the image at fault
+    """
+
+    path: Path
+    count: int
+    batches: Callable[[], Iterator[np.ndarray]]
+
+
+def open_images(path: Path) -> Images:
+    """The images at a path. Raises InputError where there are none, or in no format that is read here."""
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    if path.is_dir() or path.name.endswith(sources.ARCHIVES):
+        return _files(path)
+    if path.suffix not in ARRAYS:
+        raise InputError(f"{path}: must be a folder or one of {', '.join((*sources.ARCHIVES, *ARRAYS))}")
+    return ARRAYS[path.suffix](path)
+
+
+def check(images: Images, resolution: int, resize: bool) -> tuple[str, tuple[int, int]]:
+    """Read every image once. Returns sha256 of all pixels and the images' height and width.
+
+    Raises InputError for a broken image, two sizes, a shape that is not square, another resolution unless `resize`.
+    """
+    digest, size, seen = hashlib.sha256(), None, 0
+    with tqdm(total=images.count, desc=f"checking {images.path.name}", unit="image", disable=None) as bar:
+        for batch in images.batches():
+            found = batch.shape[1:3]
+            size = size or found
+            if found != size:
+                raise InputError(f"{images.path}: images {_size(size)} and {_size(found)}, must all be of one size")
+            if found[0] != found[1]:
+                raise InputError(f"{images.path}: images {_size(found)}, must be square")
+            if found[0] != resolution and not resize:
+                raise InputError(f"{images.path}: images {_size(found)}, must be {_size((resolution, resolution))}; "
+                                 f"give RESOLUTION={found[0]}, or RESIZE=1 to have them resized")
+            digest.update(np.ascontiguousarray(batch))
+            seen += len(batch)
+            bar.update(len(batch))
+    if seen != images.count:
+        raise InputError(f"{images.path}: ends after {seen} of {images.count} images")
+    return digest.hexdigest(), size
+
+
+def stream(images: Images, resolution: int) -> Iterator[Tensor]:
+    """Batches uint8 [<= BATCH, 3, R, R] of square images; those of another size are resized by Lanczos."""
+    with tqdm(total=images.count, desc=f"measuring {images.path.name}", unit="image", disable=None) as bar:
+        for batch in images.batches():
+            if batch.shape[1] != resolution:
+                side = (resolution, resolution)
+                resized = [np.asarray(Image.fromarray(image).resize(side, Image.Resampling.LANCZOS)) for image in batch]
+                batch = np.stack(resized)
+            yield torch.from_numpy(np.array(batch.transpose(0, 3, 1, 2), order="C"))
+            bar.update(len(batch))
+
+
+def _size(size: tuple[int, ...]) -> str:
+    return f"{size[1]} x {size[0]}"
+
+
+# --- Image files ------------------------------------------------------------------------------------------------------
+
+
+def _files(path: Path) -> Images:
+    source = sources.image_files(path)
+    if source.heldout is not None:
+        raise InputError(f"{path}: has folders train and test in it; give one of them")
+
+    def batches() -> Iterator[np.ndarray]:
+        with ThreadPoolExecutor(cores()) as pool:
+            for start in range(0, len(source.names), BATCH):
+                numbers = range(start, min(start + BATCH, len(source.names)))
+                decoded = list(pool.map(lambda i: _decoded(source.read(i), f"{path}: {source.names[i]}"), numbers))
+                yield _stacked(decoded, [f"{path}: {source.names[i]}" for i in numbers])
+
+    return Images(path, len(source.names), batches)
+
+
+def _decoded(content: bytes, name: str) -> np.ndarray:
+    """The pixels [H, W, 3] of an image file in 8-bit RGB; nothing is converted, as that would be a choice of ours."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            mode = image.mode
+            if mode == "RGB" and not image.info.get("transparency"):
+                return np.asarray(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: broken or not an image ({error})") from error
+    kinds = {"L": "grey", "1": "black and white", "P": "of a palette", "RGBA": "with transparency",
+             "LA": "grey with transparency", "RGB": "with a transparent colour"}  # fmt: skip
+    raise InputError(f"{name}: is {kinds.get(mode, f'of mode {mode}')}, must be RGB of 8 bits; convert all images")
+
+
+def _stacked(images: list[np.ndarray], names: list[str]) -> np.ndarray:
+    for image, name in zip(images, names, strict=True):
+        if image.shape != images[0].shape:
+            raise InputError(f"{name}: {_size(image.shape)}, but {names[0]} is {_size(images[0].shape)}; all images "
+                             "must be of one size")
+    return np.stack(images)
+
+
+# --- Arrays -----------------------------------------------------------------------------------------------------------
+
+
+def _shape(path: Path, shape: tuple[int, ...], dtype: str) -> tuple[int, bool]:
+    """How many images an array holds and whether its channels come last."""
+    if dtype != "uint8":
+        raise InputError(f"{path}: an array of {dtype}, must be uint8 with values 0 to 255")
+    if len(shape) != 4 or 3 not in (shape[1], shape[3]) or 0 in shape:
+        raise InputError(f"{path}: an array {list(shape)}, must be [N, R, R, 3] or [N, 3, R, R]; grey images and "
+                         "transparency are not measured")
+    return shape[0], shape[3] == 3
+
+
+def _last(batch: np.ndarray, channels_last: bool) -> np.ndarray:
+    return batch if channels_last else batch.transpose(0, 2, 3, 1)
+
+
+def _numpy(path: Path, opened: Callable[[], BinaryIO]) -> Images:
+    """An array in NumPy's format, read from a stream: of a .npz there may be more than fits into memory."""
+    with _readable(path), opened() as file:
+        shape, dtype = _header(path, file)
+    count, channels_last = _shape(path, shape, dtype)
+    size = int(np.prod(shape[1:]))
+
+    def batches() -> Iterator[np.ndarray]:
+        with _readable(path), opened() as file:
+            _header(path, file)
+            for start in range(0, count, BATCH):
+                wanted = min(BATCH, count - start)
+                content = file.read(wanted * size)
+                if len(content) != wanted * size:
+                    raise InputError(f"{path}: is cut short; get it again")
+                yield _last(np.frombuffer(content, np.uint8).reshape(wanted, *shape[1:]), channels_last)
+
+    return Images(path, count, batches)
+
+
+def _header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], str]:
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise InputError(f"{path}: version {version} of NumPy's format is not read here; save it with numpy.save")
+    shape, fortran, dtype = readers[version](file)
+    if fortran:
+        raise InputError(f"{path}: an array in Fortran's order; save numpy.ascontiguousarray of it")
+    return shape, str(dtype)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever NumPy, zipfile or safetensors say about a damaged file, as one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error, SafetensorError) as error:
+        raise InputError(f"{path}: damaged or not what its name says ({error})".replace("\n", " ")) from error
+
+
+def _npy(path: Path) -> Images:
+    return _numpy(path, lambda: path.open("rb"))
+
+
+def _npz(path: Path) -> Images:
+    with _readable(path), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    chosen = [name for name in names if name in ("arr_0.npy", "images.npy")] or names
+    if len(chosen) != 1:
+        raise InputError(f"{path}: holds {', '.join(names) or 'nothing'}; must hold one array, or one called arr_0 or "
+                         "images")
+    return _numpy(path, lambda: zipfile.ZipFile(path).open(chosen[0]))
+
+
+def _safetensors(path: Path) -> Images:
+    with _readable(path), safe_open(path, "np") as file:
+        names = list(file.keys())
+        chosen = [name for name in names if name == "images"] or names
+        if len(chosen) != 1:
+            raise InputError(f"{path}: holds {', '.join(names) or 'nothing'}; must hold one tensor, or one called "
+                             "images")
+        tensor = file.get_slice(chosen[0])
+        shape, dtype = tuple(tensor.get_shape()), {"U8": "uint8"}.get(tensor.get_dtype(), tensor.get_dtype())
+    count, channels_last = _shape(path, shape, dtype)
+
+    def batches() -> Iterator[np.ndarray]:
+        with _readable(path), safe_open(path, "np") as file:
+            tensor = file.get_slice(chosen[0])
+            for start in range(0, count, BATCH):
+                yield _last(tensor[start : min(start + BATCH, count)], channels_last)
+
+    return Images(path, count, batches)
+
+
+ARRAYS = {".npz": _npz, ".npy": _npy, ".safetensors": _safetensors}
