@@ -267,9 +267,8 @@ def network_bytes(run: Run) -> tuple[int, int]:
     from benchmarks.datasets import DATASETS, OWN
     from reproduce import record
 
-    features = FEATURES * settings.samples * settings.eval_seeds
     if run.model == record.HELDOUT:
-        return features
+        return 0, 0
     model, recipe = record.resolve(run)
     classes = DATASETS.get(run.dataset, OWN).classes if recipe.conditional else 0
     with torch.device("meta"):

@@ -24,6 +24,7 @@ from reproduce import images
 from reproduce.evaluate import evaluate, printed, reference
 from reproduce.release import main as release
 from reproduce.score import Order, parse, score
+from reproduce.settings import Settings
 from reproduce.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -223,7 +224,7 @@ def test_a_folder_of_pngs_is_scored_by_one_command(pixels, data, tmp_path):
 def test_the_score_of_our_own_exported_images_is_the_runs(data, tmp_path, monkeypatch):
     run = Run("biggan", "digits", 32, 0.1, iterations=2, batch=4, override={"width": 0.1})
     results = tmp_path / "results"
-    train(run, data, results, CPU)
+    train(run, Settings(data=data, results=results), CPU)
     evaluate(run, Protocol("effnet", COUNT), data, results, CPU)
     monkeypatch.setattr(sys, "argv", ["release", f"{results / run.id}", f"OUT={tmp_path}/samples/", f"COUNT={COUNT}",
                                       f"DATA={data}"])  # fmt: skip
