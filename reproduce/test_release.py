@@ -262,7 +262,8 @@ def rewritten(folder: Path, change) -> None:
     path = folder / "generator.safetensors"
     state = load_file(path)
     change(state, sorted(state))
-    save_file(state, path, {"trained": json.dumps({"run": TINY.id, "iteration": 2})})
+    about = {"run": TINY.id, "iteration": 2, "sha256": record.state_sha256(state, TINY.id, 2)}
+    save_file(state, path, {"trained": json.dumps(about)})
 
 
 @pytest.mark.parametrize("change, words", [
