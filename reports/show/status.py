@@ -81,7 +81,7 @@ def status(results: Path, tables: list[str], iterations: int | None = None, requ
     runs = run_folders(results)
     boards = [Board(table, results, runs, iterations) for table in tables or TABLES]
     print("\n\n".join(aligned(board.lines()) for board in boards))
-    listed = {cell.run for board in boards for cell, _ in board.cells} if not tables else set()
+    listed = [cell.run for board in boards for cell, _ in board.cells]
     others = [run for run in runs if replace(run, seed=0) not in listed]
     if others and not tables:
         print("\nother runs:\n" + aligned([[run.id, str(state(results, run))] for run in others]))
