@@ -3,7 +3,7 @@
 render TABLE...                      reports/TABLE/: the table, its CSVs, records and figures; "bench" is a table here
 all                                  every table, claims.md, the benches, the comparisons, and index.html
 compare METHOD=NAME TABLE=NAME       a method beside a table's baselines; status 1 unless every cell is measured
-status [TABLE...] [REQUIRE=all]      done, running, failed and missing cells; status 1 with REQUIRE=all unless all are done
+status [TABLE...] [REQUIRE=all]      done, running, failed and missing cells; 1 with REQUIRE=all unless all are done
 
 RESULTS=folder of the runs (results), REPORTS=folder of what is written, ITERATIONS=as they were given to the sweep.
 """
@@ -33,13 +33,13 @@ def main() -> int:
         from reports.show.status import status  # the others need pandas, and this one must not
 
         return status(results, _tables(words), iterations, given["REQUIRE"])
+    if words and name != "render":
+        raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
     from reports.show import render
 
     reports = reports_folder(results, given["REPORTS"])
     if name == "render":
         return render.tables(results, reports, _tables(words, ["bench"]), iterations)
-    if words:
-        raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
     if name == "all":
         return render.everything(results, reports)
     return render.comparison_of(results, reports, given["METHOD"], _tables([given["TABLE"]])[0], iterations)

@@ -39,7 +39,7 @@ class Writer:
         self.folder = folder
         folder.mkdir()
 
-    def write(self, run: Run, metrics: list[dict], **changes) -> None:
+    def write(self, run: Run, metrics: list[dict], /, **changes) -> None:
         folder = self.folder / run.id
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(record(run, metrics) | changes))
@@ -81,7 +81,8 @@ class Writer:
                 value = 40 + 10 / run.fraction
                 value *= effect if run.regularizers or run.augment else 1
                 value = 200.0 if run.iterations == 0 else value * noise.lognormvariate(0, spread)
-                curve = [entry(distance, value * 1.5, checkpoint=str(run.iterations // 2), iteration=run.iterations // 2)]
+                half = run.iterations // 2
+                curve = [entry(distance, value * 1.5, checkpoint=str(half), iteration=half)]
                 scores = [entry(distance, value, iteration=run.iterations), entry(inception, 100 / value)]
                 for score in scores + curve:
                     score["n_generated"] = protocol.samples

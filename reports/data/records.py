@@ -27,6 +27,8 @@ DIRECTIONS = {"fid": "lower", "fd": "lower", "kid": "lower", "memorised": "lower
 LITERATURE = ("fid", "kid", "is")  # names of Inception's scores alone; any other is called METRIC_EXTRACTOR
 ENTRY = ("name", "value", "better", "n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights",
          "checkpoint", "eval_seed")  # fmt: skip
+UNIQUE = ("metric", "draw", "checkpoint", "weights", "extractor", "extractor_sha256", "resize", "n_generated",
+          "n_reference")  # fmt: skip
 NO_CHECKPOINT = {"weights": "", "checkpoint": "last", "eval_seed": 0}  # of images that other code made
 EXTERNAL = re.compile(r"external-.+-f\d+\.\d+-s\d+")
 
@@ -66,8 +68,10 @@ def _checked(path: Path, facts, of, problems: list[str]) -> dict | None:
     """What all rows of a record have in common, and under "metrics" its entries; None for one not to be believed."""
     try:
         data = json.loads(path.read_text("utf-8"))
-        return facts(data, of) | {"metrics": data["metrics"] if data["status"] != "diverged" else [],
-                                  "record": f"{path.parent.name}/{path.name}"}  # fmt: skip
+        entries = [] if data["status"] == "diverged" else data["metrics"]
+        if not isinstance(entries, list):
+            raise ValueError("metrics is not a list")
+        return facts(data, of) | {"metrics": entries, "record": f"{path.parent.name}/{path.name}"}
     except json.JSONDecodeError as error:
         problems.append(f"{path}: not valid JSON ({error}); left out")
     except KeyError as error:
@@ -123,14 +127,14 @@ def _rows(facts: dict, path: Path, problems: list[str]) -> Iterator[dict]:
     common = {name: value for name, value in facts.items() if name != "metrics"}
     if not facts["metrics"]:
         yield common
-    seen = set()
+    seen: list[list] = []
     for entry in facts["metrics"]:
         try:
             row = _metric(NO_CHECKPOINT | entry if facts["kind"] == "external" else entry)
-            key = row["metric"], row["draw"], row["checkpoint"], row["weights"], row["extractor"], row["n_generated"]
+            key = [row[name] for name in UNIQUE]
             if key in seen:
                 raise ValueError(f"{row['metric']} is there twice under one protocol and eval_seed")
-            seen.add(key)
+            seen.append(key)
             yield common | row
         except KeyError as error:
             problems.append(f"{path}: a metric without {error}; left out")

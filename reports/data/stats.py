@@ -8,6 +8,7 @@ Student's t interval.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -36,8 +37,13 @@ class Estimate:
         """The smallest log ratio that would have been seen with probability POWER, at LEVEL shared by `tests`."""
         if self.n < MIN_SEEDS:
             return math.inf
-        t = stats.t(self.n - 1)
-        return float((t.ppf(1 - LEVEL / 2 / tests) + t.ppf(POWER)) * self.error)
+        return (quantile(1 - LEVEL / 2 / tests, self.n - 1) + quantile(POWER, self.n - 1)) * self.error
+
+
+@cache
+def quantile(probability: float, freedom: int) -> float:
+    """Of Student's t."""
+    return float(stats.t.ppf(probability, freedom))
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -45,18 +51,19 @@ def estimate(values: Sequence[float]) -> Estimate:
     n, mean = len(values), float(np.mean(values))
     if n < MIN_SEEDS:
         return Estimate(mean, n=n)
-    error = max(float(stats.sem(values)), 1e-12)  # equal values: an interval of no width, not a division by zero
-    t = stats.t(n - 1)
-    half = float(t.ppf(1 - LEVEL / 2)) * error
-    return Estimate(mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / error)), n, error)
+    error = float(np.std(values, ddof=1)) / math.sqrt(n)
+    error = max(error, 1e-12)  # equal values: an interval of no width, not a division by zero
+    half = quantile(1 - LEVEL / 2, n - 1) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
+    return Estimate(mean, mean - half, mean + half, p, n, error)
 
 
 def contrast(logs: pd.DataFrame, weights: Mapping[str, float]) -> pd.Series:
     """The weighted sum of cells (columns) within each seed (row), for the seeds that all of these cells have."""
     if not set(weights) <= set(logs.columns):
         return pd.Series(dtype=float)
-    chosen = logs[list(weights)].dropna()
-    return chosen @ pd.Series(weights)
+    values = logs[list(weights)].to_numpy() @ np.array(list(weights.values()))
+    return pd.Series(values, index=logs.index).dropna()
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

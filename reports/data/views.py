@@ -133,15 +133,23 @@ def view(results: Results, name: str, iterations: int | None = None, extra: Sequ
     for metric, dataset in MEANINGLESS:
         rows = rows[(rows["metric"] != metric) | (rows["dataset"] != dataset)]
     rows["departure"] = _departures(rows, table.protocol)
-    published = [(cell_id(cell.run), metric, value) for cell in listed for metric, value in cell.published.items()]
+    published = _published(listed)
     folder = name if iterations is None else f"{name}-i{iterations}"
-    made = View(name, folder, table, iterations, cells, pd.DataFrame(published, columns=["cell", "metric", "value"]), rows,
-                values_of(rows[rows["departure"] == ""]))  # fmt: skip
+    values = values_of(rows[rows["departure"] == ""])
+    made = View(name, folder, table, iterations, cells, published, rows, values)
     for metric in made.metrics():
         made.effects |= _effects(made, metric)
     for metric in made.headline:
         made.published_effects |= _published_effects(made, metric)
     return made
+
+
+def _published(listed: Sequence[Cell]) -> pd.DataFrame:
+    rows = []
+    for cell in listed:
+        for metric, value in cell.published.items():
+            rows.append((cell_id(cell.run), metric, value))
+    return pd.DataFrame(rows, columns=["cell", "metric", "value"])
 
 
 def _shortened(cell: Cell, iterations: int | None) -> Cell:

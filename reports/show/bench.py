@@ -29,11 +29,10 @@ def evaluation(data: dict) -> Section:
             line["of clean-fid"] = f"{row['total'] / tools['clean-fid']['total']:.2f}"
             line["FID"] = f"fails: {row['error']}" if row["fid"] is None else f"{row['fid']:.4f}"
             rows.append(line)
-    order = [name for row in rows for name in row if name not in ("total", "of clean-fid", "FID")]
-    columns = [*dict.fromkeys(order), "total", "of clean-fid", "FID"]
-    rows = [{name: row.get(name, NOTHING) for name in columns} for row in rows]
-    return Section("Evaluation: CPU seconds of each tool", [simple(rows, "A stage that a tool does not tell apart is -.",
-                                                                   labels=2)], [
+    grid = simple(rows, "A stage that a tool does not tell apart is -.", labels=2, missing=NOTHING)
+    ends = ["total", "of clean-fid", "FID"]
+    grid.text = grid.text[[*grid.text.columns.drop(ends), *ends]]
+    return Section("Evaluation: CPU seconds of each tool", [grid], [
         f"{data['images']} generated images against {data['references']} references, PNG files of smooth noise, one "
         "thread, one network for all: Inception-v3 with random weights, so FID compares the tools only.",
         "clean-fid gives FID; torch-fidelity, which resizes in its own way, FID, IS, KID, precision and recall; ours "
@@ -83,9 +82,9 @@ def regularizers(data: dict) -> Section:
         "gradgap_lazy: the same at every 8th update. finite differences: by two more forward passes, without second "
         "derivatives.",
         "gradgap / naive: the extra time of gradgap over the extra time of naive.",
-        "operations: the same ratio of multiply-adds for the model as published, at 64 px and batch 16, counted exactly.",
+        "operations: the same ratio of multiply-adds for the model as published, at 64 px and batch 16.",
         "MB: the most bytes of tensors at once, in an iteration in which every regularizer is due.",
-        "gradient error: of finite differences against gradgap, relative, over all parameters of a new discriminator. It "
+        "gradient error: of finite differences against gradgap, relative, over the parameters of a new network. It "
         "is large because (leaky) ReLU has kinks: on a smooth network it is below 0.001 (a test holds it to that)."])
 
 
@@ -98,8 +97,8 @@ def feeding(data: dict) -> Section:
         rows.append({"what": name, "images / s": f"{value:.2f}x"})
     return Section("Preparing and feeding images", [simple(rows, "Images a second, and their ratios.")], [
         f"{data['count']} images of {data['resolution']} px, batches of {data['batch']}, {data['cores']} cores. "
-        "pillow_loop: one process, a file at a time. image_folder: torchvision's ImageFolder and DataLoader. feed: ours, "
-        "for sets within the budget; streamed: ours, for larger ones."])  # fmt: skip
+        "pillow_loop: one process, a file at a time. image_folder: torchvision's ImageFolder and DataLoader. feed: "
+        "ours, for sets within the budget; streamed: ours, for larger ones."])  # fmt: skip
 
 
 def training(data: dict) -> Section:
@@ -113,8 +112,8 @@ def training(data: dict) -> Section:
             rows.append(row)
     lines = [_speed(row, ms, data["matrix_peak"]) for row in rows]
     return Section("Training", [simple(lines, "Time of an iteration and memory.", labels=2)], [
-        f"Each trained for {data['seconds']:g} s on noise, in turn. An iteration is all steps of both networks; its time "
-        "is the median in the second half, or the mean of all where they are few.",
+        f"Each trained for {data['seconds']:g} s on noise, in turn. An iteration is all steps of both networks; its "
+        "time is the median in the second half, or the mean of all where they are few.",
         "Of the peak: operations of the networks' own steps, without penalties, over those of a bf16 product. Without "
         "bf16 a GPU's convolutions are in TF32, as PyTorch has it.", *failed])  # fmt: skip
 
@@ -152,8 +151,8 @@ def drills(data: dict) -> Section:
     return Section("Drills", [simple(rows, "Fault injection: kill, corrupt, starve.", missing=NOTHING)], [
         f"Subject: {len(data['runs'])} runs ({', '.join(data['runs'])}) on 24 images of noise, by the same commands as "
         "any other run. After every drill the same sweep is given again.",
-        "equal to a sweep that nobody disturbed: tensors of the checkpoints and of the generator bit by bit, every line "
-        "of the log but for its seconds, all values of metrics.json, the rendered table.",
+        "equal to a sweep that nobody disturbed: tensors of the checkpoints and of the generator bit by bit, every "
+        "line of the log but for its seconds, all values of metrics.json, the rendered table.",
         "leftovers: files that an undisturbed sweep does not leave, and JSON files that are not whole.",
         f"Seconds are of a busy machine; a hang takes TIMEOUT to notice. Seed of all that is random: {data['seed']}."])
 

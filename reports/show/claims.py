@@ -1,8 +1,8 @@
 """The paper's claims, each put to the same test on every source of evidence: verdicts that a table may or may not give.
 
-A claim is a set of contrasts of log values (a cell less its baseline, a small fraction less a large one). A verdict needs
-every cell that the claim speaks of, with at least 3 seeds each; otherwise there is "not enough evidence". "In every
-cell" is tested with Holm's correction; "on average" is the mean of the contrasts within each seed.
+A claim is a set of contrasts of log values (a cell less its baseline, a small fraction less a large one). A verdict
+needs every cell that the claim speaks of, with at least 3 seeds each; otherwise there is "not enough evidence". "In
+every cell" is tested with Holm's correction; "on average" is the mean of the contrasts within each seed.
 """
 
 import json
@@ -143,7 +143,8 @@ CLAIMS = [
           "fraction", "distance", 1, shrinking),
     Claim("Control", "DiffAugment helps at the smallest fraction", f"{DISTANCE}, DiffAugment against baseline at the "
           "smallest fraction", "distance", -1, control),
-    Claim("C1", "R lowers FID in every cell", f"{DISTANCE}, gradgap against baseline", "distance", -1, gain, every=True),
+    Claim("C1", "R lowers FID in every cell", f"{DISTANCE}, gradgap against baseline", "distance", -1, gain,
+          every=True),
     Claim("C2", "The gain grows as data shrink", "the ratio gradgap : baseline of the distance, smallest against "
           "largest fraction", "distance", -1, gain_shrinking, needs="C0"),
     Claim("C3", "The norm gap grows as data shrink", "the baseline's late |n_R - n_F|, smallest against largest "
@@ -156,8 +157,8 @@ CLAIMS = [
 
 
 C4, C4_PLACE = "C4. R costs almost nothing", 5  # it has a measurement of its own; its place among CLAIMS
-COST = (f"Effect: CPU time of a whole training iteration with gradgap over that without, in the bench; up to {CHEAP:.0%} "
-        "is taken as \"almost nothing\".")  # fmt: skip
+COST = (f"Effect: CPU time of a whole training iteration with gradgap over that without, in the bench; up to "
+        f"{CHEAP:.0%} is taken as \"almost nothing\".")  # fmt: skip
 
 
 def judge(claim: Claim, source: Evidence) -> Finding:
@@ -168,18 +169,16 @@ def judge(claim: Claim, source: Evidence) -> Finding:
         return Finding(UNTESTABLE, "no such cells in this table")
     counts = logs.count().reindex(needed, fill_value=0)
     covered = f"{(counts >= MIN_SEEDS).sum()} of {len(needed)}"
+    mean = contrast(logs, average(contrasts))
+    complete = (counts >= MIN_SEEDS).all() and len(mean) >= MIN_SEEDS
+    if complete and not claim.every:
+        return _on_average(claim, estimate(list(mean)), covered)
     found = {}
     for name, weights in contrasts.items():
         seeds = contrast(logs, weights)
         if len(seeds):
             found[name] = estimate(list(seeds))
-    mean = contrast(logs, average(contrasts))
-    complete = (counts >= MIN_SEEDS).all() and len(mean) >= MIN_SEEDS
-    if not complete:
-        return Finding(OPEN, _partial(found), covered)
-    if claim.every:
-        return _in_every(claim, found, covered)
-    return _on_average(claim, estimate(list(mean)), covered)
+    return _in_every(claim, found, covered) if complete else Finding(OPEN, _partial(found), covered)
 
 
 def _needed(contrasts: Contrasts) -> list[str]:
@@ -361,14 +360,14 @@ class Judged:
 NOTES = [
     "Every effect is the log ratio of two conditions, taken within each training seed, its mean over the seeds and "
     "Student's t interval, printed as percent of change.",
-    f"A verdict needs every cell that the claim speaks of, with at least {MIN_SEEDS} seeds each; \"cells covered\" says "
-    "how many have them.",
+    f"A verdict needs every cell that the claim speaks of, with at least {MIN_SEEDS} seeds each; \"cells covered\" "
+    "says how many have them.",
     f"\"In every cell\" (C1, C5) is tested with Holm's correction at {LEVEL:.0%}, and the claims on average by their "
     "95 % interval.",
     "Smallest effect seen: what a test with this many seeds and this spread would have found 4 times in 5.",
     "C0 is the precondition of C2 and C3: where the baseline does not get worse as data shrink, they are not testable.",
-    "The control is no claim of the paper: DiffAugment is known to help with few images, so a benchmark that cannot see "
-    "that may not see a gain of gradgap either.",
+    "The control is no claim of the paper: DiffAugment is known to help with few images, so a benchmark that cannot "
+    "see that may not see a gain of gradgap either.",
     "The paper's numbers are single runs: they can be consistent with a claim, and cannot support it. The unit is the "
     "data set; \"in every cell\" is taken at its word.",
     "C4 compares training iterations measured in turn on one thread, not the wall clock of shared machines.",

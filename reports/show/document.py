@@ -14,7 +14,8 @@ a { color: var(--link); }
 nav a { margin-right: .9rem; white-space: nowrap; }
 .answer { border-left: 4px solid var(--link); background: var(--soft); padding: .6rem 1rem; }
 .answer p { margin: .3rem 0; }
-.scroll { overflow-x: auto; width: fit-content; max-width: 100%; border: 1px solid var(--line); border-radius: 4px; margin: .6rem 0; background:
+.scroll { overflow-x: auto; width: fit-content; max-width: 100%;
+  border: 1px solid var(--line); border-radius: 4px; margin: .6rem 0; background:
   linear-gradient(to right, #fff 30%, transparent) 0 0 / 40px 100% no-repeat local,
   linear-gradient(to left, #fff 30%, transparent) 100% 0 / 40px 100% no-repeat local,
   linear-gradient(to right, #0004, transparent) 0 0 / 12px 100% no-repeat scroll,

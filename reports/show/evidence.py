@@ -30,7 +30,8 @@ def _seeds(view: View, cell: str, rows: pd.DataFrame, address: str) -> Grid:
     values = view.values[view.values["cell"] == cell]
     metrics = [metric for metric in view.metrics() if metric in set(values["metric"])]
     names = [f"seed {seed}" for seed in seeds.index]
-    text = pd.DataFrame("-", index=pd.Index(["record", *map(title, metrics)], name="metric"), columns=names, dtype=object)
+    index = pd.Index(["record", *map(title, metrics)], name="metric")
+    text = pd.DataFrame("-", index=index, columns=names, dtype=object)
     links = text.map(lambda _: "")
     for number, (_, row) in enumerate(seeds.iterrows()):
         text.iat[0, number] = "metrics.json" if row["status"] != "diverged" else "diverged"
@@ -47,9 +48,9 @@ def _measured_with(rows: pd.DataFrame) -> str:
     scores = rows[(rows["departure"] == "") & (rows["extractor"] != "log")].dropna(subset=["metric"])
     for way in scores[["n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights",
                        "data_digest"]].drop_duplicates().itertuples():  # fmt: skip
-        lines.append(f"Measured: {way.n_generated:,.0f} images against {way.n_reference:,.0f}, extractor {way.extractor} "
-                     f"({str(way.extractor_sha256)[:12]}), resize {way.resize}, {way.weights} weights, data "
-                     f"{way.data_digest}.")  # fmt: skip
+        lines.append(f"Measured: {way.n_generated:,.0f} images against {way.n_reference:,.0f}, extractor "
+                     f"{way.extractor} ({str(way.extractor_sha256)[:12]}), resize {way.resize}, {way.weights} weights, "
+                     f"data {way.data_digest}.")  # fmt: skip
     for way in rows[["commit", "dirty", "device", "threads", "versions"]].drop_duplicates().itertuples():
         lines.append(f"Made at commit {way.commit}{' (changed)' if way.dirty else ''} on {way.device}, {way.threads} "
                      f"threads; {way.versions}.")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The figures of a table as SVG, the same bytes for the same records: effects, fractions, gradient norms, curves, lambda.
+"""The figures of a table as SVG, the same bytes for the same records.
 
 A line is the geometric mean over the training seeds, its band one standard deviation of the logarithms to each side; it
 carries its name at its end instead of a legend.
@@ -86,8 +86,8 @@ def effects(view: View, results: Results) -> Figure | None:
     axes[0, 0].set_yticks(range(len(rows)), [f"{title(model)}, {method}" for model, method in rows])
     axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
     figure.supxlabel(f"change of {title(metric)} against the baseline, percent", fontsize=9)
-    return _save("effects", f"Change of {title(metric)} against the same model's baseline, with its 95 % interval over the "
-                 "training seeds (none below 3 seeds). Left of zero is better; the paper's regularizer is in "
+    return _save("effects", f"Change of {title(metric)} against the same model's baseline, with its 95 % interval over "
+                 "the training seeds (none below 3 seeds). Left of zero is better; the paper's regularizer is in "
                  "orange.", figure)  # fmt: skip
 
 
@@ -158,9 +158,9 @@ def gradient_norms(view: View, results: Results) -> Figure | None:
     if not panels:
         return None
     figure = _draw(panels, "share of training", GAP_LABEL, percent=True, log_x=False)
-    return _save("gradient_norms", "The gap of the gradient norms, |n_R - n_F|, over training, for each fraction of the "
-                 "data: without (left) and with the paper's regularizer (right). The paper's Figure 1 asks whether it "
-                 "grows as data shrink; above each panel is the late gap at the smallest fraction over that at the "
+    return _save("gradient_norms", "The gap of the gradient norms, |n_R - n_F|, over training, for each fraction of "
+                 "the data: without (left) and with the paper's regularizer (right). The paper's Figure 1 asks whether "
+                 "it grows as data shrink; above each panel is the late gap at the smallest fraction over that at the "
                  "largest.", figure)  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def _draw(panels: list[Panel], x_label: str, y_label: str, percent: bool = False
     """Panels in rows of two, so that their text stays readable in a narrow window."""
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", sharey="row" if not log_x else False,
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", sharey="none" if log_x else "row",
                                 figsize=(3.5 * columns, 0.4 + 2.0 * rows))  # fmt: skip
     drawn = list(zip(axes.flat, panels, strict=False))
     ends = [_panel(axis, panel, log_x, percent) for axis, panel in drawn]

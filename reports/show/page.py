@@ -138,7 +138,7 @@ def _claims(judged: Judged) -> str:
     details = [html(grid).replace("<table>", f"<table><!-- {name} -->") for name, grid in judged.details().items()]
     named = "".join(f"<h3>{name}</h3>\n{table}" for name, table in zip(judged.details(), details, strict=True))
     return (f'<h2 id="claims">The claims</h2>\n{summary}{folded("The effect behind each verdict", named)}'
-            f"{folded('How a verdict is reached', bullets(NOTES))}<p>{link('claims.md', 'claims.md')}</p>\n")  # fmt: skip
+            f"{folded('How a verdict is reached', bullets(NOTES))}<p>{link('claims.md', 'claims.md')}</p>\n")
 
 
 def _table(part: Part, root: str, picture: tuple | None) -> str:

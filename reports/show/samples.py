@@ -14,7 +14,7 @@ NAMES = 190  # pixels for the names of the rows
 
 
 def sheet(view: View, results: Results) -> bytes | None:
-    """A row for each model, with and without the claimed method and the control; a column for each data set and fraction.
+    """A row for each model, with and without the claimed method and the control; a column for each fraction.
 
     None where no run folder has its samples.png. Of several seeds the first that has the picture is shown.
     """

@@ -3,14 +3,13 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mode
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
 from reports.data.records import DIRECTIONS, GAP, Results
-from reports.data.views import REAL, TUNING, UNTRAINED, View, curves, family, values_of
+from reports.data.views import REAL, TUNING, UNTRAINED, View, family, values_of
 from reports.show.grids import Grid, latex, markdown
 from reports.show.words import NOTHING, change, interval, protocol, score, span, title
 
@@ -71,7 +70,7 @@ class Place:
 
 def score_grid(view: View, metrics: list[str]) -> Grid | None:
     """Mean ± standard deviation over the training seeds; None where there is nothing to show."""
-    usual = _usual_count(view, metrics)
+    usual = _most_seeds(view, metrics)
     places = []
     for metric in metrics:
         scores, lost = view.scores(metric), view.diverged()
@@ -114,10 +113,10 @@ def direction(view: View, metric: str) -> str:
     return view.rows.loc[view.rows["metric"] == metric, "better"].iloc[0]
 
 
-def _usual_count(view: View, metrics: list[str]) -> int:
+def _most_seeds(view: View, metrics: list[str]) -> int:
     counts = view.scores(metrics[0])["count"]
     counts = counts[counts.index.isin(view.trained.index)]
-    return mode(counts) if len(counts) else 0
+    return int(counts.max()) if len(counts) else 0
 
 
 def _placed(view: View) -> list[tuple[str, dict]]:
@@ -236,7 +235,7 @@ def _other_protocols(view: View) -> list[Section]:
 def notes(view: View, results: Results) -> list[str]:
     """How to read the table, its oddities, and what was tried and is not shown."""
     names = list(dict.fromkeys(view.values["metric"]))
-    lines = [*view.table.notes, *_label_notes(view), *_training_check(view), *_convergence(view, results)]
+    lines = [*view.table.notes, *_label_notes(view), *_training_check(view)]
     if (view.values["draws"] > 1).any():
         spread = view.values.groupby("metric")["draw_sd"].median()
         shown = [f"{title(name)} {spread[name]:.3g}" for name in view.headline if name in spread]
@@ -299,27 +298,6 @@ def _training_check(view: View) -> list[str]:
     text = f"Training check: {count - len(failed)} of {count} trained cells have at most half of their untrained " \
            f"generator's {title(metric)}"  # fmt: skip
     return [f"{text}; not {', '.join(failed)}." if failed else f"{text}."]
-
-
-def _convergence(view: View, results: Results) -> list[str]:
-    """How much the distance still changed over the last quarter of training, for each model."""
-    metric = view.headline[0]
-    kept = curves(results, view, metric)
-    changes: dict[str, list[float]] = {}
-    for (cell, _), points in kept.groupby(["cell", "seed"]):
-        length = view.cells.loc[cell, "run"].iterations
-        early = points[points["iteration"] <= 0.75 * length]
-        last = points[points["iteration"] == length]
-        if len(early) and len(last):
-            ratio = last["value"].iloc[0] / early["value"].iloc[-1]
-            changes.setdefault(view.cells.loc[cell, "model"], []).append(100 * (ratio - 1))
-    if not changes:
-        return []
-    parts = []
-    for model, found in changes.items():
-        parts.append(f"{title(model)} {np.median(found):+.1f} %")
-    return [f"Convergence: over the last quarter of training {title(metric)} changed by {', '.join(parts)} (medians over "
-            "the runs of a model)."]  # fmt: skip
 
 
 def summary_csv(view: View) -> str:

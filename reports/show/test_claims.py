@@ -15,17 +15,18 @@ from reports.data.views import view
 from reports.show import claims
 from reports.show.claims import CLAIMS, CONTRADICTED, OPEN, PAPER, SUPPORTED, UNTESTABLE, Evidence
 
+PAPER_TABLES = ("table1", "table2", "table3")
 BY_NAME = {claim.name: claim for claim in CLAIMS}
 
 
-def judged(writer):
+def judged(writer, *tables):
     results = read(writer.folder)
-    return claims.judge_all({name: view(results, name) for name in TABLES}, writer.folder)
+    return claims.judge_all({name: view(results, name) for name in tables or PAPER_TABLES}, writer.folder)
 
 
 def test_known_effects(writer):
     writer.table("open", effect=0.8, spread=0.005)
-    found = judged(writer).findings["open"]
+    found = judged(writer, "open").findings["open"]
     verdicts = {name: finding.verdict for name, finding in found.items()}
     assert verdicts == {"C0": SUPPORTED, "Control": SUPPORTED, "C1": SUPPORTED, "C2": OPEN, "C3": SUPPORTED,
                         "C5": SUPPORTED, "C6": SUPPORTED, "C7": SUPPORTED}  # fmt: skip
@@ -35,31 +36,31 @@ def test_known_effects(writer):
 
 def test_a_method_that_hurts_is_contradicted(writer):
     writer.table("open", effect=1.3, spread=0.005)
-    found = judged(writer).findings["open"]
+    found = judged(writer, "open").findings["open"]
     assert [found[name].verdict for name in ("C1", "C5", "C6", "Control")] == [CONTRADICTED] * 4
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_two_seeds_are_not_enough(writer, seeds):
     writer.table("open", seeds=seeds, effect=0.5)
-    assert {finding.verdict for finding in judged(writer).findings["open"].values()} == {OPEN}
+    assert {finding.verdict for finding in judged(writer, "open").findings["open"].values()} == {OPEN}
 
 
 def test_one_missing_run_leaves_every_claim_about_its_cell_open(writer):
     writer.table("open", effect=0.5)
     gone = next(cell.run for cell in TABLES["open"].cells if cell.run.regularizers == {"gradgap": 100.0})
     (writer.folder / replace(gone, seed=2).id / "metrics.json").unlink()
-    found = judged(writer).findings["open"]
+    found = judged(writer, "open").findings["open"]
     assert found["C0"].verdict == SUPPORTED  # which speaks of baselines alone
     assert [found[name].verdict for name in ("C1", "C5", "C6", "C7")] == [OPEN] * 4
     assert found["C1"].covered == "17 of 18"
 
 
 def test_one_cell_of_the_paper_is_no_verdict(writer):
-    cells = TABLES["table3"].cells
-    for cell in cells[:2]:
+    baseline = TABLES["table3"].cells[0].run
+    for regularizers in ({}, {"gradgap": 100.0}):
         for seed in range(3):
-            run = replace(cell.run, seed=seed)
+            run = replace(baseline, regularizers=regularizers, seed=seed)
             writer.write(run, [entry("fid", (20.0 if run.regularizers else 50.0) + seed / 10, n_reference=50)])
     found = judged(writer).findings["Tables 1-3"]
     assert (found["C1"].verdict, found["C1"].covered) == (OPEN, "2 of 96")
@@ -73,13 +74,13 @@ def test_without_c0_c2_and_c3_are_not_testable(writer):
         for score in data["metrics"]:
             score["value"] = 50.0 * noise if not data["run"]["regularizers"] else 20.0
         path.write_text(json.dumps(data))
-    found = judged(writer).findings["open"]
+    found = judged(writer, "open").findings["open"]
     assert [found[name].verdict for name in ("C0", "C2", "C3")] == [OPEN, UNTESTABLE, UNTESTABLE]
 
 
 def test_smoke_has_no_verdicts(writer):
     writer.table("smoke", seeds=3)
-    made = judged(writer)
+    made = judged(writer, "table3", "smoke")
     assert "smoke" not in made.findings and "smoke" not in made.summary().text.columns
 
 
@@ -103,7 +104,10 @@ def test_the_papers_numbers_by_hand(writer):
     assert judged(writer).findings[PAPER]["C0"].effect.startswith(f"{100 * math.expm1(mean):+.0f} %")
 
 
-@pytest.mark.parametrize("ratios, verdict", [((1.01, 1.09), SUPPORTED), ((1.2, 1.5), CONTRADICTED), ((1.05, 1.5), OPEN)])
+COSTS = [((1.01, 1.09), SUPPORTED), ((1.2, 1.5), CONTRADICTED), ((1.05, 1.5), OPEN)]
+
+
+@pytest.mark.parametrize("ratios, verdict", COSTS)
 def test_the_cost_comes_from_the_bench(writer, ratios, verdict):
     low, high = ratios
     forms = {"gradgap": {"ratio": (low + high) / 2, "ratio_low": low, "ratio_high": high}}
@@ -117,7 +121,7 @@ def test_the_cost_without_a_bench(writer):
     assert claims.cost(writer.folder).verdict == OPEN
 
 
-def simulated(effect: float, random: np.random.Generator, cells: int = 48, seeds: int = 3, spread: float = 0.15) -> Evidence:
+def simulated(effect: float, random: np.random.Generator, cells=48, seeds=3, spread=0.15) -> Evidence:
     """A source of as many cells as the paper's: 12 data sets of 2 fractions, 2 models, with known effects."""
     rows, logs = {}, {}
     for number in range(cells):
@@ -140,16 +144,16 @@ def rates(name: str, effect: float, count: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", ["C0", "C1", "C2", "C5", "C6", "C7"])
 def test_false_verdicts_are_rare_under_the_null(name):
-    """48 cells, 3 seeds, 15 % spread, nothing to find. 300 trials: 5 % has a standard error of 1.3 %."""
-    found = rates(name, 0.0, 300)
-    assert sum(found.values()) <= 0.05 + 2 * 0.013, found
+    """48 cells, 3 seeds, 15 % spread, nothing to find: 5 % in 150 trials, give or take twice its standard error."""
+    found = rates(name, 0.0, 150)
+    assert sum(found.values()) <= 0.05 + 2 * 0.018, found
 
 
 @pytest.mark.parametrize("name, effect, wrong", [("C1", -0.1, CONTRADICTED), ("C5", -0.1, CONTRADICTED),
                                                  ("C6", 0.1, CONTRADICTED)])  # fmt: skip
 def test_power(name, effect, wrong, capsys):
     """A true gain of 10 % everywhere is (almost) never contradicted; what the rule can see is printed."""
-    found = rates(name, effect, 200)
+    found = rates(name, effect, 60)
     with capsys.disabled():
         print(f"\n{name}: of a true {effect:+.0%} in 48 cells with 3 seeds and 15 % spread: {found}")
     assert found[wrong] <= 0.05
