@@ -11,7 +11,7 @@ from reports.data.stats import contrast, estimate
 from reports.data.views import View, kind, view
 from reports.show.claims import average
 from reports.show.grids import Grid, simple
-from reports.show.tables import Section, change_grid, coverage, direction, score_grid
+from reports.show.tables import Section, change_grid, coverage, direction, present, score_grid
 from reports.show.words import NOTHING, interval, protocol, score, title
 
 PLUMBING = ("The smoke table checks the plumbing: one seed of tiny networks, trained for a minute, says nothing about "
@@ -66,11 +66,12 @@ def extra_methods(results: Results, table: str) -> list[str]:
 def comparison(made: View, pairs: dict[str, str], name: str) -> list[Section]:
     """The cells one by one, with the mean over them; then everything that was trained."""
     metric = made.headline[0]
-    smoke = [PLUMBING] if made.name == "smoke" else []
     first = Section("Scores", [_by_cell(made, pairs, name, metric)],
-                    [*smoke, f"{_measured(made, pairs)} of {len(pairs)} cells have the method. {coverage(made)}",
+                    [f"{_measured(made, pairs)} of {len(pairs)} cells have the method. {coverage(made)}",
                      protocol(made.table, made.iterations), *LEGEND])  # fmt: skip
-    grids = [grid for grid in (score_grid(made, [metric]), change_grid(made, [metric])) if grid]
+    if made.name == "smoke":
+        first.lines.insert(0, PLUMBING)
+    grids = present(score_grid, made, [[metric]]) + present(change_grid, made, [[metric]])
     return [first, Section("Everything that was trained", grids)]
 
 

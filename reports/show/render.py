@@ -90,8 +90,12 @@ def _write_folder(found: Results, made: View, shown: list[Section], folder: Path
     write(folder / "table.md", to_markdown(made, shown, found.problems))
     write(folder / "table.tex", to_latex(made, shown))
     write(folder / "table.csv", summary_csv(made))
-    write(folder / "seeds.csv", seeds_csv(made))
-    write(folder / "records.html", evidence(made, found.folder, folder))
+    if len(made.values):
+        write(folder / "seeds.csv", seeds_csv(made))
+        write(folder / "records.html", evidence(made, found.folder, folder))
+    else:  # nothing may stay that an earlier rendering had more to say about
+        (folder / "seeds.csv").unlink(missing_ok=True)
+        (folder / "records.html").unlink(missing_ok=True)
 
 
 def _write_benches(results: Path, reports: Path, problems: list[str]) -> dict[str, Section]:

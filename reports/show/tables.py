@@ -1,6 +1,7 @@
 """A table as a user reads it: the scores, what changes against the baseline, how to read them, and the long CSVs."""
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -30,18 +31,24 @@ class Section:
 
 def sections(view: View, results: Results) -> list[Section]:
     """Everything that is shown of a table, the scores first."""
-    measured = bool(len(view.values))
-    first = Section("Scores", [], [coverage(view), protocol(view.table, view.iterations)])
-    together = [view.headline] if len(view.published) else [[metric] for metric in view.headline]
+    together = list(zip(view.headline))  # each metric in a grid of its own, but for those that the paper has together
+    if len(view.published):
+        together = [tuple(view.headline)]
+    lines = [coverage(view), protocol(view.table, view.iterations)]
+    made = [Section("Scores", present(score_grid, view, together), lines)]
+    if len(view.values):
+        made.append(Section("Change against the baseline", present(change_grid, view, together)))
+    made += [*_further(view), *_other_protocols(view), Section("Notes", lines=notes(view, results))]
+    return [section for section in made if section.grids or section.lines]
+
+
+def present(make: Callable, view: View, together: Iterable[Sequence[str]]) -> list[Grid]:
+    """The grids of several groups of metrics, without those that have nothing to show."""
+    made = []
     for metrics in together:
-        grid = score_grid(view, metrics)
-        first.grids += [grid] if grid else []
-    effects = Section("Change against the baseline")
-    for metrics in together if measured else []:
-        grid = change_grid(view, metrics)
-        effects.grids += [grid] if grid else []
-    made = [first, *([effects] if effects.grids else []), *_further(view), *_other_protocols(view)]
-    made.append(Section("Notes", lines=notes(view, results)))
+        grid = make(view, list(metrics))
+        if grid:
+            made.append(grid)
     return made
 
 
@@ -54,7 +61,9 @@ def coverage(view: View) -> str:
     text = f"{len(seeds)} of {len(done)} cells are measured"
     if len(seeds):
         text += f", by {span([seeds.min(), seeds.max()])} training seeds each"
-    return f"{text}; {diverged.sum()} runs diverged." if diverged.sum() else f"{text}."
+    if diverged.sum():
+        text += f"; {diverged.sum()} runs diverged"
+    return f"{text}."
 
 
 @dataclass
@@ -81,15 +90,19 @@ def score_grid(view: View, metrics: list[str]) -> Grid | None:
             if cell in scores.index:
                 mean, sd, count = scores.loc[cell]
                 text = score(mean, sd, metric)
-                text += f" (n={count:.0f})" if count != usual and row["kind"] in KINDS[:2] else ""
-                text += f", {lost[cell]} diverged" if lost[cell] else ""
+                if count != usual and row["kind"] in KINDS[:2]:
+                    text += f" (n={count:.0f})"
+                if lost[cell]:
+                    text += f", {lost[cell]} diverged"
                 places.append(_place(view, row, metric, "ours", text, cell, mean))
             elif lost[cell]:
                 places.append(_place(view, row, metric, "ours", f"{lost[cell]} diverged", cell))
-    names = ", ".join(f"{title(metric)} ({direction(view, metric)} is better)" for metric in metrics)
-    over = f": mean ± standard deviation over {usual} training seeds" if usual > 1 else ""
-    bold = "; bold: the best of a model" if usual else ""
-    return _pivot(view, metrics, places, f"{names}{over}{bold}.")
+    caption = ", ".join(f"{title(metric)} ({direction(view, metric)} is better)" for metric in metrics)
+    if usual > 1:
+        caption += f": mean ± standard deviation over {usual} training seeds"
+    if usual:
+        caption += "; bold: the best of a model"
+    return _pivot(view, metrics, places, f"{caption}.")
 
 
 def change_grid(view: View, metrics: list[str]) -> Grid | None:
@@ -145,9 +158,10 @@ def _fractions_without(view: View, untrained: dict) -> list[float]:
 
 def _place(view: View, row: dict, metric: str, source: str, text: str, cell: str = "", value=None) -> Place:
     column = (f"{row['dataset']}, {row['resolution']} px", row["fraction"], metric)
-    model = "" if row["method"] == REAL else title(row["model"])
-    ranked = value if row["kind"] in KINDS[:2] and source == "ours" else None
-    return Place((model, row["method"], source), column, text, cell, ranked)
+    model = title(row["model"])
+    if row["kind"] not in KINDS[:2]:
+        value = None  # it does not compete
+    return Place((model, row["method"], source), column, text, cell, value)
 
 
 def _pivot(view: View, metrics: list[str], places: list[Place], caption: str) -> Grid | None:
@@ -195,7 +209,8 @@ def _winners(view: View, places: list[Place]) -> list[Place]:
     winners = []
     for (_, column), group in groups.items():
         choose = min if direction(view, column[2]) == "lower" else max
-        winners += [choose(group, key=lambda place: place.value)] if len(group) > 1 else []
+        if len(group) > 1:
+            winners.append(choose(group, key=lambda place: place.value))
     return winners
 
 
@@ -207,11 +222,10 @@ def _further(view: View) -> list[Section]:
         if (scores["mean"].abs() < 1e-12).all():
             zero.append(title(metric))
             continue
-        grids = [grid for grid in (score_grid(view, [metric]),) if grid]
+        made.append(Section(title(metric), present(score_grid, view, [[metric]])))
         if metric == GAP:
-            grids += [grid for grid in (change_grid(view, [metric]),) if grid]
-        heading = "Gap of the gradient norms, late in training" if metric == GAP else title(metric)
-        made.append(Section(heading, grids))
+            made[-1].heading = "Gap of the gradient norms, late in training"
+            made[-1].grids += present(change_grid, view, [[metric]])
     if zero:
         made.append(Section("Zero everywhere", lines=[f"{', '.join(zero)}: 0 in every run."]))
     return made
@@ -224,11 +238,8 @@ def _other_protocols(view: View) -> list[Section]:
     for departure, group in rows[rows["departure"] != ""].groupby("departure"):
         other = View(view.name, view.folder, view.table, view.iterations, view.cells, view.published.iloc[:0],
                      view.rows, values_of(group))  # fmt: skip
-        metrics = [metric for metric in other.metrics() if family(metric) in ("fid", "fd", "is")]
-        grids = [score_grid(other, [metric]) for metric in metrics]
-        grids = [grid for grid in grids if grid]
-        if grids:
-            made.append(Section(f"Other protocol: {departure}", grids))
+        chosen = [[metric] for metric in other.metrics() if family(metric) in ("fid", "fd", "is")]
+        made.append(Section(f"Other protocol: {departure}", present(score_grid, other, chosen)))
     return made
 
 
@@ -292,12 +303,15 @@ def _training_check(view: View) -> list[str]:
         if start is not None and cell in scores.index:
             count += 1
             name = f"{title(row['model'])} {row['method']} at {row['fraction']:.0%}"
-            failed += [name] if scores[cell] > start / 2 else []
+            if scores[cell] > start / 2:
+                failed.append(name)
     if not count:
         return []
-    text = f"Training check: {count - len(failed)} of {count} trained cells have at most half of their untrained " \
-           f"generator's {title(metric)}"  # fmt: skip
-    return [f"{text}; not {', '.join(failed)}." if failed else f"{text}."]
+    text = (f"Training check: {count - len(failed)} of {count} trained cells have at most half of their untrained "
+            f"generator's {title(metric)}")  # fmt: skip
+    if failed:
+        text += f"; not {', '.join(failed)}"
+    return [f"{text}."]
 
 
 def summary_csv(view: View) -> str:
@@ -334,11 +348,12 @@ def seeds_csv(view: View) -> str:
 def to_markdown(view: View, made: list[Section], problems: list[str]) -> str:
     text = [f"# {view.table.title}"]
     for section in made:
-        text += [f"## {section.heading}"] if section.heading != "Scores" else []
-        lines = section.lines
+        if section.heading != "Scores":
+            text.append(f"## {section.heading}")
         for grid in section.grids:
             text += [markdown(grid), grid.caption]
-        text += lines if len(lines) <= 2 and section.heading != "Notes" else ["\n".join(f"- {line}" for line in lines)]
+        if section.lines:
+            text.append("- " + "\n- ".join(section.lines))
     text += [f"Left out: {problem}" for problem in problems]
     return "\n\n".join(text) + "\n"
 

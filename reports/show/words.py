@@ -10,7 +10,7 @@ from reports.data.records import GAP
 from reports.data.stats import MIN_SEEDS, Estimate, percent
 from reports.data.views import decimals
 
-NAMES = {"wgan": "WGAN", "stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN", "heldout": "real",
+NAMES = {"wgan": "WGAN", "stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN", "heldout": "",
          "external": "other code", "fid": "FID", "is": "IS", GAP: "|n_R - n_F|"}  # fmt: skip
 NOTHING = "-"
 
