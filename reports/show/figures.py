@@ -73,7 +73,7 @@ def effects(view: View, results: Results) -> Figure | None:
     rows = list(dict.fromkeys(zip(cells["model"], cells["method"], strict=True)))
     figure, axes = plt.subplots(1, len(columns), squeeze=False, sharey=True, layout="constrained",
                                 figsize=(2.2 + 1.7 * len(columns), 1.0 + 0.21 * len(rows)))  # fmt: skip
-    limit = max(0.1, 1.3 * max(abs(view.effects[cell, metric].mean) for cell in cells.index))
+    limit = max(0.1, 1.6 * max(abs(view.effects[cell, metric].mean) for cell in cells.index))
     for axis, ((dataset, fraction), group) in zip(axes[0], columns, strict=True):
         for cell, row in group.iterrows():
             _interval(axis, rows.index((row["model"], row["method"])), view.effects[cell, metric], row, limit)
@@ -123,10 +123,12 @@ def by_fraction(view: View, results: Results) -> Figure | None:
         panels.append(Panel(f"{title(model)}, {dataset}", _nonempty(lines), _levels(view, metric, model, dataset)))
     if not any(panel.lines for panel in panels):
         return None
-    where = "ours" if measured else "as published (single runs)"
+    where = "as published (single runs)"
+    if measured:
+        where = "ours; dotted: real held-out images and the untrained generator, where they were measured"
     figure = _draw(panels, "fraction of the training set", title(metric), percent=True)
-    return _save("by_fraction", f"{title(metric)} against the fraction of the training set, {where}; both axes are "
-                 "logarithmic. Dotted: real held-out images and the untrained generator.", figure)  # fmt: skip
+    return _save("by_fraction", f"{title(metric)} against the fraction of the training set, on log axes; {where}.",
+                 figure)  # fmt: skip
 
 
 def _printed(view: View, metric: str) -> pd.DataFrame:
@@ -242,11 +244,11 @@ def view_of_weights(made: View, results: Results) -> View | None:
 
 
 def _draw(panels: list[Panel], x_label: str, y_label: str, percent: bool = False, log_x: bool = True) -> plt.Figure:
-    """Panels in rows of two, so that their text stays readable in a narrow window."""
-    columns = min(2, len(panels))
+    """Panels in rows of two or three, so that their text stays readable in a narrow window."""
+    columns = min(2 + (log_x and len(panels) > 4), len(panels))
     rows = math.ceil(len(panels) / columns)
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", sharey="none" if log_x else "row",
-                                figsize=(3.5 * columns, 0.4 + 2.0 * rows))  # fmt: skip
+                                figsize=(7 if columns > 1 else 3.5, 0.4 + 2.0 * rows))  # fmt: skip
     drawn = list(zip(axes.flat, panels, strict=False))
     ends = [_panel(axis, panel, log_x, percent) for axis, panel in drawn]
     for (axis, _), named in zip(drawn, ends, strict=True):  # now that a row has its common limits

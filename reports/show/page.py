@@ -17,6 +17,9 @@ DOI = "10.12677/aam.2023.123139"
 QUESTION = "Do GANs trained on few images get better when the discriminator's gradient norms are held equal?"
 ROOT = Path(__file__).parents[2]  # of the project, with the Makefile
 SAID = ("supported", "contradicted", "consistent", "not consistent")
+PHRASES = {"supported": "supported:", "contradicted": "contradicted:", "consistent": "consistent with",
+           "not consistent": "not consistent with", "not enough evidence": "not enough evidence for",
+           "not testable here": "not testable here:", "nothing published": "nothing is published for"}  # fmt: skip
 WORDS = {"supported": "good", "contradicted": "bad", "not consistent": "bad"}
 
 
@@ -64,7 +67,7 @@ def page(results: Results, reports: Path, parts: list[Part], judged: Judged, com
 def _introduction(root: str) -> str:
     paper = link(f"https://doi.org/{DOI}", f"Adv. Appl. Math. 12(3), 2023, doi {DOI}")
     return (f"<p>The paper ({paper}) adds to any discriminator's loss the squared difference between the norms of its "
-            "gradients at real and at generated images, and reports better images in all 48 cells of its tables. This "
+            "gradients at real and at generated images, and reports better images in every cell of its tables. This "
             f"page puts its claims to the test. {link(f'{root}/README.md', 'How to run it')}.</p>\n")  # fmt: skip
 
 
@@ -80,7 +83,7 @@ def _answer(judged: Judged) -> str:
             lines.append(f"On the table {name}: {_sentence(judged.findings[name])}")
     if judged.cost.verdict != OPEN:
         lines.append(f"Cost: {judged.cost.effect} (\"almost nothing\" is {judged.cost.verdict}).")
-    lines.append(f"The paper's own numbers are single runs: {_sentence(judged.findings[PAPER])}")
+    lines.append(f"The paper's own numbers, single runs, are {_sentence(judged.findings[PAPER])}")
     return f'<div class="answer">\n{paragraphs(lines)}</div>\n'
 
 
@@ -96,7 +99,7 @@ def _sentence(found: dict[str, Finding]) -> str:
             text += f" ({size[0]})" if size else ""
         groups.setdefault(finding.verdict, []).append(text)
     order = sorted(groups, key=lambda verdict: verdict not in SAID)
-    return "; ".join(f"{verdict} {', '.join(groups[verdict])}" for verdict in order) + "."
+    return "; ".join(f"{PHRASES[verdict]} {', '.join(groups[verdict])}" for verdict in order) + "."
 
 
 def _picture(parts: list[Part], judged: Judged) -> tuple[Part, Figure] | None:
@@ -105,7 +108,7 @@ def _picture(parts: list[Part], judged: Judged) -> tuple[Part, Figure] | None:
     with_verdict = [part for part in parts if part.view.name in judged.measured]
     if "Tables 1-3" in judged.measured:
         with_verdict = [*paper, *with_verdict]
-    for part in [*with_verdict, *paper]:
+    for part in [*with_verdict, *reversed(paper)]:
         if part.figures:
             return part, part.figures[0]
     return None
