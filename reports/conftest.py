@@ -9,26 +9,27 @@ from PIL import Image
 
 from benchmarks.runs import Run
 from benchmarks.tables import TABLES
+from reports.data.views import score_names
 
 PROVENANCE = {"commit": "0123456789abcdef", "dirty": False, "versions": {"python": "3.11", "torch": "2.9"},
-              "device": "test device"}
+              "device": "test device", "threads": 1, "processes": 1}  # fmt: skip
+HIGHER = ("is", "precision", "recall", "density", "coverage")
 
 
 def entry(name: str, value: float, **changes) -> dict:
     """One metric of a record, as evaluation writes it."""
-    extractor = name.partition("_")[2] or "inception"
-    better = "higher" if name.startswith(("is", "precision", "recall", "density", "coverage")) else "lower"
-    return {"name": name, "value": value, "sd": None, "better": better, "n_generated": 5000, "n_reference": 50,
-            "extractor": extractor, "extractor_sha256": f"{extractor}-sha", "resize": "clean", "weights": "ema",
-            "checkpoint": "last", "seed": 0} | changes
+    family, _, extractor = name.partition("_")
+    return {"name": name, "value": value, "sd": None, "better": "higher" if family in HIGHER else "lower",
+            "n_generated": 5000, "n_reference": 50, "extractor": extractor or "inception",
+            "extractor_sha256": "0" * 64, "resize": "clean", "weights": "ema", "checkpoint": "last",
+            "iteration": None, "eval_seed": 0} | changes  # fmt: skip
 
 
-def record(run: Run, metrics: list[dict], status: str = "done") -> dict:
-    config = {"run": asdict(run), "id": run.id, "recipe": {}, "provenance": PROVENANCE,
-              "dataset": {"name": run.dataset, "digest": f"digest-of-{run.dataset}", "count": 50, "classes": 0,
-                          "resolution": run.resolution}, "subset": {"count": 50, "sha256": "0"}}
-    return {"id": run.id, "run": asdict(run), "status": status, "iteration": run.iterations, "metrics": metrics,
-            "config": config, "provenance": PROVENANCE, "seconds": {"train": 100.0, "evaluate": 1.0}}
+def record(run: Run, metrics: list[dict]) -> dict:
+    config = {"run": asdict(run), "id": run.id, "dataset": {"name": run.dataset, "digest": run.dataset, "count": 50}}
+    return {"id": run.id, "run": asdict(run), "status": "done", "iteration": run.iterations, "metrics": metrics,
+            "config": config, "provenance": PROVENANCE, "seconds": {"train": 100.0, "evaluate": 1.0},
+            "peak_bytes": {"train": None, "evaluate": 1}}  # fmt: skip
 
 
 class Writer:
@@ -36,43 +37,60 @@ class Writer:
 
     def __init__(self, folder):
         self.folder = folder
+        folder.mkdir()
 
-    def write(self, run: Run, metrics: list[dict], **changes) -> None:
+    def write(self, run: Run, metrics: list[dict], /, **changes) -> None:
         folder = self.folder / run.id
         folder.mkdir(parents=True, exist_ok=True)
-        data = record(run, metrics) | changes
-        (folder / "config.json").write_text(json.dumps(data["config"]))
-        (folder / "metrics.json").write_text(json.dumps(data))
+        (folder / "metrics.json").write_text(json.dumps(record(run, metrics) | changes))
 
-    def log(self, run: Run, lines: int = 100) -> None:
-        """Curves with a known shape: n_F = 1, the gap is 1 / fraction for a baseline and 0.1 for a regularized run."""
-        gap = 0.1 if run.regularizers else 1 / run.fraction
+    def log(self, run: Run, gap: float, lines: int = 20) -> None:
+        """Curves of a known shape: n_F = 1, and the same gap throughout."""
         path = self.folder / run.id / "log.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps({
-            "iteration": run.iterations * k // lines, "kimg": 1.0, "loss_d": 1 / k, "loss_g": 1.0, "n_R": 1 + gap,
-            "n_F": 1.0, "gap": gap, "penalty": {}, "seconds": float(k)}) + "\n" for k in range(1, lines + 1)))
+        text = ""
+        for k in range(1, lines + 1):
+            line = {"iteration": run.iterations * k // lines, "kimg": 1.0, "loss_d": 1.0, "loss_g": 1.0,
+                    "n_R": 1 + gap, "n_F": 1.0, "gap": gap, "penalty": {}, "seconds": float(k)}  # fmt: skip
+            text += json.dumps(line) + "\n"
+        path.write_text(text)
 
-    def samples(self, run: Run, side: int = 128) -> None:
+    def samples(self, run: Run, side: int = 64) -> None:
         path = self.folder / run.id / "samples.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((side, side), 90).convert("RGB").save(path)
 
-    def full(self, table: str, seeds: int = 3, lines: int = 100) -> None:
-        """Every cell of a table: the published value + seed - 1, so that ours equals the published one in the mean."""
-        for cell in TABLES[table].cells:
+    def external(self, name: str, dataset: str, resolution: int, fraction: float, seed: int, metrics: list) -> None:
+        """A record of images that other code made."""
+        run_id = f"external-{name}-{dataset}-{resolution}-f{fraction}-s{seed}"
+        run = {"name": name, "dataset": dataset, "resolution": resolution, "fraction": fraction, "seed": seed}
+        data = {"id": run_id, "run": run, "status": "external", "metrics": metrics, "images_sha256": "0",
+                "dataset": {"name": dataset, "count": 50, "digest": dataset}, "provenance": PROVENANCE,
+                "seconds": {"evaluate": 1.0}}  # fmt: skip
+        (self.folder / run_id).mkdir()
+        (self.folder / run_id / "metrics.json").write_text(json.dumps(data))
+
+    def table(self, name: str, seeds: int = 3, effect: float = 0.9, spread: float = 0.02, **changes) -> None:
+        """Every cell of a table. Baselines get worse as data shrink; any method multiplies the distance by `effect`."""
+        protocol = TABLES[name].protocol
+        distance, inception = score_names(protocol.extractor)
+        noise = random.Random(0)
+        for cell in TABLES[name].cells:
             for seed in range(seeds):
                 run = replace(cell.run, seed=seed)
-                published = cell.published or stand_ins(run)
-                self.write(run, [entry(name, value + seed - 1) for name, value in published.items()])
-                self.log(run, lines)
+                value = 40 + 10 / run.fraction
+                value *= effect if run.regularizers or run.augment else 1
+                value = 200.0 if run.iterations == 0 else value * noise.lognormvariate(0, spread)
+                half = run.iterations // 2
+                curve = [entry(distance, value * 1.5, checkpoint=str(half), iteration=half)]
+                scores = [entry(distance, value, iteration=run.iterations), entry(inception, 100 / value)]
+                for score in scores + curve:
+                    score["n_generated"] = protocol.samples
+                self.write(run, scores + curve if run.iterations else scores, **changes)
+                if run.iterations:
+                    gap = 0.1 / run.fraction * noise.lognormvariate(0, spread)
+                    self.log(run, gap / 2 if "gradgap" in run.regularizers else gap)
                 self.samples(run)
-
-
-def stand_ins(run: Run) -> dict[str, float]:
-    """Scores of a table without published ones."""
-    distance = 200.0 if run.iterations == 0 else 40 + 10 / run.fraction - 5 * len(run.regularizers)
-    return {"fd_effnet": distance, "is_effnet": 3 + random.Random(run.id).random()}
 
 
 @pytest.fixture

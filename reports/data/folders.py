@@ -1,0 +1,131 @@
+"""Run folders on disk: which there are, where each stands, and how a report is written. Standard library only.
+
+`make status` answers from this file alone, without any installation and while training runs.
+"""
+
+import fcntl
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.runs import InputError, Run
+
+RESULTS = "results"  # the tracked results folder, from which the tracked reports are made
+SOURCE = "results.txt"  # in a reports folder: the results folder that it was made from
+
+
+def require_results(text: str) -> Path:
+    """The results folder that was asked for. Raises InputError where there is no such folder."""
+    folder = Path(text or RESULTS)
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"RESULTS={folder}: {found}; it must be the folder that holds the run folders")
+    return folder
+
+
+def reports_folder(results: Path, text: str) -> Path:
+    """Where the reports of a results folder go: where asked, else beside the tracked results or inside any other."""
+    if text:
+        return Path(text)
+    return Path("reports") if results.resolve() == Path(RESULTS).resolve() else results / "reports"
+
+
+def claim_reports(results: Path, reports: Path) -> None:
+    """Note in the reports folder what it is made from. Raises InputError where that is another results folder."""
+    note = reports / SOURCE
+    source = Path(os.path.relpath(results.resolve(), reports.resolve())).as_posix()
+    if note.exists() and (found := note.read_text("utf-8").strip()) != source:
+        raise InputError(f"REPORTS={reports}: was made from the results folder {reports / found}, not from {results}; "
+                         "give another REPORTS")
+    write(note, f"{source}\n")
+
+
+def write(path: Path, data: bytes | str) -> None:
+    """Write a report file aside, then rename it: nobody reads half of it. Raises InputError where it cannot."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error.strerror}; what was there is unchanged") from error
+
+
+def run_folders(results: Path) -> list[Run]:
+    """The runs that have a folder, sorted by name; what is not named like a run is passed over."""
+    runs = []
+    for path in sorted(results.iterdir()):
+        with suppress(InputError):
+            runs.append(Run.from_id(path.name))
+    return runs
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands: done, diverged, running, failed, trained (not evaluated), stopped, damaged or missing."""
+
+    name: str
+    percent: float = 0.0
+    eta: float | None = None  # seconds
+
+    @property
+    def finished(self) -> bool:
+        return self.name in ("done", "diverged")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.percent:.0f} %" if self.name in ("running", "stopped") else self.name
+
+
+def state(results: Path, run: Run) -> State:
+    """Where a run stands, from its files alone."""
+    path = results / run.id
+    if (path / "metrics.json").exists():
+        return State(_finished(path / "metrics.json"), 100)
+    if _locked(path / ".lock"):
+        return State("running", *_progress(path / "log.jsonl", run))
+    if (path / "failed.json").exists():
+        return State("failed")
+    if (path / "diverged.json").exists():
+        return State("diverged", 100)
+    if (path / "generator.safetensors").exists():
+        return State("trained", 100)
+    if (path / "config.json").exists():
+        return State("stopped", _progress(path / "log.jsonl", run)[0])
+    return State("missing")
+
+
+def _finished(path: Path) -> str:
+    try:
+        status = json.loads(path.read_text("utf-8"))["status"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "damaged"
+    return status if status in ("done", "diverged") else "damaged"
+
+
+def _locked(path: Path) -> bool:
+    """Does a process hold the run's lock? The probe is shared and let go at once."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _progress(path: Path, run: Run) -> tuple[float, float | None]:
+    """Percent done and seconds to go, from the end of the log; (0, None) before its first line."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 8192))
+            last = json.loads(file.read().split(b"\n")[-2])
+        done, seconds = last["iteration"], last["seconds"]
+    except (OSError, IndexError, ValueError, KeyError, TypeError):
+        return 0.0, None
+    return 100 * done / max(run.iterations, 1), seconds / max(done, 1) * (run.iterations - done)

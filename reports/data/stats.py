@@ -1,0 +1,81 @@
+"""The statistics of the reports. The unit is the training seed; the effect is the log ratio of method to baseline.
+
+Every number that is compared is a contrast of logarithms, computed within each seed, so that whatever the runs of one
+seed share (their subset of the data, their initial weights) cancels or is counted once. The mean over seeds then has
+Student's t interval.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+MIN_SEEDS = 3  # below, no interval is shown and no verdict is given
+LEVEL = 0.05
+POWER = 0.8  # at which "the smallest effect that could have been seen" would have been
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean of a log ratio over n training seeds, its 95 % interval, and the two-sided p-value of "no effect".
+
+    Without MIN_SEEDS seeds, the interval is infinite and p is 1.
+    """
+
+    mean: float
+    low: float = -math.inf
+    high: float = math.inf
+    p: float = 1.0
+    n: int = 1
+    error: float = math.inf  # standard error of the mean
+
+    def smallest(self, tests: int = 1) -> float:
+        """The smallest log ratio that would have been seen with probability POWER, at LEVEL shared by `tests`."""
+        if self.n < MIN_SEEDS:
+            return math.inf
+        return (quantile(1 - LEVEL / 2 / tests, self.n - 1) + quantile(POWER, self.n - 1)) * self.error
+
+
+@cache
+def quantile(probability: float, freedom: int) -> float:
+    """Of Student's t."""
+    return float(stats.t.ppf(probability, freedom))
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """From one log ratio for each training seed."""
+    n, mean = len(values), float(np.mean(values))
+    if n < MIN_SEEDS:
+        return Estimate(mean, n=n)
+    error = float(np.std(values, ddof=1)) / math.sqrt(n)
+    error = max(error, 1e-12)  # equal values: an interval of no width, not a division by zero
+    half = quantile(1 - LEVEL / 2, n - 1) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
+    return Estimate(mean, mean - half, mean + half, p, n, error)
+
+
+def contrast(logs: pd.DataFrame, weights: Mapping[str, float]) -> pd.Series:
+    """The weighted sum of cells (columns) within each seed (row), for the seeds that all of these cells have."""
+    if not set(weights) <= set(logs.columns):
+        return pd.Series(dtype=float)
+    values = logs[list(weights)].to_numpy() @ np.array(list(weights.values()))
+    return pd.Series(values, index=logs.index).dropna()
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's adjusted p-values (Scand. J. Statist. 6, 1979): the chance of any false rejection stays below LEVEL."""
+    order = np.argsort(p)
+    factors = np.arange(len(order), 0, -1)
+    adjusted = np.maximum.accumulate(np.asarray(p)[order] * factors)
+    result = np.empty(len(order))
+    result[order] = np.minimum(adjusted, 1)
+    return result
+
+
+def percent(log_ratio: float) -> float:
+    """A log ratio as percent of change: -10 is a tenth less."""
+    return 100 * math.expm1(min(log_ratio, 700))

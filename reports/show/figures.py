@@ -1,0 +1,305 @@
+"""The figures of a table as SVG, the same bytes for the same records.
+
+A line is the geometric mean over the training seeds, its band one standard deviation of the logarithms to each side; it
+carries its name at its end instead of a legend.
+"""
+
+import io
+import math
+from dataclasses import dataclass, field, replace
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from benchmarks.runs import Run
+from benchmarks.tables import Cell
+from reports.data.records import Results, cell_id
+from reports.data.views import REAL, TUNING, UNTRAINED, View, curves, norms, view
+from reports.show.words import title
+
+matplotlib.use("Agg")
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]  # Okabe and Ito
+STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+         "grid.alpha": 0.3, "svg.hashsalt": "reports", "svg.fonttype": "none"}  # fmt: skip
+GAP_LABEL = "| n_R - n_F |"
+
+
+@dataclass
+class Panel:
+    """One pair of axes: named lines of points (columns x, seed, value), and named levels to compare with."""
+
+    title: str
+    lines: dict[str, pd.DataFrame]
+    levels: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Figure:
+    """A picture and what it shows, in whole sentences."""
+
+    name: str
+    caption: str
+    svg: bytes
+
+
+def figures(view: View, results: Results) -> list[Figure]:
+    """Those that the records of a table have something for."""
+    made = []
+    for draw in (effects, by_fraction, gradient_norms, learning_curves, weights):
+        with plt.rc_context(STYLE):
+            figure = draw(view, results)
+        made += [figure] if figure else []
+    return made
+
+
+def _save(name: str, caption: str, figure: plt.Figure) -> Figure:
+    """SVG without date and version."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    return Figure(name, caption, buffer.getvalue())
+
+
+def effects(view: View, results: Results) -> Figure | None:
+    """Each method's change against its baseline, a panel for each column of the table."""
+    metric = view.headline[0]
+    cells = view.cells.loc[[cell for cell, name in view.effects if name == metric]]
+    if cells.empty:
+        return None
+    columns = list(cells.groupby(["dataset", "fraction"], sort=False))
+    rows = list(dict.fromkeys(zip(cells["model"], cells["method"], strict=True)))
+    figure, axes = plt.subplots(1, len(columns), squeeze=False, sharey=True, layout="constrained",
+                                figsize=(2.2 + 1.7 * len(columns), 1.0 + 0.21 * len(rows)))  # fmt: skip
+    limit = max(0.1, 1.6 * max(abs(view.effects[cell, metric].mean) for cell in cells.index))
+    for axis, ((dataset, fraction), group) in zip(axes[0], columns, strict=True):
+        for cell, row in group.iterrows():
+            _interval(axis, rows.index((row["model"], row["method"])), view.effects[cell, metric], row, limit)
+        axis.set_title(f"{dataset} {fraction:.0%}")
+        axis.axvline(0, color="0.3", lw=1)
+        axis.set_xlim(-limit, limit)
+        ticks = np.log1p(np.array([-80, -50, -30, -10, 0, 10, 30, 100, 300]) / 100)
+        axis.set_xticks(_thin(ticks[np.abs(ticks) < limit], limit))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * math.expm1(x):+.0f}"))
+    axes[0, 0].set_yticks(range(len(rows)), [f"{title(model)}, {method}" for model, method in rows])
+    axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
+    figure.supxlabel(f"change of {title(metric)} against the baseline, percent", fontsize=9)
+    return _save("effects", f"Change of {title(metric)} against the same model's baseline, with its 95 % interval over "
+                 "the training seeds (none below 3 seeds). Left of zero is better; the paper's regularizer is in "
+                 "orange.", figure)  # fmt: skip
+
+
+def _thin(ticks: np.ndarray, limit: float) -> list[float]:
+    """Ticks that leave each other room: no two nearer than a fifth of the axis."""
+    kept = [0.0]
+    for tick in sorted(ticks, key=abs, reverse=True):
+        if all(abs(tick - other) > 0.4 * limit for other in kept):
+            kept.append(float(tick))
+    return kept
+
+
+def _interval(axis: plt.Axes, y: int, effect, row: pd.Series, limit: float) -> None:
+    colour = COLOURS[1] if row["claimed"] else COLOURS[0]
+    axis.plot([effect.mean], [y], "o", ms=4.5, color=colour)
+    if math.isfinite(effect.low):
+        axis.plot([max(effect.low, -limit), min(effect.high, limit)], [y, y], "-", lw=1.6, color=colour)
+
+
+def by_fraction(view: View, results: Results) -> Figure | None:
+    """The headline metric against the fraction: baseline, the paper's regularizer and the control."""
+    metric = view.headline[0]
+    measured = metric in set(view.values["metric"])
+    source = view.values[view.values["metric"] == metric] if measured else _printed(view, metric)
+    wide = view.cells.join(source.set_index("cell")[["seed", "value"]], how="inner").rename(columns={"fraction": "x"})
+    panels = []
+    for (model, dataset), group in view.trained.groupby(["model", "dataset"], sort=False):
+        if group["fraction"].nunique() < 2:
+            continue
+        chosen = wide.loc[wide.index.isin(group.index)]
+        lines = {"baseline": chosen[chosen["kind"] == "baseline"], "gradgap": chosen[chosen["claimed"]],
+                 "diffaugment": chosen[chosen["control"]]}  # fmt: skip
+        panels.append(Panel(f"{title(model)}, {dataset}", _nonempty(lines), _levels(view, metric, model, dataset)))
+    if not any(panel.lines for panel in panels):
+        return None
+    where = "as published (single runs)"
+    if measured:
+        where = "ours; dotted: real held-out images and the untrained generator, where they were measured"
+    figure = _draw(panels, "fraction of the training set", title(metric), percent=True)
+    return _save("by_fraction", f"{title(metric)} against the fraction of the training set, on log axes; {where}.",
+                 figure)  # fmt: skip
+
+
+def _printed(view: View, metric: str) -> pd.DataFrame:
+    return view.published[view.published["metric"] == metric].assign(seed=0)
+
+
+def _nonempty(lines: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    kept = {}
+    for name, points in lines.items():
+        if len(points):
+            kept[name] = points[["x", "seed", "value"]]
+    return kept
+
+
+def _levels(view: View, metric: str, model: str, dataset: str) -> dict[str, float]:
+    """The yardsticks of a panel."""
+    scores, levels = view.scores(metric)["mean"], {}
+    for cell, row in view.cells[view.cells["dataset"] == dataset].iterrows():
+        if cell in scores.index and row["kind"] == "heldout":
+            levels[REAL] = scores[cell]
+        if cell in scores.index and row["kind"] == "untrained" and row["model"] == model:
+            levels[UNTRAINED] = scores[cell]
+    return levels
+
+
+def gradient_norms(view: View, results: Results) -> Figure | None:
+    """The question of the paper's Figure 1: does the gap of the gradient norms grow as data shrink?"""
+    panels = _over_training(view, norms(results, view))
+    if not panels:
+        return None
+    figure = _draw(panels, "share of training", GAP_LABEL, percent=True, log_x=False)
+    return _save("gradient_norms", "The gap of the gradient norms, |n_R - n_F|, over training, for each fraction of "
+                 "the data: without (left) and with the paper's regularizer (right). The paper's Figure 1 asks whether "
+                 "it grows as data shrink; above each panel is the late gap at the smallest fraction over that at the "
+                 "largest.", figure)  # fmt: skip
+
+
+def learning_curves(view: View, results: Results) -> Figure | None:
+    """The headline metric of the generators that were kept on the way."""
+    metric = view.headline[0]
+    panels = _over_training(view, curves(results, view, metric))
+    if not panels:
+        return None
+    figure = _draw(panels, "share of training", title(metric), percent=True, log_x=False)
+    return _save("learning_curves", f"{title(metric)} of the generators kept during training, for each fraction of the "
+                 "data: without (left) and with the paper's regularizer (right). Above each panel is the last value at "
+                 "the smallest fraction over that at the largest.", figure)  # fmt: skip
+
+
+def _over_training(view: View, points: pd.DataFrame) -> list[Panel]:
+    """Two panels for each model and data set, baseline and claimed method, with a line for each fraction.
+
+    Data sets of one fraction are left out, but for a table that has no others.
+    """
+    panels = []
+    chosen = view.cells[view.cells.index.isin(points["cell"])]
+    fractions = chosen.groupby(["model", "dataset"])["fraction"].transform("nunique")
+    if len(chosen) and fractions.max() > 1:
+        chosen = chosen[fractions > 1]
+    for (model, dataset), group in chosen.groupby(["model", "dataset"], sort=False):
+        for name, part in (("baseline", group[group["kind"] == "baseline"]), ("gradgap", group[group["claimed"]])):
+            lines = {}
+            for cell, row in part.sort_values("fraction").iterrows():
+                own = points[points["cell"] == cell]
+                lines[f"{row['fraction']:.0%}"] = own.assign(x=own["iteration"] / row["run"].iterations)
+            panels.append(Panel(f"{title(model)}, {dataset}: {name}{_ratio(lines)}", lines))
+    return panels
+
+
+def _ratio(lines: dict[str, pd.DataFrame]) -> str:
+    """The late level of the first line over that of the last, where there are several fractions."""
+    if len(lines) < 2:
+        return ""
+    late = []
+    for points in lines.values():
+        late.append(points.loc[points["x"] > 0.5, "value"].mean())
+    return f" (×{late[0] / late[-1]:.2g})" if late[-1] > 0 else ""
+
+
+def weights(view: View, results: Results) -> Figure | None:
+    """The headline metric against the weight of gradgap, where a baseline was run with three weights at least."""
+    swept = view_of_weights(view, results)
+    if swept is None:
+        return None
+    metric = view.headline[0]
+    values = swept.values[swept.values["metric"] == metric].set_index("cell")
+    panels: dict[str, Panel] = {}
+    for (model, dataset, fraction), group in swept.trained.groupby(["model", "dataset", "fraction"], sort=False):
+        x = group["run"].map(lambda run: run.regularizers.get("gradgap", 0.0))
+        points = values.join(x.rename("x"), how="inner")
+        if points["x"].nunique() > 2:
+            smallest = points.loc[points["x"] > 0, "x"].min()
+            points["x"] = points["x"].replace(0.0, smallest / 10)
+            panel = panels.setdefault(f"{title(model)}, {dataset}", Panel(f"{title(model)}, {dataset}", {}))
+            panel.lines[f"{fraction:.0%}"] = points.reset_index()[["x", "seed", "value"]]
+    if not panels:
+        return None
+    figure = _draw(list(panels.values()), "weight of gradgap", title(metric))
+    return _save("weights", f"{title(metric)} against the weight of gradgap; the baseline, whose weight is 0, stands a "
+                 "tenth below the smallest weight.", figure)  # fmt: skip
+
+
+def view_of_weights(made: View, results: Results) -> View | None:
+    """The table's baselines with gradgap at every weight that there are records of."""
+    frame = results.frame[(results.frame["kind"] == "run") & (results.frame["seed"] < TUNING)]
+    baselines = made.cells.loc[made.cells["kind"] == "baseline", "run"]
+    found = {}
+    for run_id in frame.loc[frame["method"].str.fullmatch(r"gradgap\d[\d.]*"), "run"].unique():
+        run = replace(Run.from_id(run_id), seed=0)
+        if replace(run, regularizers={}) in list(baselines):
+            found[cell_id(run)] = Cell(run)
+    return view(results, made.name, made.iterations, list(found.values())) if len(found) > 1 else None
+
+
+def _draw(panels: list[Panel], x_label: str, y_label: str, percent: bool = False, log_x: bool = True) -> plt.Figure:
+    """Panels in rows of two or three, so that their text stays readable in a narrow window."""
+    columns = min(2 + (log_x and len(panels) > 4), len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", sharey="none" if log_x else "row",
+                                figsize=(7 if columns > 1 else 3.5, 0.4 + 2.0 * rows))  # fmt: skip
+    drawn = list(zip(axes.flat, panels, strict=False))
+    ends = [_panel(axis, panel, log_x, percent) for axis, panel in drawn]
+    for (axis, _), named in zip(drawn, ends, strict=True):  # now that a row has its common limits
+        _label_ends(axis, named)
+    for axis in axes.flat[len(panels):]:
+        axis.axis("off")
+    figure.supxlabel(x_label, fontsize=9)
+    figure.supylabel(y_label, fontsize=9)
+    return figure
+
+
+def _panel(axis: plt.Axes, panel: Panel, log_x: bool, percent: bool) -> list[tuple]:
+    """Draw the lines; gives back each line's name, end and colour."""
+    axis.set_title(panel.title)
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    if log_x:
+        axis.set_xscale("log")
+    ends = []
+    for number, (name, points) in enumerate(panel.lines.items()):
+        ends.append((name, *_line(axis, points, COLOURS[number % len(COLOURS)])))
+    if log_x and percent:
+        ticks = sorted({x for points in panel.lines.values() for x in points["x"]})
+        axis.set_xticks(ticks, [f"{x:.0%}" for x in ticks])
+        axis.xaxis.set_minor_locator(NullLocator())
+    elif percent:
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}"))
+    for name, level in panel.levels.items():
+        axis.axhline(level, color="0.4", ls=":", lw=1.2)
+        axis.annotate(name, (0.02, level), xycoords=("axes fraction", "data"), va="bottom", fontsize=7, color="0.35")
+    return ends
+
+
+def _line(axis: plt.Axes, points: pd.DataFrame, colour: str) -> tuple[float, float, str]:
+    """A line with its band; gives back where it ends, and its colour."""
+    logs = points.assign(value=np.log(points["value"].clip(lower=1e-12))).groupby("x")["value"].agg(["mean", "std"])
+    x, mean, sd = logs.index.to_numpy(), logs["mean"].to_numpy(), logs["std"].fillna(0).to_numpy()
+    marker = "o" if len(x) < 12 else ""
+    axis.plot(x, np.exp(mean), marker=marker, ms=4, lw=1.6, color=colour)
+    axis.fill_between(x, np.exp(mean - sd), np.exp(mean + sd), color=colour, alpha=0.18, lw=0)
+    return x[-1], float(np.exp(mean[-1])), colour
+
+
+def _label_ends(axis: plt.Axes, ends: list[tuple[str, float, float, str]]) -> None:
+    """Each line's name at its right end, moved up where it would cover the one below."""
+    lowest = -math.inf
+    for name, x, y, colour in sorted(ends, key=lambda end: end[2]):
+        place = axis.transAxes.inverted().transform(axis.transData.transform((x, y)))[1]
+        place = max(place, lowest + 0.1)
+        lowest = place
+        axis.annotate(name, (1.02, place), xycoords="axes fraction", color=colour, va="center", fontsize=8,
+                      annotation_clip=False)  # fmt: skip

@@ -1,0 +1,60 @@
+"""The sample sheet of a table: what the generators draw at fixed latents, side by side and labelled; a small PNG."""
+
+import io
+
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from reports.data.records import Results
+from reports.data.views import View
+from reports.show.words import title
+
+TILE, GAP, LABEL = 128, 6, 14  # pixels: side of a tile, space between tiles, height of a line of text
+SHOWN = 4  # images of a run, in each direction
+NAMES = 190  # pixels for the names of the rows
+
+
+def sheet(view: View, results: Results) -> bytes | None:
+    """A row for each model, with and without the claimed method and the control; a column for each fraction.
+
+    None where no run folder has its samples.png. Of several seeds the first that has the picture is shown.
+    """
+    cells = view.trained[(view.trained["kind"] == "baseline") | view.trained["claimed"] | view.trained["control"]]
+    tiles = {}
+    for cell in cells.index:
+        tile = _tile(cell, results)
+        if tile:
+            tiles[cell] = tile
+    if not tiles:
+        return None
+    rows = list(dict.fromkeys(zip(cells["model"], cells["method"], strict=True)))
+    columns = list(dict.fromkeys(zip(cells["dataset"], cells["fraction"], strict=True)))
+    size = NAMES + len(columns) * (TILE + GAP), LABEL + GAP + len(rows) * (TILE + GAP)
+    image = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
+    for number, (dataset, fraction) in enumerate(columns):
+        draw.text((NAMES + number * (TILE + GAP), 2), f"{dataset} {fraction:.0%}", "black", font)
+    for number, (model, method) in enumerate(rows):
+        draw.text((4, LABEL + GAP + number * (TILE + GAP) + TILE // 2 - 12), f"{title(model)}\n{method}", "black", font)
+    for cell, tile in tiles.items():
+        row = cells.loc[cell]
+        x = NAMES + columns.index((row["dataset"], row["fraction"])) * (TILE + GAP)
+        y = LABEL + GAP + rows.index((row["model"], row["method"])) * (TILE + GAP)
+        image.paste(tile, (x, y))
+    buffer = io.BytesIO()
+    image.quantize(128).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _tile(cell: str, results: Results) -> Image.Image | None:
+    """The first images of a cell's samples.png, which has 8 x 8 of them."""
+    for path in sorted(results.folder.glob(f"{cell}-s?/samples.png")):
+        try:
+            with Image.open(path) as image:
+                side = image.width * SHOWN // 8
+                tile = image.convert("RGB").crop((0, 0, side, side))
+        except (UnidentifiedImageError, OSError) as error:
+            results.problems.append(f"{path}: {error}; left out")
+            continue
+        method = Image.Resampling.LANCZOS if side > TILE else Image.Resampling.NEAREST
+        return tile.resize((TILE, TILE), method)
+    return None

@@ -1,0 +1,154 @@
+"""The page, the figures, the comparisons and the benches, on records of known numbers."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.runs import InputError, Run
+from benchmarks.tables import TABLES
+from reports.conftest import PROVENANCE, Writer, entry
+from reports.data.records import read
+from reports.data.views import view
+from reports.show import render
+from reports.show.bench import benches
+from reports.show.compare import compared, comparison
+from reports.show.figures import figures
+from reports.show.grids import markdown
+from reports.show.samples import sheet
+from reports.show.words import change
+
+
+class Links(HTMLParser):
+    """The addresses and ids of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.ids = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.found += [given[name] for name in ("href", "src") if name in given]
+        self.ids |= {given["id"]} if "id" in given else set()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The reports of an open table, a data set of one's own, and a method of one's own."""
+    tmp_path = tmp_path_factory.mktemp("page")
+    writer = Writer(tmp_path / "results")
+    writer.table("open", seeds=3)
+    writer.write(Run("dcgan", "mine", 32, iterations=7), [entry("fd_effnet", 3.0)])
+    method = replace(TABLES["open"].cells[0].run, regularizers={"mine": 5.0})
+    writer.write(method, [entry("fd_effnet", 100.0)])
+    render.everything(writer.folder, tmp_path / "reports")
+    return tmp_path / "reports"
+
+
+def test_the_page(page):
+    text = (page / "index.html").read_text()
+    links = Links(text)
+    for address in links.found:  # every link leads somewhere, every anchor is there
+        if not address.startswith("https://doi.org/10.12677/"):
+            path, _, anchor = unquote(address).partition("#")
+            target = page / path if path else page / "index.html"
+            assert target.exists(), address
+            assert not anchor or anchor in Links(target.read_text()).ids, address
+    words = unescape(re.sub(r"<[^>]*>", " ", text))
+    assert words.index("Do GANs trained") < words.index("Did it reproduce?") < words.index("The claims")
+    assert "Tables 1-3 are not run yet" in words and 'supported C0 "The baseline gets worse' in words
+    assert "title=" not in text and "missing" not in words and "<script" not in text
+    assert words.count("Not run yet") == len(TABLES) - 1
+    assert "mine5 on open" in words and "dcgan-mine-32-f1.0-baseline-i7-s*" in words
+    assert len(text) < 250_000
+
+
+def test_every_score_leads_to_its_records(page):
+    text = (page / "index.html").read_text()
+    numbers = re.findall(r"<td[^>]*>(.*?)</td>", text.split('id="open"')[1].split("<h2")[0])
+    measured = [number for number in numbers if "\u00a0±" in number]
+    assert len(measured) > 60 and all("records.html#" in number for number in measured)
+    records = (page / "open" / "records.html").read_text()
+    assert records.count("/metrics.json") == 3 * len(TABLES["open"].cells)
+
+
+def test_figures_are_svg_with_whole_captions(writer):
+    writer.table("open", seeds=3)
+    results = read(writer.folder)
+    made = {figure.name: figure for figure in figures(view(results, "open"), results)}
+    assert list(made) == ["effects", "by_fraction", "gradient_norms", "learning_curves"]
+    for figure in made.values():
+        root = ElementTree.fromstring(figure.svg)
+        assert root.tag.endswith("svg") and figure.caption.endswith(".")
+        assert b"<dc:date>" not in figure.svg and len(figure.svg) < 200_000
+    text = made["gradient_norms"].svg.decode()
+    assert "baseline (×" in text and ">10%<" in text  # the answer to the paper's Figure 1, and direct labels
+
+
+def test_a_weight_sweep_has_a_figure(writer):
+    baseline = next(cell.run for cell in TABLES["smoke"].cells if cell.run.iterations)
+    for weight in (0, 1.0, 10.0, 100.0):
+        run = replace(baseline, regularizers={"gradgap": weight} if weight else {})
+        writer.write(run, [entry("fd_effnet", 50 - weight / 10, n_generated=300)])
+    results = read(writer.folder)
+    assert [figure.name for figure in figures(view(results, "smoke"), results)][-1] == "weights"
+
+
+def test_the_sample_sheet_is_small(writer):
+    writer.table("smoke", seeds=1)
+    results = read(writer.folder)
+    made = sheet(view(results, "smoke"), results)
+    assert made.startswith(b"\x89PNG") and len(made) < 300_000
+    assert sheet(view(results, "table3"), results) is None
+
+
+def test_a_comparison(writer):
+    first = next(cell.run for cell in TABLES["table3"].cells if not cell.run.regularizers)
+    for seed in range(3):
+        for regularizers, value in (({}, 50.0), ({"gradgap": 100.0}, 40.0), ({"mine": 5.0}, 44.0)):
+            writer.write(replace(first, seed=seed, regularizers=regularizers), [entry("fid", value)])
+    made, pairs = compared(read(writer.folder), "table3", "mine5")
+    sections = comparison(made, pairs, "mine5")
+    text = markdown(sections[0].grids[0])
+    line = next(line for line in text.splitlines() if "10% " in line)
+    assert line == ("| WGAN | cifar-100, 64 px | 10% | 49.61 | 28.44 | 50.00 ± 0.00 | 40.00 ± 0.00 | 44.00 ± 0.00 | "
+                    "-12 % [-12, -12] | +10 % [+10, +10] | 2 of 3 |")  # fmt: skip
+    assert "| mean over cells |  |  | - | - | - | - | - | -12 % [-12, -12] | +10 % [+10, +10] | 2.0 |" in text
+    assert sections[0].lines[0].startswith("1 of 6 cells have the method")
+
+
+def test_a_comparison_on_smoke_says_what_it_is(writer, tmp_path, capsys):
+    assert render.comparison_of(writer.folder, tmp_path / "reports", "lecam0.3", "smoke") == 1
+    assert "checks the plumbing" in capsys.readouterr().out
+    assert (tmp_path / "reports" / "compare" / "lecam0.3" / "smoke" / "table.md").exists()
+
+
+@pytest.mark.parametrize("name", ["", "baseline", "a b", "mine"])
+def test_a_name_that_is_no_method(writer, name):
+    with pytest.raises(InputError, match="METHOD="):
+        compared(read(writer.folder), "smoke", name)
+
+
+def test_benches(writer):
+    folder = writer.folder / "bench"
+    folder.mkdir()
+    run = "dcgan-digits-32-f1.0-baseline-b8-width0.25-s0"
+    form = {"ratio": 1.5, "ratio_low": 1.25, "ratio_high": 1.75, "operations_ratio": 2.0, "peak_bytes": 1e6}
+    row = {"run": run, "forms": {"none": form, "gradgap": form}, "gradgap_extra_over_naive_extra": 0.5,
+           "finite_differences_gradient_error": 0.25}  # fmt: skip
+    (folder / "regularizers.json").write_text(json.dumps({"rounds": 3, "rows": [row], "provenance": PROVENANCE}))
+    (folder / "eval.json").write_text("{}")
+    problems = []
+    made = benches(writer.folder, problems)
+    assert list(made) == ["regularizers"] and "make bench-eval" in problems[0]
+    assert "1.50 [1.25, 1.75]" in markdown(made["regularizers"].grids[0])
+
+
+def test_a_change_in_words():
+    assert [change(x) for x in (0.0, -0.105, 0.02, float("inf"))] == ["+0.0 %", "-10 %", "+2.0 %", "-"]

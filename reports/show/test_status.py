@@ -1,0 +1,83 @@
+"""The boards of `python -m reports status`, from made-up run folders, and that it needs no installation."""
+
+import fcntl
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.runs import InputError
+from benchmarks.tables import TABLES
+from reports.conftest import entry
+from reports.show.status import status
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_states_of_a_table(writer, capsys):
+    first = TABLES["table3"].cells[0].run
+    runs = [first, replace(first, regularizers={"gradgap": 100.0})]
+    writer.write(runs[0], [entry("fid", 1.0)])
+    writer.write(replace(runs[0], seed=1), [], status="diverged")
+    log = writer.folder / runs[1].id / "log.jsonl"
+    log.parent.mkdir()
+    log.write_text('{"iteration": 10000, "seconds": 3600.0}\n')
+    with (log.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code = status(writer.folder, ["table3"], require="all")
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    assert [[part.strip() for part in line if part] for line in lines[:3]] == [
+        ["table3", "cifar-100 10%", "cifar-100 20%", "cifar-100 100%"],
+        ["wgan baseline", "1 done, 1 diverged", "missing", "missing"],
+        ["wgan gradgap100", "running 10 % 9h00m left", "missing", "missing"]]  # fmt: skip
+    assert code == 1
+
+
+def test_a_full_table_is_complete(writer, capsys):
+    writer.table("smoke", seeds=1)
+    assert status(writer.folder, ["smoke"], require="all") == 0
+    assert "missing" not in capsys.readouterr().out
+
+
+def test_other_iterations(writer, capsys):
+    for cell in TABLES["smoke"].cells:
+        writer.write(replace(cell.run, iterations=min(cell.run.iterations, 4)), [])
+    assert status(writer.folder, ["smoke"], iterations=4, require="all") == 0
+    assert status(writer.folder, ["smoke"], require="all") == 1
+
+
+def test_runs_of_no_table_are_shown(writer, capsys):
+    run = replace(TABLES["table3"].cells[0].run, iterations=50)
+    writer.write(run, [])
+    status(writer.folder, [])
+    assert run.id in capsys.readouterr().out.split("other runs:")[1]
+
+
+def test_require_is_all_or_nothing(writer):
+    with pytest.raises(InputError, match="REQUIRE=some"):
+        status(writer.folder, [], require="some")
+
+
+def reports(*arguments):
+    """The command with the standard library alone: no installed package can be imported."""
+    return subprocess.run([sys.executable, "-S", "-m", "reports", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_status_needs_no_installation(writer):
+    done = reports("status", f"RESULTS={writer.folder}")
+    assert done.returncode == 0 and "table3" in done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["status", "RESULTS=resluts"], "RESULTS=resluts: does not exist"),
+    (["all", "RESULTS=Makefile"], "RESULTS=Makefile: is a file"),
+    (["status", "table9"], "'table9': not one of table1"), (["table"], "'table': not a command"),
+    (["status", "RESULT=x"], "not an option"), (["render", "smoke", "ITERATIONS=x"], "ITERATIONS=x"),
+    (["all", "smoke"], "takes options"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_status_2(arguments, message):
+    results = [] if any("RESULT" in argument for argument in arguments) else [f"RESULTS={ROOT / 'benchmarks'}"]
+    done = reports(*arguments, *results)
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1 and not done.stdout

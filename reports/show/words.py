@@ -1,0 +1,58 @@
+"""How names and numbers are written in every report."""
+
+import math
+
+import pandas as pd
+
+from benchmarks.runs import BATCH, ITERATIONS
+from benchmarks.tables import Table
+from reports.data.records import GAP
+from reports.data.stats import MIN_SEEDS, Estimate, percent
+from reports.data.views import decimals
+
+NAMES = {"wgan": "WGAN", "stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN", "heldout": "",
+         "external": "other code", "fid": "FID", "is": "IS", GAP: "|n_R - n_F|"}  # fmt: skip
+NOTHING = "-"
+
+
+def title(name: str) -> str:
+    """A model's or metric's name as the field writes it."""
+    return NAMES.get(name, name)
+
+
+def score(mean: float, sd: float, metric: str) -> str:
+    """A mean over seeds with their standard deviation, where there are several seeds."""
+    digits = decimals(metric)
+    return f"{mean:.{digits}f}" if pd.isna(sd) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+def change(value: float) -> str:
+    """A log ratio as percent of change."""
+    if math.isinf(value):
+        return NOTHING
+    size = percent(value)
+    return f"{size:+.1f} %" if abs(size) < 9.95 else f"{size:+.0f} %"
+
+
+def interval(effect: Estimate) -> str:
+    """The change with its 95 % interval; where there are too few seeds for one, with their number."""
+    if effect.n < MIN_SEEDS:
+        return change(effect.mean)
+    return f"{change(effect.mean)} [{change(effect.low)[:-2]}, {change(effect.high)[:-2]}]"
+
+
+def span(values: list[int]) -> str:
+    """A number, or the range of several: "240 to 1,200"."""
+    ends = sorted({min(values), max(values)})
+    return " to ".join(f"{value:,}" for value in ends)
+
+
+def protocol(table: Table, iterations: int | None = None) -> str:
+    """How a table's runs are trained and measured, in one sentence."""
+    runs = [cell.run for cell in table.cells if cell.run.iterations]
+    lengths = [min(run.iterations, iterations or run.iterations) for run in runs]
+    trained = f"{span(lengths)} iterations at batch {span([run.batch for run in runs])}"
+    paper = "" if trained == f"{ITERATIONS:,} iterations at batch {BATCH}" else \
+        f" (the paper's: {ITERATIONS:,} at batch {BATCH})"
+    return (f"Protocol: {trained}{paper}; {table.protocol.samples:,} generated images against the full training set, "
+            f"features of {table.protocol.extractor}, the averaged generator of the last iteration.")  # fmt: skip
