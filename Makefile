@@ -23,7 +23,7 @@ endif
 
 MAKEFLAGS += --keep-going  # a table with an unfinished run does not keep the next one from its turn
 .DEFAULT_GOAL := help
-.PHONY: help options env $(TABLES) compare lambda plan figure1 report status data data-status $(BENCHES) drills test lint clean
+.PHONY: help options env $(TABLES) compare lambda tune score field check-results plan figure1 report status data data-status $(BENCHES) drills test lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9$$() A-Z-]+:.*## / {sub(/[$$].TABLES./, "$(TABLES)", $$1); sub(/[$$].BENCHES./, "$(BENCHES)", $$1); printf "%s\n    %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,18 @@ compare: env  ## a method on a table: METHOD=path/to/mine.py or METHOD=diffaugme
 lambda: env  ## the weight of gradgap from 0 to 10,000 on the baselines of a table [TABLE=smoke]
 	@$(PY) -m reproduce.sweep lambda $(call given,%) || test $$? -eq 1
 	@$(PY) -m reports render $(or $(TABLE),smoke) $(call given,$(SHOWN))
+
+tune: env  ## find the weights with which the small table's regularizers compete, on seeds of their own
+	@$(PY) -m reproduce.tune $(call given,DATA RESULTS JOBS)
+
+score: env  ## judge images of other code: IMAGES=folder|zip|npz|npy|safetensors DATASET=name [FRACTION SEED RESOLUTION METHOD TRAIN PROTOCOL RESIZE]
+	@$(PY) -m reproduce.score $(call given,%)
+
+field: env  ## the published numbers of a data set, ranked within one protocol: DATASET=100-shot-obama
+	@$(PY) -m benchmarks.field $(call given,DATASET RESULTS)
+
+check-results: options  ## check an addition to the published numbers or to the scores of other code
+	@$(PYTHON) -m benchmarks.field check $(call given,RESULTS)
 
 plan: env  ## what a table will cost on this device: runs, seconds per iteration, hours, disk [TABLE=smoke]
 	@$(PY) -m reproduce.plan $(call given,%)

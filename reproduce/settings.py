@@ -22,10 +22,16 @@ ENGINES = ("serial", "ray", "slurm")
 
 # Names that `make` takes for commands which are no run or sweep, and what they mean
 OTHERS = {
-    "DATASET": "data: the data set to prepare",
+    "DATASET": "data, score, field: the data set",
     "SOURCE": "data: a folder, archive, parquet file or address to take it from",
-    "RESOLUTION": "data: width and height in pixels, instead of the paper's",
+    "RESOLUTION": "data, score: width and height in pixels, instead of the paper's",
     "ALLOW_COUNT": "data: 1 takes another number of images than the published one, and notes it",
+    "IMAGES": "score: a folder, zip, npz, npy or safetensors file of images that other code made",
+    "FRACTION": "score: the share of the training set that they were trained on",
+    "SEED": "score: which share of that size",
+    "TRAIN": "score: a folder of the images that they were trained on, instead of a share of the data set",
+    "PROTOCOL": "score: a named protocol of the literature",
+    "RESIZE": "score: 1 resizes the images, and notes it",
 }
 
 # --- Readers: text -> value, or ValueError that says what would be valid ----------------------------------------------
