@@ -82,13 +82,18 @@ def require_groups(batch: int, group: int) -> None:
 
 def add_up(parameters: list[nn.Parameter]) -> None:
     """Sum the gradients of all processes, each of its own rows, in one exchange."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if processes() == 1 or not gradients:
-        return
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    if processes() > 1:
+        sum_over_processes([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+
+def sum_over_processes(tensors: list[Tensor]) -> None:
+    """Put the sum over all processes in the place of each tensor, in one exchange."""
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    for gradient, total in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(total.view_as(gradient))
+    start = 0
+    for tensor in tensors:
+        tensor.copy_(flat[start:start + tensor.numel()].view_as(tensor))
+        start += tensor.numel()
 
 
 # Two passes -----------------------------------------------------------------------------------------------------------
@@ -121,6 +126,33 @@ class Evaluation:
         self.alone = isinstance(outputs, Tensor)
         return [outputs] if self.alone else list(outputs)
 
+    def add_gradients(self, rows: Rows, tensors: list[Tensor], totals: list[Tensor | None],
+                      gradients: tuple[Tensor | None, ...]) -> None:
+        """Run a slice with a graph, and add its gradients to the totals of those tensors that need one.
+
+        The first `inputs` of the tensors have a row for each image, the others are the network's parameters.
+        """
+        wanted, places = [], []  # tensors to differentiate by, and where their gradients go
+        pieces = []
+        for number, (tensor, total) in enumerate(zip(tensors, totals, strict=True)):
+            has_rows = number < self.inputs
+            if has_rows:
+                tensor = tensor[rows.start:rows.stop].detach().requires_grad_(total is not None)
+                pieces.append(tensor)
+            if total is not None:
+                wanted.append(tensor)
+                places.append(total[rows.start:rows.stop] if has_rows else total)
+        with torch.enable_grad():
+            outputs = self.outputs(rows, pieces)
+        values, cotangents = [], []
+        for output, gradient in zip(outputs, gradients, strict=True):
+            if gradient is not None:
+                values.append(output)
+                cotangents.append(gradient[rows.start:rows.stop])
+        found = torch.autograd.grad(values, wanted, cotangents, allow_unused=True, materialize_grads=True)
+        for place, part in zip(places, found, strict=True):
+            place += part
+
     def as_function_returns_it(self, outputs: tuple[Tensor | None, ...]) -> object:
         return outputs[0] if self.alone else outputs
 
@@ -149,40 +181,14 @@ class TwoPasses(Function):
                              "use .norms() or .gradient of real, fake or D(x, y), or leave out MICRO_BATCH and "
                              "GPUS_PER_RUN")
         evaluation, inputs = ctx.evaluation, ctx.saved_tensors
-        needed = ctx.needs_input_grad[1:]
-        parameters = [p for p, wanted in zip(evaluation.network.parameters(), needed[len(inputs):], strict=True)
-                      if wanted]
-        by_inputs = [torch.zeros_like(x) if wanted else None
-                     for x, wanted in zip(inputs, needed, strict=False)]
-        by_parameters = [torch.zeros_like(parameter) for parameter in parameters]
+        tensors = [*inputs, *evaluation.network.parameters()]
+        totals: list[Tensor | None] = []
+        for tensor, needed in zip(tensors, ctx.needs_input_grad[1:], strict=True):
+            totals.append(torch.zeros_like(tensor) if needed else None)
         with evaluation.before.aside(evaluation.network):
             for rows in evaluation.slices:
-                here = slice(rows.start, rows.stop)
-                pieces = [x[here].detach() if total is None else x[here].detach().requires_grad_()
-                          for x, total in zip(inputs, by_inputs, strict=True)]
-                found = _slice_gradients(evaluation, rows, pieces, parameters, gradients)
-                for parameter_total, part in zip(by_parameters, found[:len(parameters)], strict=True):
-                    parameter_total += part
-                parts = iter(found[len(parameters):])
-                for total in by_inputs:
-                    if total is not None:
-                        total[here] = next(parts)
-        totals = iter(by_parameters)
-        return None, *by_inputs, *(next(totals) if wanted else None for wanted in needed[len(inputs):])
-
-
-def _slice_gradients(evaluation: Evaluation, rows: Rows, pieces: list[Tensor], parameters: list[nn.Parameter],
-                     gradients: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    """Gradients of one slice by the parameters, then by those of its inputs that need one."""
-    with torch.enable_grad():
-        outputs = evaluation.outputs(rows, pieces)
-    values, cotangents = [], []
-    for output, gradient in zip(outputs, gradients, strict=True):
-        if gradient is not None:
-            values.append(output)
-            cotangents.append(gradient[rows.start:rows.stop])
-    wanted = [*parameters, *(piece for piece in pieces if piece.requires_grad)]
-    return torch.autograd.grad(values, wanted, cotangents, allow_unused=True, materialize_grads=True)
+                evaluation.add_gradients(rows, tensors, totals, gradients)
+        return None, *totals
 
 
 @dataclass
@@ -236,12 +242,10 @@ def gathered(outputs: list[Tensor | None], slices: list[Rows]) -> tuple[Tensor |
     padded = []
     for output in outputs:
         if output is not None:
-            padded.append(F.pad(output, [0, 0] * (output.ndim - 1) + [before, after]))
-    flat = torch.cat([output.flatten() for output in padded])
-    dist.all_reduce(flat)
-    parts = iter(flat.split([output.numel() for output in padded]))
-    shapes = iter(padded)
-    return tuple(None if output is None else next(parts).view_as(next(shapes)) for output in outputs)
+            output = F.pad(output, [0, 0] * (output.ndim - 1) + [before, after])
+        padded.append(output)
+    sum_over_processes([output for output in padded if output is not None])
+    return tuple(padded)
 
 
 # Batch norm over all processes ----------------------------------------------------------------------------------------

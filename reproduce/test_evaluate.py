@@ -23,7 +23,7 @@ from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.metrics import METRICS, Comparison, Metric, Reference, Score
 from benchmarks.runs import InputError, Run
 from reproduce import cell, record
-from reproduce.cell import Settings, finished
+from reproduce.cell import finished
 from reproduce.evaluate import (
     Protocol,
     evaluate,
@@ -34,6 +34,7 @@ from reproduce.evaluate import (
     stored,
     stream,
 )
+from reproduce.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

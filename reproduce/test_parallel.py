@@ -31,9 +31,10 @@ CPU = torch.device("cpu")
 MAPPED = [name for name, model in MODELS.items() if hasattr(model.Generator, "mapping")]  # path length needs one
 
 
-def penalties(model: str, of: str = "DG") -> list[str]:
-    return [name for name, member in REGULARIZERS.items()
-            if member().of in of and (member().of == "D" or model in MAPPED)]
+def penalties(model: str) -> list[str]:
+    """One of each kind, and gradgap of pairs: a run id with all would be no file name."""
+    names = {"gradgap_pairs": "gradgap_pairs"} | {type(make()): name for name, make in REGULARIZERS.items()}
+    return [name for name in names.values() if REGULARIZERS[name]().of == "D" or model in MAPPED]
 
 
 def case(number: int, model: str) -> Run:
