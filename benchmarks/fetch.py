@@ -1,5 +1,6 @@
 """Download one file: resumed after an interruption, checked, and never half there under its own name."""
 
+import fcntl
 import hashlib
 import http.client
 import urllib.request
@@ -18,11 +19,12 @@ SCHEMES = ("https", "http")
 BLOCK = 1 << 20  # bytes
 
 
-def fetch(url: str, folder: Path, md5: str = "") -> Path:
+def fetch(url: str, folder: Path, checksum: str = "") -> Path:
     """The file at `url`, under its own name in `folder`; fetched only if it is not there yet.
 
     What has come so far is kept as .<name>.part and continued next time, unless the server has another version by then.
-    Raises InputError where the address is known to be dead, does not answer, or gives another file than `md5` says.
+    Of several processes that ask at once, one fetches and the others wait for it. The checksum is an MD5 or a SHA-256,
+    as published. Raises InputError where the address is known to be dead, does not answer, or gives another file.
     """
     if why := next((why for address, why in DEAD.items() if address in url), None):
         raise InputError(f"{url}: not tried, {why}")
@@ -30,14 +32,21 @@ def fetch(url: str, folder: Path, md5: str = "") -> Path:
         raise InputError(f"{url}: not an address of {' or '.join(SCHEMES)}; give the path of a file instead")
     target = folder / (PurePosixPath(urlparse(url).path).name or "download")
     part = folder / f".{target.name}.part"
-    if not target.exists():
+    if target.exists():
+        return target
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            _receive(url, part)
-        except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-            raise InputError(f"{url}: {getattr(error, 'reason', None) or error}; the same command goes on") from error
-        _check(url, part, md5)
-        part.rename(target)
+        with part.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if not target.exists():
+                _receive(url, part)
+                _check(url, part, checksum)
+                part.rename(target)
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
+        raise InputError(f"{url}: {getattr(error, 'reason', None) or error}; the same command goes on") from error
+    finally:
+        if part.exists() and part.stat().st_size == 0:
+            part.unlink()
     return target
 
 
@@ -61,9 +70,10 @@ def _receive(url: str, part: Path) -> None:
     version.unlink(missing_ok=True)
 
 
-def _check(url: str, part: Path, md5: str) -> None:
+def _check(url: str, part: Path, checksum: str) -> None:
+    kind = "sha256" if len(checksum) == 64 else "md5"
     with part.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if md5 and found != md5:
+        found = hashlib.file_digest(file, kind).hexdigest()
+    if checksum and found != checksum:
         part.unlink()
-        raise InputError(f"{url}: not the published file (md5 {found}, expected {md5})")
+        raise InputError(f"{url}: not the published file ({kind} {found}, expected {checksum})")

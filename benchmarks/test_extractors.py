@@ -16,9 +16,9 @@ from cleanfid.inception_torchscript import InceptionV3W
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks import extractors
+from benchmarks import extractors, fetch
 from benchmarks.extractors import EFFNET, EXTRACTORS, ConvNorm, Weights, checked, fetched, lite0
-from benchmarks.metrics import METRICS, Comparison, Features
+from benchmarks.metrics import METRICS, Comparison, Features, Reference
 from benchmarks.runs import InputError
 
 CPU = torch.device("cpu")
@@ -37,6 +37,12 @@ class StandIn(nn.Module):
         x = F.interpolate(img.float(), [299, 299], mode="bilinear", align_corners=False)
         features = self.layers((x - 128) / 128)
         return features if return_features else self.output(features)
+
+
+@pytest.fixture(autouse=True)
+def files_count_as_addresses(monkeypatch):
+    """Downloads in these tests are from files."""
+    monkeypatch.setattr(fetch, "SCHEMES", ("file",))
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +93,7 @@ def test_inception_equals_clean_fid_from_files_to_distance(name, mode, stand_in,
     output = torch.jit.load(str(stand_in)).output.weight.detach().numpy()
     np.testing.assert_allclose(ours[1].logits, theirs[1] @ output.T, rtol=1e-4, atol=1e-4)
     few = [Features(f.features[:, ::64], f.logits) for f in ours]  # 32 features, for clean-fid takes minutes for 2048
-    found = METRICS["fd"].measure(Comparison(few[0].features, few[1])).value
+    found = METRICS["fd"].measure(Comparison(Reference.of(few[0].features), few[1])).value
     assert found == pytest.approx(fid_from_feats(*(f[:, ::64].astype(np.float64) for f in theirs)), rel=1e-4)
     assert (extractor.name, extractor.resize, extractor.sha256) == (name, mode, extractors.INCEPTION.sha256)
 
@@ -131,7 +137,7 @@ def test_a_failed_download_leaves_nothing_behind(content, tmp_path):
     with pytest.raises(InputError, match="w.pt") as caught:
         fetched(Weights("w.pt", source.as_uri(), 12, "0" * 64), tmp_path / "weights")
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "weights").iterdir())
+    assert not (tmp_path / "weights").exists() or not list((tmp_path / "weights").iterdir())
 
 
 def pattern(side: int) -> Tensor:
@@ -178,13 +184,6 @@ def test_effnet_resizes_like_pillow(resolution, images):
     np.testing.assert_allclose(extractor([image]).features, expected.numpy(), atol=2e-3)
 
 
-class Mean(nn.Module):
-    """A network of features: the mean of each channel."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3))
-
-
 class FeatureExtractorCLIP(nn.Module):
     """The interface of torch-fidelity's class."""
 
@@ -208,8 +207,27 @@ def extras(tmp_path, monkeypatch) -> dict[str, Path]:
     (tmp_path / "clip.pt").write_text("2.0")
     known = Weights("clip.pt", (tmp_path / "clip.pt").as_uri(), 3, hashlib.sha256(b"2.0").hexdigest())
     monkeypatch.setattr(extractors, "CLIP", known)
-    torch.jit.script(Mean()).save(str(tmp_path / "dinov2.pt"))
-    return {"clip": tmp_path / "clip.pt", "dinov2": tmp_path / "dinov2.pt"}
+    return {"clip": tmp_path / "clip.pt"}
+
+
+HEADS = 2
+
+
+@pytest.fixture
+def dinov2_file(tmp_path, monkeypatch) -> Path:
+    """A file with the names of Meta's weights, of a transformer of two blocks that takes the place of ViT-L/14."""
+    vision_transformer = pytest.importorskip("timm.models.vision_transformer")
+    small = {"patch_size": 14, "embed_dim": 32, "depth": 2, "num_heads": HEADS, "init_values": 0.5}
+    torch.manual_seed(0)
+    state = vision_transformer.VisionTransformer(img_size=518, num_classes=0, **small).state_dict()
+    state = {name: torch.randn_like(value) * 0.2 for name, value in state.items()} | {"mask_token": torch.zeros(1, 32)}
+    path = tmp_path / "dinov2.pth"
+    torch.save(state, path)
+    content = path.read_bytes()
+    known = Weights(path.name, "https://example.org", len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(extractors, "DINOV2", known)
+    monkeypatch.setattr(extractors, "VIT_L14", small)
+    return path
 
 
 def test_clip_is_torch_fidelitys(extras, images, tmp_path):
@@ -232,30 +250,56 @@ def test_clip_without_torch_fidelity_says_how_to_get_it(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
-def test_dinov2_sees_pillows_resize_normalized_as_for_imagenet(extras, images):
-    extractor = EXTRACTORS["dinov2"](CPU, extras["dinov2"], Path())
-    channels = [Image.fromarray(np.float32(c), "F").resize((224, 224), Image.BICUBIC) for c in images[0].numpy()]
-    x = np.stack(channels).clip(0, 255) / 255
-    expected = (x.mean((1, 2)) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+def test_dinov2_is_metas_function_of_pillows_resize(dinov2_file, images):
+    """The same weights in a plain transformer, written from the paper, with positions resampled as Meta does."""
+    extractor = EXTRACTORS["dinov2"](CPU, dinov2_file, Path())
+    state = torch.load(dinov2_file, weights_only=True)
+    photo = Image.fromarray(images[0].permute(1, 2, 0).numpy()).resize((224, 224), Image.BICUBIC)
+    x = torch.from_numpy((np.asarray(photo) / 255 - extractors.IMAGENET[0]) / extractors.IMAGENET[1]).permute(2, 0, 1)
     found = extractor([images[:1]])
-    np.testing.assert_allclose(found.features[0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.features[0], transformer(x.float()[None], state), rtol=2e-2, atol=2e-3)
     assert found.logits.shape == (1, 0) and not extractor.classes
-    assert extractor.sha256 == hashlib.sha256(extras["dinov2"].read_bytes()).hexdigest()
+    assert extractor.sha256 == extractors.DINOV2.sha256
 
 
-@pytest.mark.parametrize("content, words", [(None, "--weights FILE"), (b"no archive", "not a TorchScript file")])
-def test_dinov2_without_its_file_says_how_to_make_it(content, words, tmp_path):
-    path = tmp_path / "dinov2.pt"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=words) as caught:
-        EXTRACTORS["dinov2"](CPU, path, tmp_path)
-    assert "\n" not in str(caught.value)
+def transformer(x: Tensor, state: dict[str, Tensor]) -> Tensor:
+    """Features [D] of one image [1, 3, 224, 224] by DINOv2's vision transformer of HEADS heads."""
+    def normed(x: Tensor, name: str) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], 1e-6)
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    patches = F.conv2d(x, state["patch_embed.proj.weight"], state["patch_embed.proj.bias"], stride=14)[0]
+    positions = state["pos_embed"][0, 1:].reshape(37, 37, -1).permute(2, 0, 1)[None]
+    positions = F.interpolate(positions, scale_factor=16.1 / 37, mode="bicubic")[0]
+    tokens = (patches + positions).flatten(1).T
+    x = torch.cat([state["cls_token"][0] + state["pos_embed"][0, :1], tokens])
+    for i in range(2):
+        block = f"blocks.{i}"
+        heads = linear(normed(x, f"{block}.norm1"), f"{block}.attn.qkv").reshape(len(x), 3, HEADS, -1)
+        q, k, v = heads.permute(1, 2, 0, 3)
+        attention = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1) @ v
+        mixed = linear(attention.transpose(0, 1).flatten(1), f"{block}.attn.proj")
+        x = x + state[f"{block}.ls1.gamma"] * mixed
+        hidden = F.gelu(linear(normed(x, f"{block}.norm2"), f"{block}.mlp.fc1"))
+        x = x + state[f"{block}.ls2.gamma"] * linear(hidden, f"{block}.mlp.fc2")
+    return normed(x, "norm")[0]
+
+
+def test_dinov2_without_timm_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm.models.vision_transformer", None)
+    with pytest.raises(InputError, match="pip install timm") as caught:
+        EXTRACTORS["dinov2"](CPU, None, tmp_path)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", EXTRACTORS)
-def test_every_extractor_gives_the_same_features_in_any_batches(name, stand_in, extras, images, tmp_path):
+def test_every_extractor_gives_the_same_features_in_any_batches(name, stand_in, extras, images, tmp_path, request):
     path = stand_in if name.startswith("inception") else extras.get(name)
+    if name == "dinov2":
+        path = request.getfixturevalue("dinov2_file")
     extractor = EXTRACTORS[name](CPU, path, tmp_path)
     whole, parts = extractor([images[:7]]), extractor(images[:7].split(3))
     assert whole.features.dtype == whole.logits.dtype == np.float32

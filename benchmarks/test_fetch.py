@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -11,6 +12,7 @@ from benchmarks.fetch import DEAD, fetch
 from benchmarks.runs import InputError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
@@ -83,6 +85,13 @@ def test_missing_file_and_missing_server(server, tmp_path):
         fetch(server.url.replace("set.zip", "gone.zip"), tmp_path)
     with pytest.raises(InputError, match="http://127.0.0.1:9/set.zip: .*refused"):
         fetch("http://127.0.0.1:9/set.zip", tmp_path)
+
+
+def test_several_at_once_fetch_once(server, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: fetch(server.url, tmp_path, SHA256), range(4)))
+    assert {path.read_bytes() for path in paths} == {CONTENT} and server.starts == [0]
+    assert [path.name for path in tmp_path.iterdir()] == ["set.zip"]
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/set.zip"])

@@ -4,6 +4,7 @@ Every engine of the sweep runs cells through here. The truth is in the run's fol
 started again and goes on from its checkpoint, and a cell that is done is left alone, without even loading torch.
 """
 
+import ast
 import ctypes
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,9 +36,24 @@ def finished(run_id: str, settings: Settings) -> bool:
     """Is the run evaluated just so, or has it diverged? A damaged record is not finished: evaluation names it."""
     try:
         known = json.loads((settings.results / run_id / "metrics.json").read_text("utf-8"))
-        return known["status"] == "diverged" or str(settings.protocol) in known["evaluated"]
+        if known["status"] == "diverged":
+            return True
+        return str(settings.protocol) in known["evaluated"] and metric_names() <= set(known["considered"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+@cache
+def metric_names() -> set[str]:
+    """The names of all metrics, read from the source of their registry: importing it would load torch.
+
+    A run that was evaluated before a metric was written is not finished, and gets it from its stored features.
+    """
+    source = (ROOT / "benchmarks" / "metrics.py").read_text(encoding="utf-8")
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "METRICS":
+            return {ast.literal_eval(key) for key in statement.value.keys}
+    raise AssertionError("benchmarks/metrics.py has no METRICS")
 
 
 def cell(run_id: str, settings: Settings) -> None:

@@ -32,7 +32,7 @@ from reproduce import record
 
 BATCH = 32  # images generated at a time
 LITERATURE = {("fd", "inception"): "fid", ("kid", "inception"): "kid", ("mind", "inception"): "mind",
-              ("is", "inception"): "is", ("fd", "dinov2"): "fd_dinov2"}  # fmt: skip
+              ("is", "inception"): "is"}  # fmt: skip
 
 
 def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: torch.device) -> str:
@@ -62,32 +62,17 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
         known = known if known.get("generator_sha256") == images.sha256 else {"metrics": []}
         done = known.get("evaluated", [])
         if _wanted(subject, images) <= _found(known["metrics"], subject, images):
-            if str(protocol) not in done:
-                record.write_json(folder / "metrics.json", known | {"evaluated": [*done, str(protocol)]})
+            noted = {"evaluated": [*done, *({str(protocol)} - set(done))], "considered": sorted(METRICS)}
+            if any(known.get(key) != value for key, value in noted.items()):
+                record.write_json(folder / "metrics.json", known | noted)
             return f"{run.id}: already evaluated with {protocol}"
         others = [metric for metric in known["metrics"] if metric["extractor"] != protocol.extractor]
         new = images.entries()
         done = [other for other in done if other.split()[0] != protocol.extractor]
         return _write(folder, config, {
             "status": "done", "iteration": run.iterations, "generator_sha256": images.sha256,
-            "evaluated": [*done, str(protocol)], "metrics": others + new}, device, began)  # fmt: skip
-
-
-def is_current(known: dict, protocol: Protocol) -> bool:
-    """Whether a metrics.json, read before, tells that nothing is left to measure: evaluation would change nothing.
-
-    A diverged run has no metrics. A metric that is new in METRICS is missing from runs that were evaluated before.
-    """
-    if known.get("status") == "diverged":
-        return True
-    names = {metric["name"] for metric in known["metrics"] if metric["extractor"] == protocol.extractor}
-    left = [name for name, metric in METRICS.items()
-            if printed(name, protocol.extractor) not in names and not metric.of_classes and not metric.of_heldout]
-    # Whether the others apply is known by those of their kind that were measured
-    for kind in ("of_classes", "of_heldout"):
-        alike = {printed(name, protocol.extractor) for name, metric in METRICS.items() if getattr(metric, kind)}
-        left += alike - names if alike & names else []
-    return str(protocol) in known["evaluated"] and not left
+            "evaluated": [*done, str(protocol)], "considered": sorted(METRICS), "metrics": others + new,
+        }, device, began)  # fmt: skip
 
 
 def _wanted(subject: "Subject", images: "Generators | HeldOut") -> set[tuple[str, str, int]]:

@@ -123,6 +123,8 @@ def require_run(run: Run, settings: Settings) -> None:
     """Its model, regularizers, augmentation and overrides exist, and what there is of it was made in the same way."""
     from reproduce import methods, record
 
+    if run.model == record.HELDOUT:
+        return  # nothing is trained
     record.require_method(run)
     record.resolve(run)
     methods.require_same_file(run, settings.results)
@@ -203,6 +205,8 @@ def require_processes(runs: list[Run], settings: Settings) -> None:
         if processes > there:
             raise InputError(f"GPUS_PER_RUN={processes}: there are {there} {kind} here")
     for run in runs:
+        if run.model == record.HELDOUT:
+            continue
         _, recipe = record.resolve(run)
         group = group_size(run.batch, recipe.discriminator.get("mbstd_group", 1))
         if processes > run.batch // group:
@@ -246,6 +250,9 @@ def bytes_left_by(run: Run, settings: Settings) -> int:
     from benchmarks.datasets import DATASETS, OWN
     from reproduce import record
 
+    features = FEATURES * settings.samples * settings.eval_seeds
+    if run.model == record.HELDOUT:
+        return features
     model, recipe = record.resolve(run)
     classes = DATASETS.get(run.dataset, OWN).classes if recipe.conditional else 0
     with torch.device("meta"):
@@ -255,7 +262,6 @@ def bytes_left_by(run: Run, settings: Settings) -> int:
     kept = 1
     if settings.eval_every:
         kept += max(0, run.iterations - 1) // settings.eval_every
-    features = FEATURES * settings.samples * settings.eval_seeds
     return 2 * (4 * generator + 3 * discriminator) + kept * generator + features
 
 

@@ -484,16 +484,16 @@ def _read_log(file: Path, damaged: str = "passed over") -> list[dict]:
 
 
 def _warn_of_holes(file: Path, iterations: list[int], start: int) -> None:
-    """Name the iterations that a log lacks up to `start`. It has every n-th one, n being the first it has."""
+    """Name the iterations that a log lacks up to `start`. It has every n-th one, and the last one of the training."""
     if not iterations:
         return
-    every = min([iterations[0], *np.diff(iterations)])
+    every = min([iterations[0], *np.diff(iterations[:-1])])
     if every < 1:
         print(f"warning: {file}: its iterations do not ascend", file=sys.stderr)
         return
     missing = sorted(set(range(every, start + 1, every)) - set(iterations))
     if missing:
-        print(f"warning: {file}: {len(missing)} lines are missing, of iterations {missing[0]} to {missing[-1]}: the "
+        print(f"warning: {file}: {len(missing)} lines are missing, of iterations {missing[0]} to {missing[-1]}: "
               "figures that are drawn from it have a hole", file=sys.stderr)
 
 

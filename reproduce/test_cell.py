@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.metrics import METRICS
 from benchmarks.runs import InputError, TryLaterError
 from reproduce import cell
-from reproduce.cell import CellError, answered, finished, watched
+from reproduce.cell import CellError, answered, finished, metric_names, watched
 from reproduce.settings import Settings
 
 RUN_ID = "dcgan-digits-32-f0.1-baseline-i30-b4-s0"
@@ -128,7 +129,9 @@ def test_what_finished_means(tmp_path):
     (tmp_path / RUN_ID).mkdir()
     metrics = tmp_path / RUN_ID / "metrics.json"
     assert not finished(RUN_ID, settings)
-    for content, expected in (({"status": "done", "evaluated": ["effnet 300 x1"]}, True),
+    assert metric_names() == set(METRICS)
+    for content, expected in (({"status": "done", "evaluated": ["effnet 300 x1"], "considered": [*METRICS]}, True),
+                              ({"status": "done", "evaluated": ["effnet 300 x1"], "considered": ["fd"]}, False),
                               ({"status": "done", "evaluated": ["effnet 3000 x1"]}, False),
                               ({"status": "done", "evaluated": ["inception 300 x1"]}, False),
                               ({"status": "diverged"}, True), ({}, False)):  # fmt: skip

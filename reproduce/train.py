@@ -42,6 +42,8 @@ def train(run: Run, data: Path, results: Path, device: torch.device, eval_every:
     Under torchrun every process calls this, and they share the work. Raises InputError for a run that cannot be
     started; nothing is written then.
     """
+    if run.model == record.HELDOUT:
+        return f"{run.id}: real images, so there is nothing to train"
     # 1. What is asked for, checked before anything is written
     record.require_method(run)
     _, recipe = record.resolve(run)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torchvision.models import inception_v3
 
 from benchmarks import extractors
-from benchmarks.metrics import METRICS, Comparison
+from benchmarks.metrics import METRICS, Comparison, Reference
 from benchmarks.runs import command, options
 from reproduce.record import provenance, write_json
 
@@ -91,7 +91,9 @@ def ours(real: Path, generated: Path, weights: Path) -> dict:
     began = time.process_time()
     features = [extractor(map(torch.cat, _chunks([*map(read, sorted(folder.iterdir()))])))
                 for folder in (real, generated)]  # fmt: skip
-    pair = Comparison(features[0].features, features[1])
+    real = watch.timed("other metrics", Reference.of)(features[0].features)
+    train = np.arange(REFERENCES) < REFERENCES // 2  # the others are held out, so that every metric can be measured
+    pair = Comparison(real, features[1], train, real.features[~train])
     scores = {name: watch.timed("fd" if name == "fd" else "other metrics", metric.measure)(pair).value
               for name, metric in METRICS.items()}  # fmt: skip
     watch["distance"] = watch.pop("fd")
