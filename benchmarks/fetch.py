@@ -26,14 +26,11 @@ def fetch(url: str, folder: Path, checksum: str = "") -> Path:
     Of several processes that ask at once, one fetches and the others wait for it. The checksum is an MD5 or a SHA-256,
     as published. Raises InputError where the address is known to be dead, does not answer, or gives another file.
     """
-    if why := next((why for address, why in DEAD.items() if address in url), None):
-        raise InputError(f"{url}: not tried, {why}")
-    if urlparse(url).scheme not in SCHEMES:
-        raise InputError(f"{url}: not an address of {' or '.join(SCHEMES)}; give the path of a file instead")
+    _require_address(url)
     target = folder / (PurePosixPath(urlparse(url).path).name or "download")
-    part = folder / f".{target.name}.part"
     if target.exists():
         return target
+    part = folder / f".{target.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as held:
@@ -42,36 +39,65 @@ def fetch(url: str, folder: Path, checksum: str = "") -> Path:
                 _receive(url, part)
                 _check(url, part, checksum)
                 part.rename(target)
-    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise InputError(f"{url}: {getattr(error, 'reason', None) or error}; the same command goes on") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error  # an OSError that is a URLError has its cause there
+        raise InputError(f"{url}: {reason}; the same command goes on") from error
     finally:
         if part.exists() and part.stat().st_size == 0:
             part.unlink()
     return target
 
 
+def _require_address(url: str) -> None:
+    """Raises InputError where the address is known to be dead or is none of the web."""
+    for address, reason in DEAD.items():
+        if address in url:
+            raise InputError(f"{url}: not tried, {reason}")
+    if urlparse(url).scheme not in SCHEMES:
+        raise InputError(f"{url}: not an address of {' or '.join(SCHEMES)}; give the path of a file instead")
+
+
 def _receive(url: str, part: Path) -> None:
-    version = part.with_suffix(".version")  # the server's tag of what the part is a part of
-    have = part.stat().st_size if part.exists() and version.exists() else 0
-    headers = {"Range": f"bytes={have}-", "If-Range": version.read_text()} if have else {}
+    """Bring a part to its full length: the server sends the rest if it still has the version of the first bytes."""
+    version = part.with_suffix(".version")  # the server's tag of the version that the part belongs to
+    have, headers = 0, {}
+    if part.exists() and version.exists():
+        have = part.stat().st_size
+    if have:
+        headers = {"Range": f"bytes={have}-", "If-Range": version.read_text()}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
-        have = have if answer.status == 206 else 0
+        if answer.status != 206:  # the whole file comes, from its start
+            have = 0
         total = have + int(answer.headers["Content-Length"] or 0)
-        if tag := answer.headers["ETag"] or answer.headers["Last-Modified"]:
+        tag = answer.headers["ETag"] or answer.headers["Last-Modified"]
+        if tag:
             version.write_text(tag)
-        with part.open("ab" if have else "wb") as file, tqdm(
-            desc=part.name[1:-5], initial=have, total=total or None, unit="B", unit_scale=True, disable=None
-        ) as bar:
-            while block := answer.read(BLOCK):
-                file.write(block)
-                bar.update(len(block))
+        _save(answer, part, have, total)
     if total and part.stat().st_size != total:
         raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes")
     version.unlink(missing_ok=True)
 
 
+def _save(answer: http.client.HTTPResponse, part: Path, have: int, total: int) -> None:
+    """Write what the server sends behind the first `have` bytes of the part, with a bar to `total`, 0 if unknown."""
+    mode = "wb"
+    if have:
+        mode = "ab"
+    name = part.name[1:-5]
+    with (
+        part.open(mode) as file,
+        tqdm(desc=name, initial=have, total=total or None, unit="B", unit_scale=True, disable=None) as bar,
+    ):
+        while block := answer.read(BLOCK):
+            file.write(block)
+            bar.update(len(block))
+
+
 def _check(url: str, part: Path, checksum: str) -> None:
-    kind = "sha256" if len(checksum) == 64 else "md5"
+    """Delete a file that has not the published checksum, 64 digits of SHA-256 or else MD5, and raise InputError."""
+    kind = "md5"
+    if len(checksum) == 64:
+        kind = "sha256"
     with part.open("rb") as file:
         found = hashlib.file_digest(file, kind).hexdigest()
     if checksum and found != checksum:

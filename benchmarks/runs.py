@@ -30,7 +30,7 @@ class InputError(ValueError):
 
 
 class TryLaterError(InputError):
-    """Nothing is wrong, but this is not the time: another process is at it, or this one was told to stop."""
+    """The command cannot go on now but can later: another process does the work, or this one was told to stop."""
 
     status = 75  # EX_TEMPFAIL of sysexits.h
 
@@ -69,24 +69,30 @@ class Run:
     def __post_init__(self):
         if not 0 < self.fraction <= 1:
             raise InputError(f"fraction {self.fraction:g}: must be above 0 and at most 1")
-        for name, least in (("batch", 1), ("iterations", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if value != int(value) or value < least:
-                raise InputError(f"{name} {value}: must be a whole number, at least {least}")
+        _require_whole("batch", self.batch, 1)
+        _require_whole("iterations", self.iterations, 0)
+        _require_whole("seed", self.seed, 0)
 
     @property
     def method(self) -> str:
-        """What sets the run apart from its baseline: "baseline", "gradgap100", "baseline-diffaugment", ..."""
-        names = "+".join(_join(name, weight) for name, weight in self.regularizers.items())
-        return "-".join(filter(None, [names or "baseline", self.augment]))
+        """The regularizers and the augmentation as text: "baseline", "gradgap100", "baseline-diffaugment", ..."""
+        names = _joined(self.regularizers) or ["baseline"]
+        method = "+".join(names)
+        if self.augment:
+            method += f"-{self.augment}"
+        return method
 
     @property
     def id(self) -> str:
-        protocol = {"i": self.iterations} if self.iterations != ITERATIONS else {}
-        protocol |= {"b": self.batch} if self.batch != BATCH else {}
-        options = [_join(name, value) for name, value in (protocol | dict(self.override)).items()]
-        return "-".join([self.model, self.dataset, str(self.resolution), f"f{float(self.fraction)}", self.method,
-                         *options, f"s{self.seed}"])
+        """The run as text, as the head of this file shows it."""
+        options: dict[str, float | str] = {}
+        if self.iterations != ITERATIONS:
+            options["i"] = self.iterations
+        if self.batch != BATCH:
+            options["b"] = self.batch
+        options |= self.override
+        start = f"{self.model}-{self.dataset}-{self.resolution}-f{float(self.fraction)}-{self.method}"
+        return "-".join([start, *_joined(options), f"s{self.seed}"])
 
     @classmethod
     def from_id(cls, run_id: str) -> "Run":
@@ -95,13 +101,14 @@ class Run:
         if not match:
             raise InputError(f"run id {run_id!r}: not of the form MODEL-DATASET-RESOLUTION-fFRACTION-METHOD-sSEED; "
                              "`python -m benchmarks.tables TABLE` lists valid ones")
-        names = match["regularizers"]
-        regularizers = {} if names == "baseline" else dict(_split(part, run_id) for part in names.split("+"))
+        regularizers = {}
+        if match["regularizers"] != "baseline":
+            regularizers = _parsed(match["regularizers"].split("+"), run_id)
         options = match["options"].split("-")[1:]
         augment = ""
         if options and re.fullmatch("[a-z_]+", options[0]):  # the options after it have a value
             augment = options.pop(0)
-        override = dict(_split(option, run_id) for option in options)
+        override = _parsed(options, run_id)
         run = cls(match["model"], match["dataset"], int(match["resolution"]), float(match["fraction"]), regularizers,
                   augment, override.pop("i", ITERATIONS), override.pop("b", BATCH), int(match["seed"]), override)
         if run.id != run_id:
@@ -109,20 +116,40 @@ class Run:
         return run
 
 
+def _require_whole(name: str, value: float, least: int) -> None:
+    if value != int(value) or value < least:
+        raise InputError(f"{name} {value}: must be a whole number, at least {least}")
+
+
+def _joined(options: Mapping[str, float | str]) -> list[str]:
+    return [_join(name, value) for name, value in options.items()]
+
+
+def _parsed(texts: list[str], run_id: str) -> dict[str, float | str]:
+    """The inverse of _joined."""
+    return dict(_split(text, run_id) for text in texts)
+
+
 def _join(name: str, value: float | str) -> str:
     """One option as text: gradgap100, r1_10 (a name that ends in a digit), recipe.paper256 (a value in words)."""
     if isinstance(value, str):
         return f"{name}.{value}"
     number = f"{Decimal(repr(value)):f}".removesuffix(".0")
-    return f"{name}_{number}" if name[-1].isdigit() else name + number
+    if name[-1].isdigit():
+        return f"{name}_{number}"
+    return name + number
 
 
 def _split(text: str, run_id: str) -> tuple[str, float | str]:
     """The inverse of _join."""
-    if match := re.fullmatch(r"([a-z]\w*?)_?(\d+(\.\d+)?)", text):
-        return match[1], float(match[2]) if match[3] else int(match[2])
-    if match := re.fullmatch(r"([a-z_]+)\.(\w+)", text):
-        return match[1], match[2]
+    number = re.fullmatch(r"(?P<name>[a-z]\w*?)_?(?P<whole>\d+)(?P<decimals>\.\d+)?", text)
+    if number and number["decimals"]:
+        return number["name"], float(number["whole"] + number["decimals"])
+    if number:
+        return number["name"], int(number["whole"])
+    words = re.fullmatch(r"(?P<name>[a-z_]+)\.(?P<value>\w+)", text)
+    if words:
+        return words["name"], words["value"]
     raise InputError(f"run id {run_id!r}: {text!r} is not NAME followed by a number")
 
 
@@ -150,9 +177,11 @@ class Protocol:
                 raise InputError(f"{name} {value}: must be at least {least}")
 
     def __str__(self) -> str:
-        """As in the list "evaluated" of metrics.json."""
-        every = f" every {self.eval_every}" if self.eval_every else ""
-        return f"{self.extractor} {self.samples} x{self.eval_seeds}{every}"
+        """The protocol as the list "evaluated" of metrics.json has it."""
+        text = f"{self.extractor} {self.samples} x{self.eval_seeds}"
+        if self.eval_every:
+            text += f" every {self.eval_every}"
+        return text
 
 
 def options(arguments: list[str], known: Mapping[str, str]) -> dict[str, str]:
@@ -164,7 +193,8 @@ def options(arguments: list[str], known: Mapping[str, str]) -> dict[str, str]:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals or name not in known:
-            raise InputError(f"{argument!r}: not an option; valid are {', '.join(f'{name}=...' for name in known)}")
+            valid = ", ".join(f"{name}=..." for name in known)
+            raise InputError(f"{argument!r}: not an option; valid are {valid}")
         if name in given:
             raise InputError(f"{name}: given twice")
         given[name] = value

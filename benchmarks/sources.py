@@ -1,4 +1,4 @@
-"""What a data set comes as: a folder, an archive, parquet files, torchvision's files, a font. One reader for each.
+"""Readers of data sets: a folder, an archive, parquet files, torchvision's files or a font; one reader for each.
 
 A reader lists the images of a source in a fixed order and hands out the bytes of any one of them, from any thread. It
 neither decodes nor stores: benchmarks/prepare.py does. Archives are never unpacked by the names they hold.
@@ -71,12 +71,22 @@ def open_source(
     """
     if not path.is_dir() and not path.is_file():
         raise InputError(f"{path}: neither a folder nor a plain file")
-    inside = [file for file in path.iterdir() if not file.name.startswith(".")] if path.is_dir() else []
-    if len(inside) == 1 and inside[0].name.endswith(ARCHIVES):
-        path = inside[0]
+    path = _only_archive(path) or path
     if path.suffix == ".parquet" or any(path.rglob("*.parquet")):
         return _parquet(path, classes)
-    return reader(path) if reader else image_files(path, classes, folder)
+    if reader:
+        return reader(path)
+    return image_files(path, classes, folder)
+
+
+def _only_archive(path: Path) -> Path | None:
+    """The archive in a folder that holds nothing else, hidden files aside."""
+    if not path.is_dir():
+        return None
+    inside = [file for file in path.iterdir() if not file.name.startswith(".")]
+    if len(inside) == 1 and inside[0].name.endswith(ARCHIVES):
+        return inside[0]
+    return None
 
 
 def image_files(path: Path, classes: int = 0, folder: str = "") -> Source:
@@ -89,12 +99,17 @@ def image_files(path: Path, classes: int = 0, folder: str = "") -> Source:
     if kind not in OPEN or (kind == "" and not path.is_dir()):
         raise InputError(f"{path}: neither a folder nor a {', '.join(ARCHIVES)} or .parquet file")
     names, read = OPEN[kind](path)
-    odd = next((name for name in names if not _is_utf8(name)), None)
-    if odd:
-        raise InputError(f"{path}: the file name {odd!r} is not UTF-8; rename it")
+    for name in names:
+        if not _is_utf8(name):
+            raise InputError(f"{path}: the file name {name!r} is not UTF-8; rename it")
     if folder:
-        names = [name for name in names if _alike(folder) in map(_alike, PurePosixPath(name).parts[:-1])] or names
+        names = [name for name in names if _lies_in(name, folder)] or names
     return _choose(path, names, read, classes)
+
+
+def _lies_in(name: str, folder: str) -> bool:
+    """Whether one of the folders of a file has this name, whatever its case and whether - or _ joins its words."""
+    return _alike(folder) in map(_alike, PurePosixPath(name).parts[:-1])
 
 
 def _is_utf8(name: str) -> bool:
@@ -108,6 +123,20 @@ def _is_utf8(name: str) -> bool:
 
 def _choose(path: Path, names: list[str], read: Callable[[str], bytes], classes: int) -> Source:
     """The images among the files of a source, sorted by name, and their classes."""
+    images, aside = _images_and_others(path, names)
+    train, test = _parts(images)
+    folders = _declared(path, aside, read)
+    if classes and not folders:
+        folders = _by_name(path, train, classes)
+    source = _images(path, train, read, folders)
+    source.aside = aside
+    if test:
+        source.heldout = _images(path, test, read, folders)
+    return source
+
+
+def _images_and_others(path: Path, names: list[str]) -> tuple[list[str], list[str]]:
+    """The files that are images and those that may come along with images, each sorted by name."""
     kinds: dict[bool | None, list[str]] = {True: [], False: [], None: []}
     for name in sorted(names):
         kinds[_is_image(name)].append(name)
@@ -115,37 +144,41 @@ def _choose(path: Path, names: list[str], read: Callable[[str], bytes], classes:
         raise InputError(f"{path}: {kinds[None][0]} is not an image; valid are {' '.join(sorted(IMAGES))}")
     if not kinds[True]:
         raise InputError(f"{path}: no image in it; valid are {' '.join(sorted(IMAGES))}")
-    train, test = _parts(kinds[True])
-    folders = _declared(path, kinds[False], read)
-    if classes and not folders:
-        folders = _by_name(path, train, classes)
-    source = _images(path, train, read, folders)
-    source.aside = kinds[False]
-    if test:
-        source.heldout = _images(path, test, read, folders)
-    return source
+    return kinds[True], kinds[False]
 
 
 def _images(path: Path, names: list[str], read: Callable[[str], bytes], folders: list[str]) -> Source:
-    """Images by name; the place in `folders` of the folder that an image lies in is its label."""
-    labels = np.zeros(len(names), np.int64)
+    """The images of these names, with the classes that their folders are; all have label 0 without folders."""
     if folders:
-        label = {folder: i for i, folder in enumerate(folders)}
-        for i, name in enumerate(names):
-            parent = PurePosixPath(name).parent.name
-            if parent not in label:
-                raise InputError(f"{path}: {name} lies in none of the {len(folders)} class folders, {folders[0]} ...")
-            labels[i] = label[parent]
+        labels = _labels_by_folder(path, names, folders)
+    else:
+        labels = np.zeros(len(names), np.int64)
     return Source(names, labels, lambda i: read(names[i]), classes=len(folders))
+
+
+def _labels_by_folder(path: Path, names: list[str], folders: list[str]) -> np.ndarray:
+    """int64 [N]: the label of an image is the place in `folders` of the folder that it lies in."""
+    places = {folder: place for place, folder in enumerate(folders)}
+    labels = np.zeros(len(names), np.int64)
+    for i, name in enumerate(names):
+        parent = PurePosixPath(name).parent.name
+        if parent not in places:
+            raise InputError(f"{path}: {name} lies in none of the {len(folders)} class folders, {folders[0]} ...")
+        labels[i] = places[parent]
+    return labels
 
 
 def _parts(names: list[str]) -> tuple[list[str], list[str]]:
     """The training images and the test images: all are training images unless folders train and test separate them."""
-    shared = len(PurePosixPath(os.path.commonpath([PurePosixPath(name).parent for name in names])).parts)
+    shared = os.path.commonpath([PurePosixPath(name).parent for name in names])
+    depth = len(PurePosixPath(shared).parts)
     parts: dict[str, list[str]] = {}
     for name in names:
-        parts.setdefault(PurePosixPath(name).parts[shared].lower(), []).append(name)
-    return (parts["train"], parts["test"]) if set(parts) == {"train", "test"} else (names, [])
+        part = PurePosixPath(name).parts[depth].lower()
+        parts.setdefault(part, []).append(name)
+    if set(parts) == {"train", "test"}:
+        return parts["train"], parts["test"]
+    return names, []
 
 
 def _declared(path: Path, names: list[str], read: Callable[[str], bytes]) -> list[str]:
@@ -168,37 +201,45 @@ def _by_name(path: Path, names: list[str], classes: int) -> list[str]:
     folders = sorted({PurePosixPath(name).parent.name for name in names})
     if len(folders) != classes:
         raise InputError(f"{path}: images lie in {len(folders)} folders, expected one for each of {classes} classes")
-    return sorted(folders, key=int) if all(map(str.isdecimal, folders)) else folders
+    if all(map(str.isdecimal, folders)):
+        folders.sort(key=int)
+    return folders
 
 
 def _is_image(name: str) -> bool | None:
     """Whether a file is an image, by its name; None if that cannot be said and a person should look."""
     path = PurePosixPath(name)
-    if any(part.startswith((".", "__MACOSX")) for part in path.parts):
-        return False
+    for part in path.parts:
+        if part.startswith((".", "__MACOSX")):
+            return False
     suffix = path.suffix.lower()
     if suffix in IMAGES:
         return True
-    return False if suffix in ASIDE else None
+    if suffix in ASIDE:
+        return False
+    return None
 
 
 def _alike(name: str) -> str:
+    """One spelling of a folder's name, so that "100-shot Obama" and "100-shot_obama" compare equal."""
     return name.lower().replace("_", "-").replace(" ", "-")
 
 
-# Folders and archives: names, and a function from name to bytes
+# Folders and archives. Each function returns the names of the files and a function from a name to its bytes.
 
 
 def _folder(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     names = []
     for folder, subfolders, files in os.walk(path, onerror=_raise):
         for name in subfolders + files:
-            if (Path(folder) / name).is_symlink():
-                raise InputError(f"{_shown(Path(folder) / name)}: is a link; put the file itself there")
+            inside = Path(folder) / name
+            if inside.is_symlink():
+                raise InputError(f"{_shown(inside)}: is a link; put the file itself there")
         for name in files:
-            if not (Path(folder) / name).is_file():
-                raise InputError(f"{_shown(Path(folder) / name)}: is a pipe or a device, not a plain file; remove it")
-        names += [(Path(folder) / name).relative_to(path).as_posix() for name in files]
+            file = Path(folder) / name
+            if not file.is_file():
+                raise InputError(f"{_shown(file)}: is a pipe or a device, not a plain file; remove it")
+            names.append(file.relative_to(path).as_posix())
     return names, lambda name: (path / name).read_bytes()
 
 
@@ -271,8 +312,8 @@ def _unpacked(path: Path):
 
 
 def _check_member(path: Path, name: str, size: int, special: bool, members: dict) -> None:
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or ":" in (parts.parts or ("",))[0]:
+    """Refuse a member that leads out of the archive, is no plain file, is too large or stands there twice."""
+    if _climbs_out(name):
         raise InputError(f"{path}: {name} climbs out of the archive; refused")
     if special:
         raise InputError(f"{path}: {name} is a link or a device; refused")
@@ -280,6 +321,14 @@ def _check_member(path: Path, name: str, size: int, special: bool, members: dict
         raise InputError(f"{path}: {name} unpacks to {size >> 20} MiB; refused above {MEMBER_LIMIT >> 20} MiB")
     if name in members:
         raise InputError(f"{path}: {name} is in it twice; refused")
+
+
+def _climbs_out(name: str) -> bool:
+    """Whether a member's name is absolute, has a part "..", or begins with a drive such as C:."""
+    member = PurePosixPath(name.replace("\\", "/"))
+    if member.is_absolute() or ".." in member.parts:
+        return True
+    return bool(member.parts) and ":" in member.parts[0]
 
 
 def _begins(path: Path, magic: bytes) -> bool:
@@ -303,53 +352,93 @@ def _parquet(path: Path, classes: int) -> Source:
         import pyarrow.parquet
     except ImportError as error:
         raise InputError(f"{path}: parquet files need pyarrow: `.venv/bin/pip install pyarrow`") from error
-    files = sorted(filter(Path.is_file, path.rglob("*.parquet"))) if path.is_dir() else [path]
-    train, test = ([file for file in files if file.name.startswith(part)] for part in ("train", "test"))
-    if not train or not test:
-        train, test = files, []
+    train, test = _parquet_parts(path)
     try:
         source = _table(train, classes)
-        source.heldout = _table(test, classes) if test else None
+        if test:
+            source.heldout = _table(test, classes)
     except pyarrow.ArrowInvalid as error:
         raise InputError(f"{path}: corrupt parquet file ({str(error).splitlines()[0]}); get it again") from error
     return source
 
 
+def _parquet_parts(path: Path) -> tuple[list[Path], list[Path]]:
+    """The files of the training part and those of the test part, each sorted by name."""
+    if not path.is_dir():
+        return [path], []
+    files = sorted(filter(Path.is_file, path.rglob("*.parquet")))
+    train = [file for file in files if file.name.startswith("train")]
+    test = [file for file in files if file.name.startswith("test")]
+    if train and test:
+        return train, test
+    return files, []
+
+
+class ImageColumn:
+    """The cells of the image columns of parquet files, one file after the other; read(i) may be called by any thread.
+
+    A file is read by its row groups, of which the last four used are kept.
+    """
+
+    def __init__(self, files: list[Path]):
+        import pyarrow.parquet
+
+        self.files = files
+        self.shards = [pyarrow.parquet.ParquetFile(file) for file in files]
+        self.columns = list(map(_image_column, files, self.shards))
+        self.places = _places(self.shards)
+        self.lock = threading.Lock()
+        self.group = lru_cache(maxsize=4)(self._group)
+
+    def _group(self, shard: int, group: int) -> list[dict]:
+        return self.shards[shard].read_row_group(group, columns=[self.columns[shard]]).column(0).to_pylist()
+
+    def read(self, i: int) -> bytes:
+        shard, group, row = self.places[i]
+        with self.lock:
+            cell = self.group(shard, group)[row]
+        if isinstance(cell, dict):
+            return cell["bytes"]
+        return cell
+
+    def names(self) -> list[str]:
+        return [f"{self.files[shard].name}:{group}:{row}" for shard, group, row in self.places]
+
+
+def _places(shards: list) -> list[tuple[int, int, int]]:
+    """Where each image stands: the number of its file, of the row group therein and of the row in the group."""
+    places = []
+    for shard, file in enumerate(shards):
+        for group in range(file.num_row_groups):
+            for row in range(file.metadata.row_group(group).num_rows):
+                places.append((shard, group, row))
+    return places
+
+
 def _table(files: list[Path], classes: int) -> Source:
     """The rows of parquet files, one file after the other."""
-    import pyarrow.parquet
-
-    shards = [pyarrow.parquet.ParquetFile(file) for file in files]
-    images = [_column(file, shard, ("image", "img")) for file, shard in zip(files, shards, strict=True)]
-    lock = threading.Lock()
-
-    @lru_cache(maxsize=4)
-    def group(shard: int, number: int) -> list[dict]:
-        return shards[shard].read_row_group(number, columns=[images[shard]]).column(0).to_pylist()
-
-    places = []
-    for s, shard in enumerate(shards):
-        for g in range(shard.num_row_groups):
-            places += [(s, g, row) for row in range(shard.metadata.row_group(g).num_rows)]
-
-    def read(i: int) -> bytes:
-        shard, number, row = places[i]
-        with lock:
-            cell = group(shard, number)[row]
-        return cell["bytes"] if isinstance(cell, dict) else cell
-
-    names = [f"{files[s].name}:{g}:{row}" for s, g, row in places]
+    column = ImageColumn(files)
+    names = column.names()
     labels = np.zeros(len(names), np.int64)
     if classes:
-        labels = np.concatenate([_labels(file, shard, classes) for file, shard in zip(files, shards, strict=True)])
-    return Source(names, labels, read, classes=classes)
+        parts = []
+        for file, shard in zip(files, column.shards, strict=True):
+            parts.append(_labels(file, shard, classes))
+        labels = np.concatenate(parts)
+    return Source(names, labels, column.read, classes=classes)
+
+
+def _image_column(file: Path, shard) -> str:
+    return _column(file, shard, ("image", "img"))
 
 
 def _column(file: Path, shard, names: tuple[str, ...]) -> str:
-    found = [name for name in names if name in shard.schema_arrow.names]
-    if not found:
-        raise InputError(f"{file}: no column {' or '.join(names)}; it has {', '.join(shard.schema_arrow.names)}")
-    return found[0]
+    """The first of these names that is a column of the file."""
+    columns = shard.schema_arrow.names
+    for name in names:
+        if name in columns:
+            return name
+    raise InputError(f"{file}: no column {' or '.join(names)}; it has {', '.join(columns)}")
 
 
 def _labels(file: Path, shard, classes: int) -> np.ndarray:
@@ -367,13 +456,22 @@ def _labels(file: Path, shard, classes: int) -> np.ndarray:
 def ffhq(path: Path) -> Source:
     """images1024x1024/00000/*.png, each checked by its md5 where ffhq-dataset-v2.json lies beside or above them."""
     source = image_files(path)
-    beside = [path / "ffhq-dataset-v2.json", path.parent / "ffhq-dataset-v2.json"]
-    index = next(filter(Path.is_file, beside), None)
-    if index:
-        entries = [entry["image"] for entry in json.loads(index.read_text(encoding="utf-8")).values()]
-        published = {PurePosixPath(entry["file_path"]).name: entry["file_md5"] for entry in entries}
-        source.md5 = {name: published[PurePosixPath(name).name] for name in source.names}
+    for folder in (path, path.parent):
+        index = folder / "ffhq-dataset-v2.json"
+        if index.is_file():
+            published = _ffhq_md5(index)
+            source.md5 = {name: published[PurePosixPath(name).name] for name in source.names}
+            break
     return source
+
+
+def _ffhq_md5(index: Path) -> dict[str, str]:
+    """The published md5 of each image file, by the file's name without its folders."""
+    published = {}
+    for entry in json.loads(index.read_text(encoding="utf-8")).values():
+        image = entry["image"]
+        published[PurePosixPath(image["file_path"]).name] = image["file_md5"]
+    return published
 
 
 def digits(path: Path) -> Source:
@@ -404,7 +502,8 @@ def fashion_mnist(path: Path) -> Source:
 
 
 def _fashion_part(path: Path, part: str) -> Source | None:
-    images, labels = (_idx(path, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+    images = _idx(path, f"{part}-images-idx3-ubyte")
+    labels = _idx(path, f"{part}-labels-idx1-ubyte")
     if images is None or labels is None:
         return None
     framed = np.pad(images.reshape(-1, 28, 28), ((0, 0), (2, 2), (2, 2)))
@@ -413,17 +512,31 @@ def _fashion_part(path: Path, part: str) -> Source | None:
 
 def _idx(path: Path, name: str) -> np.ndarray | None:
     """The bytes behind the header of an IDX file, whose content must be the published one; None without the file."""
-    found = sorted(file for file in path.rglob(name + "*") if file.name in (name, name + ".gz") and file.is_file())
-    if not found:
+    files = sorted(_named(path, (name, name + ".gz")))
+    if not files:
         return None
-    content = found[0].read_bytes()
-    try:
-        content = gzip.decompress(content) if found[0].suffix == ".gz" else content
-    except (gzip.BadGzipFile, EOFError, zipfile.zlib.error) as error:
-        raise InputError(f"{found[0]}: corrupt archive ({error}); get it again") from error
+    file = files[0]
+    content = file.read_bytes()
+    if file.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (gzip.BadGzipFile, EOFError, zipfile.zlib.error) as error:
+            raise InputError(f"{file}: corrupt archive ({error}); get it again") from error
     if hashlib.sha256(content).hexdigest() != FASHION_SHA256[name]:
-        raise InputError(f"{found[0]}: not the published file (sha256 of its content differs); get it again")
+        raise InputError(f"{file}: not the published file (sha256 of its content differs); get it again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
+
+
+def _named(folder: Path, names: tuple[str, ...]) -> list[Path]:
+    """The plain files at any depth of a folder that have one of these names."""
+    return [file for file in folder.rglob("*") if file.name in names and file.is_file()]
+
+
+def _first_named(path: Path, name: str) -> Path | None:
+    """`path` itself where it is a file, else a file of this name at any depth of the folder."""
+    if path.is_file():
+        return path
+    return next(filter(Path.is_file, path.rglob(name)), None)
 
 
 CIFAR100_MD5 = {"archive": "eb9058c3a382ffc7106e4002c42a8d85", "train": "16019d7e3df5f24257cddd939b257f8d",
@@ -435,12 +548,12 @@ def cifar100(path: Path) -> Source:
 
     The published labels are the places of the class names in alphabetical order, as are those of class folders.
     """
-    packed = path if path.is_file() else next(filter(Path.is_file, path.rglob("cifar-100-python.tar.gz")), None)
+    packed = _first_named(path, "cifar-100-python.tar.gz")
     if packed and packed.name.endswith((".tar", ".tar.gz", ".tgz")):
         names, read = _tar(packed)
         files = {PurePosixPath(name).name: name for name in names}
     else:
-        files = {file.name: file for file in path.rglob("t*") if file.name in ("train", "test") and file.is_file()}
+        files = {file.name: file for file in _named(path, ("train", "test"))}
         read = Path.read_bytes
     if "train" not in files:
         return image_files(path, classes=100)
@@ -462,11 +575,10 @@ def emoji_faces(path: Path) -> Source:
     """The face emoji listed in emoji_faces.txt, from Noto Color Emoji's bitmaps (136 x 128, cut to 128), on white."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font = path if path.is_file() else next(filter(Path.is_file, path.rglob(FONT)), None)
+    font = _first_named(path, FONT)
     if not font:
         raise InputError(f"{path}: no {FONT} in it")
-    lines = (Path(__file__).parent / "emoji_faces.txt").read_text(encoding="utf-8").splitlines()
-    points = [line.split()[0] for line in lines if line and not line.startswith("#")]
+    points = _listed_points()
     face = ImageFont.truetype(font, 109)  # the one size of its bitmaps
 
     def draw(point: str) -> np.ndarray:
@@ -479,7 +591,14 @@ def emoji_faces(path: Path) -> Source:
     return Source(points, np.zeros(len(points), np.int64), images.__getitem__, note=note)
 
 
+def _listed_points() -> list[str]:
+    """The code points of emoji_faces.txt, each the first word of its line."""
+    lines = (Path(__file__).parent / "emoji_faces.txt").read_text(encoding="utf-8").splitlines()
+    return [line.split()[0] for line in lines if line and not line.startswith("#")]
+
+
 def _pixels(images: np.ndarray, labels: np.ndarray, classes: int, name: str, note: str = "") -> Source:
+    """Images that are pixels already, uint8 [N, H, W] or [N, H, W, 3], of the published set."""
     names = [f"{name}/{i:05d}" for i in range(len(images))]
     labels = np.asarray(labels, np.int64)
     return Source(names, labels, images.__getitem__, fixed=True, note=note, classes=classes)

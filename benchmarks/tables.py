@@ -7,7 +7,6 @@ import argparse
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 
 from benchmarks.runs import InputError, Protocol, Run, command
@@ -52,11 +51,19 @@ def _published_tables() -> dict[str, tuple[Cell, ...]]:
     tables: dict[str, dict[str, Cell]] = {}
     with (Path(__file__).parent / "tables.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            run = Run(row["model"], row["dataset"], int(row["resolution"]), float(row["fraction"]),
-                      GRADGAP if row["variant"] == "r3" else {})
-            cell = tables.setdefault(row["table"], {}).setdefault(run.id, Cell(run, {}))
+            run = _published_run(row)
+            cells = tables.setdefault(row["table"], {})
+            cell = cells.setdefault(run.id, Cell(run, {}))
             cell.published[row["metric"]] = float(row["value"])
     return {table: tuple(cells.values()) for table, cells in tables.items()}
+
+
+def _published_run(row: Mapping[str, str]) -> Run:
+    """The run whose value a line of tables.csv gives."""
+    regularizers = {}
+    if row["variant"] == "r3":
+        regularizers = GRADGAP
+    return Run(row["model"], row["dataset"], int(row["resolution"]), float(row["fraction"]), regularizers)
 
 
 # The published averages of the generator's weights reach back further than a short training lasts. These reach back,
@@ -79,9 +86,12 @@ def _smoke_table() -> list[Cell]:
     cells = []
     for model, (weight, batch, iterations, override) in SMOKE.items():
         twin = Run(model, "digits", 32, iterations=iterations, batch=batch, override=override)
-        cells += [replace(twin, iterations=0)]
-        cells += [replace(twin, fraction=f, regularizers=r) for f in (0.1, 1.0) for r in ({}, {"gradgap": weight})]
-    return [Cell(run) for run in cells]
+        cells.append(Cell(replace(twin, iterations=0)))
+        for fraction in (0.1, 1.0):
+            baseline = replace(twin, fraction=fraction)
+            cells.append(Cell(baseline))
+            cells.append(Cell(replace(baseline, regularizers={"gradgap": weight})))
+    return cells
 
 
 DIGGAN = {0.1: 10_000.0, 0.2: 5000.0, 1.0: 1000.0}  # fraction -> its weight in DigGAN's code, for CIFAR-100
@@ -95,22 +105,26 @@ DIFFAUGMENT = "diffaugment_translation_cutout"
 def _contest(baselines: list[Run]) -> list[Cell]:
     """Each baseline, at the fractions of Table 3, with gradgap and with what competes with it."""
     cells = []
-    for run, (fraction, weight) in product(baselines, DIGGAN.items()):
-        run = replace(run, fraction=fraction)
-        cells += [Cell(run), Cell(replace(run, regularizers=GRADGAP)),
-                  Cell(replace(run, regularizers={"diggan": weight}), label="diggan"),
-                  Cell(replace(run, regularizers=LECAM)), Cell(replace(run, augment=DIFFAUGMENT))]
+    for baseline in baselines:
+        for fraction, weight in DIGGAN.items():
+            run = replace(baseline, fraction=fraction)
+            cells.append(Cell(run))
+            cells.append(Cell(replace(run, regularizers=GRADGAP)))
+            cells.append(Cell(replace(run, regularizers={"diggan": weight}), label="diggan"))
+            cells.append(Cell(replace(run, regularizers=LECAM)))
+            cells.append(Cell(replace(run, augment=DIFFAUGMENT)))
     return cells
 
 
 def _open_table() -> list[Cell]:
     """The shapes of Tables 3 and 2 on open data, models at full size, and in the former what competes with gradgap."""
-    average = {"wgan": {}, "stylegan2": {}, "biggan": AVERAGE_20_000}
-    cells = _contest([Run(model, "fashion-mnist", 32, iterations=20_000, override=average[model])
-                      for model in ("wgan", "biggan")])
-    for model in ("wgan", "stylegan2", "biggan"):
-        run = Run(model, "emoji-faces", 128, iterations=20_000, override=average[model])
-        cells += [Cell(run), Cell(replace(run, regularizers=GRADGAP))]
+    cells = _contest([Run("wgan", "fashion-mnist", 32, iterations=20_000),
+                      Run("biggan", "fashion-mnist", 32, iterations=20_000, override=AVERAGE_20_000)])
+    for run in (Run("wgan", "emoji-faces", 128, iterations=20_000),
+                Run("stylegan2", "emoji-faces", 128, iterations=20_000),
+                Run("biggan", "emoji-faces", 128, iterations=20_000, override=AVERAGE_20_000)):
+        cells.append(Cell(run))
+        cells.append(Cell(replace(run, regularizers=GRADGAP)))
     return cells
 
 
@@ -141,48 +155,75 @@ def small_tasks() -> list[Run]:
     """Every baseline of the small table; of each task the smallest fraction comes first."""
     tasks = []
     for run_id, fractions in SMALL.items():
-        tasks += [replace(Run.from_id(run_id), fraction=fraction) for fraction in fractions]
+        for fraction in fractions:
+            tasks.append(replace(Run.from_id(run_id), fraction=fraction))
     return tasks
 
 
 def is_smallest(task: Run) -> bool:
+    """Whether a baseline of the small table has the smallest fraction of its data set."""
     return task.fraction == SMALL[replace(task, fraction=1.0).id][0]
 
 
 def tuned_weights() -> dict[tuple[str, str], float]:
     """(baseline's id, regularizer) -> the weight that reproduce.tune has found best on seeds of its own."""
+    weights = {}
     with (Path(__file__).parent / "tuned.csv").open(encoding="utf-8") as file:
-        return {(row["baseline"], row["regularizer"]): float(row["weight"]) for row in csv.DictReader(file)}
+        for row in csv.DictReader(file):
+            weights[row["baseline"], row["regularizer"]] = float(row["weight"])
+    return weights
 
 
 def _small_table() -> list[Cell]:
-    """A cell with a tuned weight is there as soon as the weight is."""
+    """Every task with gradgap, and at its smallest fraction with all that competes, and with the yardsticks."""
     tuned, cells = tuned_weights(), []
-
-    def add(task: Run, regularizer: str, augment: str = "") -> None:
-        weight = tuned.get((task.id, SHARE_WEIGHT.get(regularizer, regularizer)))
-        if weight is not None:
-            names = " + ".join(filter(None, [regularizer, augment]))
-            cells.append(Cell(replace(task, regularizers={regularizer: weight}, augment=augment),
-                              label=f"{names}, tuned"))
-
     for task in small_tasks():
         cells.append(Cell(task))
-        add(task, "gradgap")
-        if not is_smallest(task):
-            continue
-        cells.append(Cell(replace(task, augment="diffaugment")))
-        add(task, "gradgap", "diffaugment")
-        for regularizer in CONTEST.get(task.model, ()):
-            add(task, regularizer)
-        for regularizer, weight in PUBLISHED_WEIGHTS.items():
-            if regularizer == "gradgap" or regularizer in CONTEST.get(task.model, ()):
-                cells.append(Cell(replace(task, regularizers={regularizer: weight}),
-                                  label=f"{regularizer}, published weight"))
-        if task.fraction < 1:
-            cells.append(Cell(Run("heldout", task.dataset, task.resolution, task.fraction, iterations=0)))
-        cells.append(Cell(replace(task, iterations=0)))
-    return list({cell.run.id: cell for cell in reversed(cells)}.values())[::-1]
+        cells += _tuned_cell(tuned, task, "gradgap")
+        if is_smallest(task):
+            cells += _competitors(tuned, task)
+            cells += _yardsticks(task)
+    return _without_repeats(cells)
+
+
+def _tuned_cell(tuned: Mapping[tuple[str, str], float], task: Run, regularizer: str, augment: str = "") -> list[Cell]:
+    """A task with a regularizer at its tuned weight. The cell is there as soon as the weight is."""
+    weight = tuned.get((task.id, SHARE_WEIGHT.get(regularizer, regularizer)))
+    if weight is None:
+        return []
+    label = f"{regularizer}, tuned"
+    if augment:
+        label = f"{regularizer} + {augment}, tuned"
+    return [Cell(replace(task, regularizers={regularizer: weight}, augment=augment), label=label)]
+
+
+def _competitors(tuned: Mapping[tuple[str, str], float], task: Run) -> list[Cell]:
+    """A task with an augmentation, with the other regularizers, and with these at their published weights."""
+    names = CONTEST.get(task.model, ())
+    cells = [Cell(replace(task, augment="diffaugment")), *_tuned_cell(tuned, task, "gradgap", "diffaugment")]
+    for name in names:
+        cells += _tuned_cell(tuned, task, name)
+    for name, weight in PUBLISHED_WEIGHTS.items():
+        if name == "gradgap" or name in names:
+            cells.append(Cell(replace(task, regularizers={name: weight}), label=f"{name}, published weight"))
+    return cells
+
+
+def _yardsticks(task: Run) -> list[Cell]:
+    """Real images that a fraction leaves out, scored as if they were generated, and the untrained generator."""
+    cells = [Cell(replace(task, iterations=0))]
+    if task.fraction < 1:
+        cells.insert(0, Cell(Run("heldout", task.dataset, task.resolution, task.fraction, iterations=0)))
+    return cells
+
+
+def _without_repeats(cells: list[Cell]) -> list[Cell]:
+    """Each run once, as its first cell has it, in the place of its last cell."""
+    kept: dict[str, Cell] = {}
+    for cell in cells:
+        first = kept.pop(cell.run.id, cell)
+        kept[cell.run.id] = first
+    return list(kept.values())
 
 
 R = "gradgap100 is the paper's regularizer R with lambda = 100, a reconstruction from its words."
@@ -231,7 +272,10 @@ def runs(table: str, seeds: int = 1, iterations: int | None = None) -> list[Run]
     rows = [cell.run for cell in TABLES[table].cells]
     if iterations is not None:
         rows = [replace(run, iterations=min(run.iterations, iterations)) for run in rows]
-    return [replace(run, seed=seed) for seed in range(seeds) for run in rows]
+    seeded = []
+    for seed in range(seeds):
+        seeded += [replace(run, seed=seed) for run in rows]
+    return seeded
 
 
 SWEPT = (1.0, 10.0, 100.0, 1000.0, 10_000.0)  # beside 0, the baseline
@@ -239,9 +283,13 @@ SWEPT = (1.0, 10.0, 100.0, 1000.0, 10_000.0)  # beside 0, the baseline
 
 def sweep(rows: list[Run]) -> list[Run]:
     """The trained baselines among the runs, each followed by itself with gradgap at every weight of SWEPT."""
-    baselines = [run for run in rows if run.iterations and not run.regularizers and not run.augment]
-    weights: list[Mapping[str, float]] = [{}, *({"gradgap": weight} for weight in SWEPT)]
-    return [replace(run, regularizers=regularizers) for run in baselines for regularizers in weights]
+    swept = []
+    for run in rows:
+        if run.iterations and not run.regularizers and not run.augment:
+            swept.append(run)
+            for weight in SWEPT:
+                swept.append(replace(run, regularizers={"gradgap": weight}))
+    return swept
 
 
 def main() -> None:
@@ -252,7 +300,9 @@ def main() -> None:
     parser.add_argument("--sweep", action="store_true", help="its baselines, with gradgap at weights 0 to 10,000")
     args = parser.parse_args()
     rows = runs(args.table, args.seeds, args.iterations)
-    print("\n".join(run.id for run in (sweep(rows) if args.sweep else rows)))
+    if args.sweep:
+        rows = sweep(rows)
+    print("\n".join(run.id for run in rows))
 
 
 if __name__ == "__main__":
