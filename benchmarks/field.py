@@ -82,16 +82,20 @@ def match_a_cell(rows: Iterable[Row]) -> list[Row]:
 
 def plain_or_augmented(dataset: str, rows: list[Row]) -> str:
     """Which published StyleGAN2 the paper's "StyleGAN" baseline is nearest to; "" where none is comparable."""
-    matching = [row for row in match_a_cell(rows) if row.slug == dataset]
-    plain = [row.value for row in matching if row.method == "StyleGAN2"]
-    augmented = [row.value for row in matching if row.method == "StyleGAN2 + DiffAugment"]
-    baseline = [row.value for row in paper_rows()
-                if (row.slug, row.method, row.metric, row.fraction) == (dataset, "stylegan2", "FID", 1.0)]
-    if not (plain and augmented and baseline):
+    values: dict[str, list[float]] = {"StyleGAN2": [], "StyleGAN2 + DiffAugment": []}
+    for row in match_a_cell(rows):
+        if row.slug == dataset and row.method in values:
+            values[row.method].append(row.value)
+    plain, augmented = values.values()
+    baseline = None
+    for row in paper_rows():
+        if (row.slug, row.method, row.metric, row.fraction) == (dataset, "stylegan2", "FID", 1.0):
+            baseline = row.value
+    if not plain or not augmented or baseline is None:
         return ""
-    to_plain, to_augmented = (min(abs(baseline[0] - value) for value in values) for values in (plain, augmented))
-    nearer = "StyleGAN2 + DiffAugment" if to_augmented < to_plain else "StyleGAN2 without augmentation"
-    return (f"The paper's StyleGAN baseline has an FID of {baseline[0]:g}. Under the same protocol others "
+    nearest = min(plain + augmented, key=lambda value: abs(value - baseline))
+    nearer = "StyleGAN2 + DiffAugment" if nearest in augmented else "StyleGAN2 without augmentation"
+    return (f"The paper's StyleGAN baseline has an FID of {baseline:g}. Under the same protocol others "
             f"published StyleGAN2 at {_span(plain)} and StyleGAN2 + DiffAugment at {_span(augmented)}. "
             f"It is nearest to {nearer}.")
 
@@ -263,9 +267,11 @@ def scored_rows(results: Path) -> list[Row]:
 
 
 def _scored(record: dict) -> list[Row]:
-    kind = {"external": "external", "done": "ours"}.get(record["status"])
-    rows = []
-    for entry in record["metrics"] if kind else ():
+    kinds = {"external": "external", "done": "ours"}
+    if record["status"] not in kinds:
+        return []
+    kind, rows = kinds[record["status"]], []
+    for entry in record["metrics"]:
         name = IN_THE_LITERATURE.get((entry["name"], entry["extractor"]))
         if name is None or entry["checkpoint"] != "last":
             continue
@@ -298,17 +304,21 @@ def record_faults(results: Path) -> list[str]:
         except (OSError, ValueError) as error:
             faults.append(f"{file}: cannot be read ({error})")
             continue
-        faults += [f"{file}: {fault}" for fault in _record_faults(record, file.parent.name)]
+        faults += [f"{file}: {fault}" for fault in faults_of_record(record, file.parent.name)]
     return faults
 
 
-def _record_faults(record: object, folder: str) -> list[str]:
+def faults_of_record(record: object, folder: str) -> list[str]:
+    """What is wrong with a record of external scores in a folder of this name."""
     faults = _type_faults("record", record, RECORD)
     if faults:
         return faults
-    faults = _type_faults("run", record["run"], SUBJECT)
-    if not faults and external_id(**{name: record["run"][name] for name in SUBJECT}) != record["id"]:
-        faults.append(f"id {record['id']!r}: not the one that follows from its run")
+    run = record["run"]
+    faults = _type_faults("run", run, SUBJECT)
+    if not faults:
+        wanted = external_id(run["name"], run["dataset"], run["resolution"], run["fraction"], run["seed"])
+        if record["id"] != wanted:
+            faults.append(f"id {record['id']!r}: by its run it must be {wanted!r}")
     if record["id"] != folder:
         faults.append(f"id {record['id']!r}: must be the name of its folder")
     if record["status"] != "external":

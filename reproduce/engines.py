@@ -271,7 +271,7 @@ def script(run_ids: list[str], settings: Settings, folder: Path) -> str:
         options.append(f"--gres=gpu:{settings.gpus_per_run}")
     if settings.sbatch:
         options.append(settings.sbatch)
-    task = replace(settings, engine="serial", jobs=size, gpus=None, runs_per_gpu=1, sbatch="")
+    task = replace(settings.of_one_run(), jobs=size)
     command = [sys.executable, "-m", "reproduce.sweep", *task.arguments()]
     return SCRIPT.format(
         array=f"0-{len(tasks) - 1}{limit}", root=shlex.quote(str(ROOT)), folder=shlex.quote(str(folder)),

@@ -28,7 +28,7 @@ import torch
 
 from benchmarks.datasets import DATASETS, OWN, Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
-from benchmarks.field import PROTOCOLS, external_id
+from benchmarks.field import PROTOCOLS, external_id, faults_of_record
 from benchmarks.metrics import METRICS, Comparison, Features, Reference
 from benchmarks.runs import MINIMUM, InputError, Protocol, command, options
 from reproduce import images, record
@@ -76,6 +76,7 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     record that is there. Nothing is written before all metrics are known.
     """
     began = time.monotonic()
+    record.reset_peak(device)
     if order.protocol.extractor not in EXTRACTORS:
         raise InputError(f"EXTRACTOR={order.protocol.extractor}: not one of {', '.join(EXTRACTORS)}")
     found = images.open_images(order.images)
@@ -111,6 +112,7 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
             "train": trained.facts if trained else {"fraction": order.fraction, "seed": order.seed},
             "provenance": record.provenance(device),
             "seconds": {"evaluate": round(time.monotonic() - began, 2)},
+            "peak_bytes": {"train": None, "evaluate": record.peak_bytes(device)},
         })  # fmt: skip
     shown = [f"{entry['name']} {entry['value']:.4g}" for entry in entries]
     return f"{order.id}: {', '.join(shown)}"
@@ -140,7 +142,9 @@ def _known(folder: Path, sha256: str) -> dict:
     if not path.exists():
         return {}
     known = record.read_json(path)
-    if known.get("images_sha256") != sha256:
+    if faults := faults_of_record(known, folder.name):
+        raise InputError(f"{path}: {faults[0]}; remove {folder} to have the images scored anew")
+    if known["images_sha256"] != sha256:
         raise InputError(f"{path}: the record of other images; give these another METHOD, or remove {folder}")
     return known
 
@@ -193,7 +197,7 @@ class Subject:
     def replaces(self, entry: dict) -> bool:
         """Whether an entry of the record is one of those that this measurement makes."""
         same = {"n_generated": self.order.protocol.samples, "reference": self.order.against} | self.facts
-        return all(entry[key] == value for key, value in same.items())
+        return all(entry.get(key) == value for key, value in same.items())
 
     def entries(self, features: Features) -> list[dict]:
         """Every metric. What is said of copying is said of the images that the generator was trained on."""

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from benchmarks.runs import MINIMUM, InputError, Protocol, command, options
@@ -160,7 +160,11 @@ class Settings:
 
     def command(self, run_id: str) -> list[str]:
         """The command that makes a run."""
-        return [sys.executable, "-m", "reproduce.run", run_id, *self.arguments()]
+        return [sys.executable, "-m", "reproduce.run", run_id, *self.of_one_run().arguments()]
+
+    def of_one_run(self) -> "Settings":
+        """Without what says how runs are shared out: one of them has its device for itself."""
+        return replace(self, engine="serial", jobs=1, gpus=None, runs_per_gpu=1, sbatch="")
 
     @property
     def protocol(self) -> Protocol:

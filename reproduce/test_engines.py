@@ -123,7 +123,7 @@ def states(outcome: dict[str, Attempt]) -> dict[str, str]:
 
 def values(results: Path, run_id: str) -> dict:
     metrics = json.loads((results / run_id / "metrics.json").read_text())["metrics"]
-    return {(metric["name"], metric["seed"]): metric["value"] for metric in metrics}
+    return {(metric["name"], metric["eval_seed"]): metric["value"] for metric in metrics}
 
 
 # --- Threads ----------------------------------------------------------------------------------------------------------

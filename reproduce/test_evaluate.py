@@ -24,7 +24,16 @@ from benchmarks.metrics import METRICS, Comparison, Metric, Reference, Score
 from benchmarks.runs import InputError, Run
 from reproduce import cell, record
 from reproduce.cell import finished
-from reproduce.evaluate import Protocol, evaluate, generate, generator, printed, reference, stored, stream
+from reproduce.evaluate import (
+    Protocol,
+    evaluate,
+    generate,
+    generator,
+    printed,
+    reference,
+    stored,
+    stream,
+)
 from reproduce.settings import Settings
 
 ROOT = Path(__file__).parents[1]

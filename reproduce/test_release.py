@@ -287,7 +287,7 @@ def test_weights_that_are_not_whole_or_not_its_own(folder):
     for about in (None, {}, {"trained": "{"}, {"trained": "[]"}, {"trained": '{"run": "x"}'}):
         save_file(state, path, about)
         refused(folder, "not a whole safetensors file")
-    save_file(state, path, {"trained": json.dumps({"run": OTHER, "iteration": 2})})
+    save_file(state, path, {"trained": json.dumps({"run": OTHER, "iteration": 2, "sha256": ""})})
     refused(folder, "another run", OTHER)
     path.unlink()
     refused(folder, "generator.safetensors: missing")

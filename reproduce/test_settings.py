@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,15 @@ def test_settings_as_arguments_are_read_back():
         assert getattr(ODD, one.name) != getattr(plain, one.name) or one.name in ("runs_per_gpu", "graphs"), one.name
     for settings in (ODD, Settings.parse(["GRAPHS=1"]), Settings.parse(["DATA=elsewhere"], "smoke")):
         assert Settings.parse(settings.arguments()) == settings
-    assert ODD.command("ID") == [sys.executable, "-m", "reproduce.run", "ID", *ODD.arguments()]
+
+
+def test_a_run_is_told_nothing_of_how_runs_are_shared_out():
+    """On the GPU that it has from a sweep over four, it would take GPUS=4 for a contradiction."""
+    python, _, module, run_id, *arguments = replace(ODD, gpus_per_run=1).command("ID")
+    assert (python, module, run_id) == (sys.executable, "reproduce.run", "ID")
+    told = Settings.parse(arguments)
+    assert (told.engine, told.jobs, told.gpus, told.runs_per_gpu, told.sbatch) == ("serial", 1, None, 1, "")
+    assert told.device == "cuda:1" and told.protocol == ODD.protocol
 
 
 def test_what_is_not_given_is_the_tables():

@@ -55,12 +55,13 @@ def read(folder: Path) -> Results:
         path = folder / run.id / "metrics.json"
         if path.exists():
             facts = _checked(path, _run_facts, run, problems)
-            rows += _rows(facts, path, problems) if facts else []
-            rows += _gap_row(facts, run, log) if facts else []
+            if facts:
+                rows += [*_rows(facts, path, problems), *_gap_row(facts, run, log)]
     for path in sorted(folder.glob("external-*/metrics.json")):
         if EXTERNAL.fullmatch(path.parent.name):
             facts = _checked(path, _external_facts, path.parent.name, problems)
-            rows += _rows(facts, path, problems) if facts else []
+            if facts:
+                rows += _rows(facts, path, problems)
     return Results(folder, pd.DataFrame(rows, columns=COLUMNS), logs, problems)
 
 

@@ -299,9 +299,8 @@ def norms(results: Results, made: View) -> pd.DataFrame:
     for cell, run in made.trained["run"].items():
         for seed in range(TUNING):
             log = results.logs.get(replace(run, seed=seed).id)
-            if log is None:
-                break
-            parts.append(_binned(log, run).assign(cell=cell, seed=seed))
+            if log is not None:
+                parts.append(_binned(log, run).assign(cell=cell, seed=seed))
     return pd.concat(parts) if parts else pd.DataFrame(columns=["cell", "seed", "iteration", "value"])
 
 

@@ -111,7 +111,7 @@ def training(data: dict) -> Section:
             ms[row["run"], row["mode"]] = row["ms"]
             rows.append(row)
     lines = [_speed(row, ms, data["matrix_peak"]) for row in rows]
-    return Section("Training", [simple(lines, "Time of an iteration and memory.", labels=2)], [
+    return Section("Training", [simple(lines, "Time of an iteration and memory.", labels=2, missing=NOTHING)], [
         f"Each trained for {data['seconds']:g} s on noise, in turn. An iteration is all steps of both networks; its "
         "time is the median in the second half, or the mean of all where they are few.",
         "Of the peak: operations of the networks' own steps, without penalties, over those of a bf16 product. Without "
@@ -127,10 +127,14 @@ def _speed(row: dict, ms: dict[tuple[str, str], float], peak: float | None) -> d
     line = {"model": title(run.model), "size": f"{run.resolution} px", "batch": str(run.batch), "method": run.method,
             "mode": mode if precise == run.override else f"{mode}, bf16", "ms / iteration": f"{row['ms']:.1f}",
             "over iterations": str(row["iterations"]), "images / s": f"{row['images_per_second']:.1f}"}  # fmt: skip
-    line["GB at the peak"] = f"{row['peak_bytes'] / 1e9:.2f}" if row["peak_bytes"] else NOTHING
-    line["of the bf16 matrix peak"] = f"{row['flop_per_second'] / peak:.1%}" if peak else NOTHING
-    line["eager / this"] = f"{eager / row['ms']:.2f}" if eager and mode == "graphs" else NOTHING
-    line["with gradgap / without"] = f"{row['ms'] / without:.2f}" if without and run.regularizers else NOTHING
+    if row["peak_bytes"]:
+        line["GB at the peak"] = f"{row['peak_bytes'] / 1e9:.2f}"
+    if peak:
+        line["of the bf16 matrix peak"] = f"{row['flop_per_second'] / peak:.1%}"
+    if eager and mode == "graphs":
+        line["eager / this"] = f"{eager / row['ms']:.2f}"
+    if without and run.regularizers:
+        line["with gradgap / without"] = f"{row['ms'] / without:.2f}"
     return line
 
 

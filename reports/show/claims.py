@@ -7,13 +7,13 @@ every cell" is tested with Holm's correction; "on average" is the mean of the co
 
 import json
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.runs import Run
 from benchmarks.tables import TABLES
 from reports.data.records import GAP
 from reports.data.stats import LEVEL, MIN_SEEDS, Estimate, contrast, estimate, holm
@@ -215,10 +215,10 @@ def _in_every(claim: Claim, found: dict[str, Estimate], covered: str) -> Finding
     verdict = OPEN
     if against or agree == len(names):
         verdict = CONTRADICTED if against else SUPPORTED
-    means = [found[name].mean for name in names]
-    side = sum(mean * claim.sign > 0 for mean in means)
-    least = max(means, key=lambda mean: -mean * claim.sign)
-    effect = (f"{change(sum(means) / len(means))} on average, {change(least)} in the least; on the claim's side in "
+    means = pd.Series(found).map(operator.attrgetter("mean"))
+    side = (means * claim.sign > 0).sum()
+    least = (means * claim.sign).min() * claim.sign
+    effect = (f"{change(means.mean())} on average, {change(least)} in the least; on the claim's side in "
               f"{side} of {len(names)}, for sure in {agree}, for sure against it in {against}")  # fmt: skip
     smallest = max(effect.smallest(len(names)) for effect in found.values())
     return Finding(verdict, effect, covered, f"{_size(smallest)} in one of {len(names)}")
@@ -275,18 +275,17 @@ def cost(results: Path) -> Finding:
         return Finding(OPEN, "not measured: `make bench-regularizers` does")
     try:
         rows = json.loads(path.read_text("utf-8"))["rows"]
-        form = [row["forms"]["gradgap"] for row in rows]
-        lows = [row["ratio_low"] - 1 for row in form]
-        highs = [row["ratio_high"] - 1 for row in form]
-        middles = sorted(row["ratio"] - 1 for row in form)
-        models = {Run.from_id(row["run"]).model for row in rows}
+        form = pd.DataFrame([row["forms"]["gradgap"] for row in rows]) - 1
+        low, high, middle = form["ratio_low"], form["ratio_high"], 100 * form["ratio"]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         return Finding(OPEN, f"{path.name} has another form ({error!r}); `make bench-regularizers` makes it anew")
     verdict = OPEN
-    if max(highs) < CHEAP or max(lows) > CHEAP:
-        verdict = SUPPORTED if max(highs) < CHEAP else CONTRADICTED
-    effect = f"+{100 * middles[0]:.0f} % to +{100 * middles[-1]:.0f} % of a training iteration, at every update"
-    return Finding(verdict, effect, f"{len(models)} models")
+    if high.max() < CHEAP:
+        verdict = SUPPORTED
+    elif low.max() > CHEAP:
+        verdict = CONTRADICTED
+    effect = f"{middle.min():+.0f} % to {middle.max():+.0f} % of a training iteration, at every update"
+    return Finding(verdict, effect, f"{len(rows)} models")
 
 
 def sources(views: dict[str, View]) -> list[Evidence]:

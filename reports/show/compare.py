@@ -38,7 +38,8 @@ def compared(results: Results, table: str, name: str, iterations: int | None = N
     for baseline in known:
         if kind(baseline) == "baseline":
             run = replace(baseline, regularizers=asked.regularizers, augment=asked.augment)
-            extra += [Cell(run)] if run not in known else []
+            if run not in known:
+                extra.append(Cell(run))
             pairs[_id(baseline, iterations)] = _id(run, iterations)
     if not asked.regularizers and not asked.augment:
         raise InputError(f"METHOD={name}: that is the baseline itself")
@@ -97,9 +98,9 @@ def _by_cell(made: View, pairs: dict[str, str], name: str, metric: str) -> Grid:
                  name: _ours(made, cell, metric)}  # fmt: skip
         for other, reference in (("baseline", baseline), ("gradgap", gradgap)):
             weights = {cell: 1.0, reference: -1.0}
-            found = contrast(logs, weights) if reference not in ("", cell) else pd.Series(dtype=float)
-            line[f"against {other}"] = interval(estimate(list(found))) if len(found) else NOTHING
-            if len(found):
+            line[f"against {other}"] = NOTHING
+            if reference not in ("", cell) and len(contrast(logs, weights)):
+                line[f"against {other}"] = _change(logs, weights)
                 against[other][cell] = weights
         line["rank"] = _rank(made, baseline, cell, metric)
         rows.append(line)
@@ -111,11 +112,19 @@ def _by_cell(made: View, pairs: dict[str, str], name: str, metric: str) -> Grid:
 def _mean_row(logs: pd.DataFrame, against: dict[str, dict], rows: list[dict]) -> dict[str, str]:
     line = {"model": "mean over cells", "data set": "", "fraction": ""}
     for other, contrasts in against.items():
-        found = contrast(logs, average(contrasts)) if contrasts else []
-        line[f"against {other}"] = interval(estimate(list(found))) if len(found) else NOTHING
+        line[f"against {other}"] = _change(logs, average(contrasts))
     ranks = [int(row["rank"].split()[0]) for row in rows if row["rank"] != NOTHING]
-    line["rank"] = f"{sum(ranks) / len(ranks):.1f}" if ranks else NOTHING
+    if ranks:
+        line["rank"] = f"{sum(ranks) / len(ranks):.1f}"
     return line
+
+
+def _change(logs: pd.DataFrame, weights: dict[str, float]) -> str:
+    """A contrast with its interval."""
+    found = contrast(logs, weights)
+    if not weights or found.empty:
+        return NOTHING
+    return interval(estimate(list(found)))
 
 
 def _gradgap(made: View, baseline: str) -> str:

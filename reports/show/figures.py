@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from benchmarks.runs import Run
 from benchmarks.tables import Cell
-from reports.data.records import Results, cell_id
+from reports.data.records import Results
 from reports.data.views import REAL, TUNING, UNTRAINED, View, curves, norms, view
 from reports.show.words import title
 
@@ -51,7 +51,8 @@ def figures(view: View, results: Results) -> list[Figure]:
     for draw in (effects, by_fraction, gradient_norms, learning_curves, weights):
         with plt.rc_context(STYLE):
             figure = draw(view, results)
-        made += [figure] if figure else []
+        if figure:
+            made.append(figure)
     return made
 
 
@@ -235,12 +236,16 @@ def view_of_weights(made: View, results: Results) -> View | None:
     """The table's baselines with gradgap at every weight that there are records of."""
     frame = results.frame[(results.frame["kind"] == "run") & (results.frame["seed"] < TUNING)]
     baselines = made.cells.loc[made.cells["kind"] == "baseline", "run"]
-    found = {}
-    for run_id in frame.loc[frame["method"].str.fullmatch(r"gradgap\d[\d.]*"), "run"].unique():
-        run = replace(Run.from_id(run_id), seed=0)
-        if replace(run, regularizers={}) in list(baselines):
-            found[cell_id(run)] = Cell(run)
-    return view(results, made.name, made.iterations, list(found.values())) if len(found) > 1 else None
+    found, counts = {}, {}
+    for run_id in frame.loc[frame["method"].str.fullmatch(r"gradgap\d[\d.]*"), "cell"].unique():
+        run = Run.from_id(f"{run_id}-s0")
+        baseline = replace(run, regularizers={})
+        if baseline in list(baselines):
+            found[run_id] = Cell(run)
+            counts[baseline.id] = counts.get(baseline.id, 0) + 1
+    if max(counts.values(), default=0) < 2:
+        return None
+    return view(results, made.name, made.iterations, list(found.values()))
 
 
 def _draw(panels: list[Panel], x_label: str, y_label: str, percent: bool = False, log_x: bool = True) -> plt.Figure:

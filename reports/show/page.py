@@ -48,8 +48,10 @@ def page(results: Results, reports: Path, parts: list[Part], judged: Judged, com
     root = relative(ROOT, reports)
     ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", not part.measured))
     picture = _picture(ordered, judged)
-    body = [f"<h1>{QUESTION}</h1>\n", _introduction(root), _answer(judged), _figure(*picture) if picture else "",
-            _navigation(ordered, compares, benches), _claims(judged)]  # fmt: skip
+    body = [f"<h1>{QUESTION}</h1>\n", _introduction(root), _answer(judged)]
+    if picture:
+        body.append(_figure(*picture))
+    body += [_navigation(ordered, compares, benches), _claims(judged)]
     for part in ordered:
         body.append(_table(part, root, picture))
     if compares:
@@ -96,7 +98,8 @@ def _sentence(found: dict[str, Finding]) -> str:
         if finding.verdict in SAID:
             size = re.match(r"[-+][\d.]+ %", finding.effect)
             text = f'{claim.name} "{claim.statement}"'
-            text += f" ({size[0]})" if size else ""
+            if size:
+                text += f" ({size[0]})"
         groups.setdefault(finding.verdict, []).append(text)
     order = sorted(groups, key=lambda verdict: verdict not in SAID)
     return "; ".join(f"{PHRASES[verdict]} {', '.join(groups[verdict])}" for verdict in order) + "."
@@ -129,8 +132,10 @@ def _navigation(parts: list[Part], compares: list[Part], benches: dict[str, Sect
     links = [link("#claims", "Claims")]
     for part in parts:
         links.append(link(f"#{part.anchor}", part.view.name))
-    links += [link("#compare", "Comparisons")] if compares else []
-    links += [link("#bench", "Benches")] if benches else []
+    if compares:
+        links.append(link("#compare", "Comparisons"))
+    if benches:
+        links.append(link("#bench", "Benches"))
     return f"<nav>{' '.join(links)}</nav>\n"
 
 
@@ -138,8 +143,9 @@ def _claims(judged: Judged) -> str:
     summary = html(judged.summary())
     for word, kind in WORDS.items():
         summary = re.sub(f">{word}<", f'><span class="{kind}">{word}</span><', summary)
-    details = [html(grid).replace("<table>", f"<table><!-- {name} -->") for name, grid in judged.details().items()]
-    named = "".join(f"<h3>{name}</h3>\n{table}" for name, table in zip(judged.details(), details, strict=True))
+    named = ""
+    for name, grid in judged.details().items():
+        named += f"<h3>{name}</h3>\n{html(grid)}"
     return (f'<h2 id="claims">The claims</h2>\n{summary}{folded("The effect behind each verdict", named)}'
             f"{folded('How a verdict is reached', bullets(NOTES))}<p>{link('claims.md', 'claims.md')}</p>\n")
 
@@ -150,12 +156,12 @@ def _table(part: Part, root: str, picture: tuple | None) -> str:
     body = [f'<h2 id="{part.anchor}">{view.table.title}</h2>\n']
     command = link(f"{root}/Makefile", f"make {view.name}")
     if not part.measured:
-        body += [html(grid) for grid in part.sections[0].grids]
+        body += map(html, part.sections[0].grids)
         body.append(f"<p>{part.sections[0].lines[0]} Run it with <code>{command}</code>.</p>\n")
         return "".join(body) + folded("Notes", bullets(part.sections[-1].lines))
     for section in part.sections:
-        content = "".join(html(grid) for grid in section.grids)
-        lines = paragraphs(section.lines) if section.grids else bullets(section.lines)
+        content = "".join(map(html, section.grids))
+        lines = paragraphs(section.lines)
         if section.heading == "Scores":
             body.append(content + lines)
         elif section.heading.startswith("Change"):
@@ -182,8 +188,8 @@ def _files(view: View) -> str:
 def _comparison(part: Part, root: str) -> str:
     body = [f'<h3 id="{part.anchor}">{part.method} on {part.view.name}</h3>\n']
     first, every = part.sections
-    body += [html(grid) for grid in first.grids] + [bullets(first.lines)]
-    body.append(folded(every.heading, "".join(html(grid) for grid in every.grids)))
+    body += [*map(html, first.grids), bullets(first.lines)]
+    body.append(folded(every.heading, "".join(map(html, every.grids))))
     command = link(f"{root}/Makefile", f"make compare METHOD={part.method} TABLE={part.view.name}")
     return "".join(body) + f"<p>{_files(part.view)}; made with <code>{command}</code></p>\n"
 
@@ -193,7 +199,7 @@ def _benches(benches: dict[str, Section], results: Results, reports: Path, root:
         return ""
     body = ['<h2 id="bench">The suite, measured</h2>\n']
     for name, section in benches.items():
-        content = "".join(html(grid) for grid in section.grids)
+        content = "".join(map(html, section.grids))
         record = link(f"{relative(results.folder, reports)}/bench/{name}.json", "record")
         table = link(f"bench/{name}.md", "Markdown")
         body.append(folded(section.heading, f"{content}{bullets(section.lines)}<p>{record}, {table}</p>\n"))
@@ -202,7 +208,9 @@ def _benches(benches: dict[str, Section], results: Results, reports: Path, root:
 
 def _other_runs(results: Results, reports: Path, parts: list[Part]) -> str:
     """Runs that belong to no table and no comparison: a data set of one's own, other lengths of training."""
-    known = {cell for part in parts for cell in part.view.cells.index}
+    known: set[str] = set()
+    for part in parts:
+        known |= set(part.view.cells.index)
     frame = results.frame
     others = frame[~frame["cell"].isin(known) & (frame["seed"] < TUNING) & (frame["checkpoint"] == "last")]
     rows, links = [], []

@@ -79,10 +79,17 @@ def status(results: Path, tables: list[str], iterations: int | None = None, requ
     if require not in ("", "all"):
         raise InputError(f"REQUIRE={require}: must be all, or not given")
     runs = run_folders(results)
-    boards = [Board(table, results, runs, iterations) for table in tables or TABLES]
-    print("\n\n".join(aligned(board.lines()) for board in boards))
-    listed = [cell.run for board in boards for cell, _ in board.cells]
-    others = [run for run in runs if replace(run, seed=0) not in listed]
+    listed: list[Run] = []
+    complete = True
+    for number, table in enumerate(tables or TABLES):
+        board = Board(table, results, runs, iterations)
+        print(("\n" if number else "") + aligned(board.lines()))
+        listed += [cell.run for cell, _ in board.cells]
+        complete = complete and board.complete
+    others = []
+    for run in runs:
+        if replace(run, seed=0) not in listed:
+            others.append([run.id, str(state(results, run))])
     if others and not tables:
-        print("\nother runs:\n" + aligned([[run.id, str(state(results, run))] for run in others]))
-    return int(require == "all" and not all(board.complete for board in boards))
+        print(f"\nother runs:\n{aligned(others)}")
+    return int(require == "all" and not complete)

@@ -144,9 +144,9 @@ def rates(name: str, effect: float, count: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", ["C0", "C1", "C2", "C5", "C6", "C7"])
 def test_false_verdicts_are_rare_under_the_null(name):
-    """48 cells, 3 seeds, 15 % spread, nothing to find: 5 % in 150 trials, give or take twice its standard error."""
-    found = rates(name, 0.0, 150)
-    assert sum(found.values()) <= 0.05 + 2 * 0.018, found
+    """48 cells, 3 seeds, 15 % spread, nothing to find: 5 % of the trials, give or take twice its standard error."""
+    found = rates(name, 0.0, 60 if name == "C1" else 150)  # C1 looks at each cell, which takes longer
+    assert sum(found.values()) <= 0.05 + 2 * 0.02, found
 
 
 @pytest.mark.parametrize("name, effect, wrong", [("C1", -0.1, CONTRADICTED), ("C5", -0.1, CONTRADICTED),
