@@ -35,19 +35,24 @@ class Tuning:
 
     @property
     def tries(self) -> dict[float, Run]:
-        weights = WEIGHTS.get(self.regularizer, POWERS)
-        return {weight: replace(self.task, regularizers={self.regularizer: weight}, seed=SEED) for weight in weights}
+        """The run of each weight, all on the seed of tunings."""
+        runs = {}
+        for weight in WEIGHTS.get(self.regularizer, POWERS):
+            runs[weight] = replace(self.task, regularizers={self.regularizer: weight}, seed=SEED)
+        return runs
 
 
 def tunings() -> list[Tuning]:
     """gradgap of every task; at the smallest fraction the other regularizers that do not share a weight with it."""
-    found = []
+    tuned = []
     for task in small_tasks():
-        found.append(Tuning(task, "gradgap"))
-        if is_smallest(task):
-            names = [name for name in CONTEST.get(task.model, ()) if name not in SHARE_WEIGHT]
-            found += [Tuning(task, name) for name in names]
-    return found
+        tuned.append(Tuning(task, "gradgap"))
+        if not is_smallest(task):
+            continue
+        for name in CONTEST.get(task.model, ()):
+            if name not in SHARE_WEIGHT:
+                tuned.append(Tuning(task, name))
+    return tuned
 
 
 def distance(run: Run, results: Path) -> float | None:
@@ -55,10 +60,10 @@ def distance(run: Run, results: Path) -> float | None:
     path = record.folder(results, run.id) / "metrics.json"
     if not path.exists():
         return None
-    found = record.read_json(path)
-    if found["status"] == "diverged":
+    metrics = record.read_json(path)
+    if metrics["status"] == "diverged":
         return math.inf
-    for entry in found["metrics"]:
+    for entry in metrics["metrics"]:
         if entry["name"] == METRIC and entry["checkpoint"] == "last" and entry["n_generated"] == SAMPLES:
             return entry["value"]
     return None
@@ -82,7 +87,9 @@ def table(results: Path) -> str:
 def main() -> int:
     settings = Settings.parse(sys.argv[1:], "small")
     settings = replace(settings, samples=SAMPLES, eval_every=None, table="small")
-    run_ids = [run.id for tuning in tunings() for run in tuning.tries.values()]
+    run_ids = []
+    for tuning in tunings():
+        run_ids += [run.id for run in tuning.tries.values()]
     status = subprocess.run([sys.executable, "-m", "reproduce.sweep", *run_ids, *settings.arguments()]).returncode
     record.write_bytes(OUT, table(settings.results).encode())
     return status

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -39,13 +39,16 @@ class StandIn(nn.Module):
 
     def __init__(self):
         super().__init__()
-        parts = dict(inception_v3(weights=None, aux_logits=False, init_weights=False).named_children())
-        self.layers = nn.Sequential(*(parts[name] for name in parts if name not in ("dropout", "fc")), nn.Flatten())
+        network = inception_v3(weights=None, aux_logits=False, init_weights=False)
+        layers = [layer for name, layer in network.named_children() if name not in ("dropout", "fc")]
+        self.layers = nn.Sequential(*layers, nn.Flatten())
         self.output = nn.Linear(2048, 1008)
 
     def forward(self, img: Tensor, return_features: bool = False) -> Tensor:
         features = self.layers((img.float() - 128) / 128)
-        return features if return_features else self.output(features)
+        if return_features:
+            return features
+        return self.output(features)
 
 
 class Stopwatch(Counter):
@@ -62,46 +65,62 @@ class Stopwatch(Counter):
         return run
 
     def split(self, total: float, rest: str) -> dict[str, float]:
-        """Seconds of each stage; what no stage claims belongs to `rest`."""
-        stages = dict(self) | {rest: self[rest] + total - sum(self.values()), "total": total}
+        """Seconds of each stage; those that no stage claims belong to `rest`."""
+        stages = dict(self)
+        stages[rest] = self[rest] + total - sum(self.values())
+        stages["total"] = total
         return {stage: round(seconds, 2) for stage, seconds in stages.items()}
 
 
 def clean_fid(real: Path, generated: Path, weights: Path) -> dict:
     """FID is None where clean-fid gives up: SciPy's sqrtm can fail when there are fewer images than features."""
-    watch, value, error = Stopwatch(), None, {}
-    network = InceptionV3W(str(weights.parent), download=False)
+    watch = Stopwatch()
+    network = watch.timed("network", InceptionV3W(str(weights.parent), download=False))
+    outcome: dict = {"fid": None}
     began = time.process_time()
     try:
+        resize = watch.timed("resize", build_resizer("clean"))
         with patch.object(fid, "frechet_distance", watch.timed("distance", fid.frechet_distance)):
-            value = float(fid.compute_fid(
+            value = fid.compute_fid(
                 str(real), str(generated), num_workers=0, device=CPU, use_dataparallel=False, verbose=False,
-                custom_feat_extractor=watch.timed("network", network),
-                custom_fn_resize=watch.timed("resize", build_resizer("clean"))))  # fmt: skip
+                custom_feat_extractor=network, custom_fn_resize=resize)  # fmt: skip
+        outcome["fid"] = float(value)
     except ValueError as failure:
-        error = {"error": str(failure)}
-    return watch.split(time.process_time() - began, "decode and other") | {"fid": value} | error
+        outcome["error"] = str(failure)
+    return watch.split(time.process_time() - began, "decode and other") | outcome
 
 
 def ours(real: Path, generated: Path, weights: Path) -> dict:
+    """Every metric of the suite. Half of the real images are held out, so that all metrics can be measured."""
     watch = Stopwatch()
     with patch.object(extractors, "build_resizer", lambda mode: watch.timed("resize", build_resizer(mode))):
         extractor = extractors.EXTRACTORS["inception"](CPU, weights, weights.parent)
-    read = watch.timed("decode", lambda path: torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None])
+    read = watch.timed("decode", read_image)
     began = time.process_time()
-    features = [extractor(map(torch.cat, _chunks([*map(read, sorted(folder.iterdir()))])))
-                for folder in (real, generated)]  # fmt: skip
-    real = watch.timed("other metrics", Reference.of)(features[0].features)
-    train = np.arange(REFERENCES) < REFERENCES // 2  # the others are held out, so that every metric can be measured
-    pair = Comparison(real, features[1], train, real.features[~train])
-    scores = {name: watch.timed("fd" if name == "fd" else "other metrics", metric.measure)(pair).value
-              for name, metric in METRICS.items()}  # fmt: skip
-    watch["distance"] = watch.pop("fd")
+    real_features = extractor(batches(real, read)).features
+    generated_features = extractor(batches(generated, read))
+    reference = watch.timed("other metrics", Reference.of)(real_features)
+    train = np.arange(REFERENCES) < REFERENCES // 2
+    pair = Comparison(reference, generated_features, train, reference.features[~train])
+    scores = {}
+    for name, metric in METRICS.items():
+        stage = "other metrics"
+        if name == "fd":
+            stage = "distance"
+        scores[name] = watch.timed(stage, metric.measure)(pair).value
     return watch.split(time.process_time() - began, "network") | {"fid": scores["fd"], "all": scores}
 
 
-def _chunks(images: list[Tensor], size: int = 32) -> list[list[Tensor]]:
-    return [images[i : i + size] for i in range(0, len(images), size)]
+def read_image(path: Path) -> Tensor:
+    """The image in a file, uint8 [1, 3, H, W]."""
+    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None]
+
+
+def batches(folder: Path, read: Callable[[Path], Tensor], size: int = 32) -> Iterator[Tensor]:
+    """The images of a folder in batches, uint8 [N, 3, H, W]. All are read before the first batch."""
+    images = [read(path) for path in sorted(folder.iterdir())]
+    for start in range(0, len(images), size):
+        yield torch.cat(images[start:start + size])
 
 
 def torch_fidelity(real: Path, generated: Path, weights: Path) -> dict:
@@ -116,13 +135,14 @@ def torch_fidelity(real: Path, generated: Path, weights: Path) -> dict:
 
         def __init__(self, name, features_list, **kwargs):
             nn.Module.__init__(self)
-            self.name, self.features_list, self.network = name, features_list, torch.jit.load(str(weights)).eval()
+            self.name, self.features_list = name, features_list
+            self.network = torch.jit.load(str(weights)).eval()
 
         def forward(self, x):
             x = watch.timed("resize", resize)(x.float(), size=(299, 299), align_corners=False)
             features = watch.timed("network", self.network)(x, return_features=True)
-            found = {"2048": features, "logits_unbiased": features @ self.network.output.weight.T}
-            return tuple(found[name] for name in self.features_list)
+            outputs = {"2048": features, "logits_unbiased": features @ self.network.output.weight.T}
+            return tuple(outputs[name] for name in self.features_list)
 
     name = f"stand-in for {generated.name}"  # one name takes one class, and this one has this call's watch
     register_feature_extractor(name, Extractor)
@@ -148,8 +168,9 @@ def stand_in(folder: Path) -> Path:
     """The network's file, which from here on passes for Inception's."""
     torch.manual_seed(0)
     path, network = folder / extractors.INCEPTION.file, StandIn()
-    for norm in filter(lambda module: isinstance(module, nn.BatchNorm2d), network.modules()):
-        norm.momentum = 1.0  # statistics of the batch below, so that signals pass through all layers at scale 1
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0  # statistics of the batch below, so that signals pass through all layers at scale 1
     network.train()(torch.rand(4, 3, 299, 299) * 255)
     torch.jit.script(network.eval().requires_grad_(False)).save(str(path))
     content = path.read_bytes()
@@ -157,23 +178,26 @@ def stand_in(folder: Path) -> Path:
     return path
 
 
-TOOLS = {"clean-fid": clean_fid, "ours": ours} | (
-    {"torch-fidelity": torch_fidelity} if importlib.util.find_spec("torch_fidelity") else {})
+TOOLS = {"clean-fid": clean_fid, "ours": ours}
+if importlib.util.find_spec("torch_fidelity"):
+    TOOLS["torch-fidelity"] = torch_fidelity
 
 
 def main() -> None:
     results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
     torch.set_num_threads(1)
-    table = {}
+    table: dict[int, dict[str, dict]] = {}
     with tempfile.TemporaryDirectory() as place, torch.inference_mode():
         weights = stand_in(Path(place))
         for side in SIDES:
-            sets = (images(Path(place) / f"real{side}", REFERENCES, side, 0),
-                    images(Path(place) / f"generated{side}", IMAGES, side, 1))
+            real = images(Path(place) / f"real{side}", REFERENCES, side, 0)
+            generated = images(Path(place) / f"generated{side}", IMAGES, side, 1)
             table[side] = {}
-            for tool, run in TOOLS.items():
-                row = table[side][tool] = run(*sets, weights)
-                print(f"{side:4d} px  {tool:15s}", {key: row[key] for key in row if key != "all"}, flush=True)
+            for tool, measure in TOOLS.items():
+                row = measure(real, generated, weights)
+                table[side][tool] = row
+                shown = {key: value for key, value in row.items() if key != "all"}
+                print(f"{side:4d} px  {tool:15s}", shown, flush=True)
     write_json(results / "bench" / "eval.json",
                {"command": "make bench-eval", "images": IMAGES, "references": REFERENCES, "cpu_seconds": table,
                 "provenance": provenance(CPU)})  # fmt: skip

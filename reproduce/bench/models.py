@@ -6,6 +6,7 @@ operation, as a multiple of that of a plain 3x3 convolution forward and backward
 Writes <results>/bench/models.json.
 """
 
+import operator
 import statistics
 import sys
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ TIMED = [(Run("dcgan", "noise", 64), 0), (Run("wgan", "noise", 64), 0), (Run("bi
 def counts(run: Run, classes: int) -> dict:
     """Parameters, GFLOP per image of a forward pass of each network and of an iteration, GB at its peak."""
     trainer = Stand(run, classes, META).trainer
-    z, y = torch.randn(BATCH, trainer.G.latent, device=META), torch.zeros(BATCH, dtype=torch.long, device=META)
+    z = torch.randn(BATCH, trainer.G.latent, device=META)
+    y = torch.zeros(BATCH, dtype=torch.long, device=META)
     with torch.no_grad():
         forward_g, images = gflop(lambda: trainer.G(z, y))
         forward_d, _ = gflop(lambda: trainer.D(images, y))
@@ -53,7 +55,8 @@ def gflop(work: Callable[[], object]) -> tuple[float, object]:
 
 def convolution() -> Callable[[], None]:
     """Forward and backward of the plain convolution that is the yardstick: 3x3, 256 channels, 32x32, batch 16."""
-    x, weight = torch.randn(16, 256, 32, 32, requires_grad=True), torch.randn(256, 256, 3, 3, requires_grad=True)
+    x = torch.randn(16, 256, 32, 32, requires_grad=True)
+    weight = torch.randn(256, 256, 3, 3, requires_grad=True)
     return lambda: F.conv2d(x, weight, padding=1).backward(torch.ones(16, 256, 32, 32))
 
 
@@ -70,7 +73,7 @@ def speeds() -> Iterator[dict]:
             step_seconds.append(seconds(stand.iterate))
             step_gflop.append(operations_of_iteration(run, classes, stand.step - 1))
             plain_seconds.append(seconds(plain))
-        speed = statistics.median(g / s for g, s in zip(step_gflop, step_seconds, strict=True))
+        speed = statistics.median(map(operator.truediv, step_gflop, step_seconds))
         yardstick = plain_gflop / statistics.median(plain_seconds)
         yield {"model": run.model, "resolution": run.resolution, "classes": classes, "batch": run.batch,
                "gflop_per_s": speed, "convolution_gflop_per_s": yardstick, "ratio": yardstick / speed}
@@ -83,6 +86,16 @@ def operations_of_iteration(run: Run, classes: int, step: int) -> float:
     return gflop(stand.iterate)[0]
 
 
+def every_size() -> Iterator[Run]:
+    """Every model at every resolution for which it has a recipe."""
+    for name, model in MODELS.items():
+        resolutions = set()
+        for recipe in model.RECIPES.values():
+            resolutions.update(recipe.resolutions)
+        for resolution in sorted(resolutions):
+            yield Run(name, "noise", resolution, batch=BATCH)
+
+
 def main() -> None:
     results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
     record.keep_memory()
@@ -90,11 +103,10 @@ def main() -> None:
               "{gflop_g:9.2f} {gflop_d:9.2f} {gflop_iteration:10.2f} {peak_gb:8.2f}"
     print(f"model       size    y  parameters G            D   GFLOP/image: G   D      iteration   GB, batch {BATCH}")
     sizes, timed = [], []
-    for name, model in MODELS.items():
-        for resolution in sorted({size for recipe in model.RECIPES.values() for size in recipe.resolutions}):
-            for classes in (0, CLASSES):
-                sizes.append(counts(Run(name, "noise", resolution, batch=BATCH), classes))
-                print(columns.format(**sizes[-1]), flush=True)
+    for run in every_size():
+        for classes in (0, CLASSES):
+            sizes.append(counts(run, classes))
+            print(columns.format(**sizes[-1]), flush=True)
     print("\nmodel       size  batch  GFLOP per CPU second, and of a plain convolution    ratio of times per operation")
     for row in speeds():
         timed.append(row)

@@ -23,13 +23,12 @@ from reproduce import record
 from reproduce.counting import Stand, operations, peak_bytes, seconds
 
 ROUNDS, CLASSES, WEIGHT = 3, 10, 0.1  # the weight does not matter for the cost
-# The published recipes at 32 px, as thin as in the smoke table, so that a CPU can
-CASES = [Run(model, "digits", 32, batch=8, override={"width": width}) for model, width in
-         (("dcgan", 0.25), ("wgan", 0.125), ("biggan", 0.125), ("stylegan2", 0.0625))]
+WIDTHS = {"dcgan": 0.25, "wgan": 0.125, "biggan": 0.125, "stylegan2": 0.0625}  # of the smoke table: a CPU trains these
+CASES = [Run(model, "digits", 32, batch=8, override={"width": width}) for model, width in WIDTHS.items()]
 
 
 class Naive(GradGap):
-    """As it is first written: D once more on the real images and once more on the generated, and a gradient of each."""
+    """gradgap as one first writes it: D runs once more on the real images and once more on the generated ones."""
 
     uses_gradients = False  # of the pass that the loss makes
 
@@ -38,10 +37,10 @@ class Naive(GradGap):
 
 
 class FiniteDifferences(GradGap):
-    """The gap's gradient by D's parameters from scores a step along and against d, without second derivatives.
+    """gradgap without second derivatives: D scores images moved a step along d and against it.
 
-    d is the images' gradient over its norm, turned about for generated images: the derivative of sum_i D(x_i) along it
-    is N times the gap, and stays so to first order when d is held constant.
+    The direction d is an image's gradient over its norm, with the opposite sign for generated images. The derivative of
+    sum_i D(x_i) along d is N times the gap, and stays so to first order when d is held constant.
     """
 
     step = 0.01
@@ -52,9 +51,12 @@ class FiniteDifferences(GradGap):
         along_fake = -self.step * normalize(fake.gradient.detach()).view_as(fake.x)
         ahead = D.pair(real.x + along_real, real.y, fake.x + along_fake, fake.y, gradient=False)
         back = D.pair(real.x - along_real, real.y, fake.x - along_fake, fake.y, gradient=False)
-        difference = sum(side.logits.sum() for side in ahead) - sum(side.logits.sum() for side in back)
-        slope = difference / (2 * self.step * len(real.x))
+        slope = (total(*ahead) - total(*back)) / (2 * self.step * len(real.x))
         return self.averaged(gap + slope - slope.detach()) ** 2
+
+
+def total(real: Scored, fake: Scored) -> Tensor:
+    return real.logits.sum() + fake.logits.sum()
 
 
 REGULARIZERS |= {"naive": Naive, "finite_differences": FiniteDifferences}
@@ -64,13 +66,16 @@ FORMS = {"none": "", "naive": "naive", "gradgap": "gradgap", "gradgap_lazy": "gr
 
 def with_form(run: Run, form: str) -> Run:
     name = FORMS[form]
-    return replace(run, regularizers={name: WEIGHT}) if name else run
+    if not name:
+        return run
+    return replace(run, regularizers={name: WEIGHT})
 
 
 def iterations_of_a_round(run: Run) -> int:
     """The fewest iterations in which every regularizer is due a whole number of times, in every form."""
     _, recipe = record.resolve(run)
-    intervals = [REGULARIZERS[name]().interval for name in (*recipe.regularizers, *filter(None, FORMS.values()))]
+    names = [*recipe.regularizers, *filter(None, FORMS.values())]
+    intervals = [REGULARIZERS[name]().interval for name in names]
     return math.lcm(recipe.d_steps, *intervals) // recipe.d_steps
 
 
@@ -78,13 +83,13 @@ def times(run: Run) -> dict[str, list[float]]:
     """CPU seconds of an iteration with each form, in rounds; within a round they take turns, iteration by iteration."""
     stands = {form: Stand(with_form(run, form), CLASSES, torch.device("cpu")) for form in FORMS}
     count = iterations_of_a_round(run)
-    found = {form: [0.0] * ROUNDS for form in FORMS}
+    rounds = {form: [0.0] * ROUNDS for form in FORMS}
     for stand in stands.values():
         stand.iterate()  # warms up
     for turn in range(ROUNDS * count):
         for form, stand in stands.items():
-            found[form][turn // count] += seconds(stand.iterate) / count
-    return found
+            rounds[form][turn // count] += seconds(stand.iterate) / count
+    return rounds
 
 
 def operation_ratios(run: Run) -> dict[str, float]:
@@ -96,17 +101,19 @@ def operation_ratios(run: Run) -> dict[str, float]:
 
 
 def gradient_error(run: Run) -> float:
-    """|| finite differences - exact || / || exact ||, of gradgap's gradient by all parameters of D as it is made."""
+    """|| finite differences - exact || / || exact ||, of gradgap's gradient by all parameters of an untrained D."""
     torch.manual_seed(0)
     D = Stand(run, CLASSES, torch.device("cpu")).trainer.D
     real, fake = torch.rand(2, run.batch, 3, run.resolution, run.resolution) * 2 - 1
+    fake = fake * 0.5
     y = torch.arange(run.batch) % CLASSES
-    exact, near = (gradient(copy.deepcopy(D), form(), real, fake * 0.5, y) for form in (GradGap, FiniteDifferences))
+    exact = gradient(copy.deepcopy(D), GradGap(), real, fake, y)
+    near = gradient(copy.deepcopy(D), FiniteDifferences(), real, fake, y)
     return ((near - exact).norm() / exact.norm()).item()
 
 
 def gradient(network: nn.Module, regularizer: GradGap, real: Tensor, fake: Tensor, y: Tensor) -> Tensor:
-    """Of the regularizer by all parameters, those that it does not depend on as zeros."""
+    """The regularizer's gradient by all parameters in one vector, with zeros for those that it does not depend on."""
     D = Scorer(network)
     value = regularizer(D, *D.pair(real, y, fake, y))
     parts = torch.autograd.grad(value, [*network.parameters()], allow_unused=True, materialize_grads=True)
@@ -115,18 +122,27 @@ def gradient(network: nn.Module, regularizer: GradGap, real: Tensor, fake: Tenso
 
 def measure(run: Run) -> dict:
     """One row: for each form the seconds, the ratio to an iteration without, the operations and the memory."""
-    found, counted = times(run), operation_ratios(run)
+    rounds, counted = times(run), operation_ratios(run)
     forms = {}
-    for form, values in found.items():
-        ratios = [value / none for value, none in zip(values, found["none"], strict=True)]
-        forms[form] = {"cpu_seconds": statistics.median(values), "ratio": statistics.median(ratios),
-                       "ratio_low": min(ratios), "ratio_high": max(ratios), "operations_ratio": counted[form],
+    for form, values in rounds.items():
+        forms[form] = {"cpu_seconds": statistics.median(values), **spread(ratios(values, rounds["none"])),
+                       "operations_ratio": counted[form],
                        "peak_bytes": peak_bytes(with_form(run, form), CLASSES, iterations_of_a_round(run))}
-    extra = []
-    for ours, naive, none in zip(found["gradgap"], found["naive"], found["none"], strict=True):
-        extra.append((ours - none) / (naive - none))
+    extra = ratios(differences(rounds["gradgap"], rounds["none"]), differences(rounds["naive"], rounds["none"]))
     return {"run": run.id, "forms": forms, "gradgap_extra_over_naive_extra": statistics.median(extra),
             "finite_differences_gradient_error": gradient_error(run)}
+
+
+def ratios(values: list[float], others: list[float]) -> list[float]:
+    return [value / other for value, other in zip(values, others, strict=True)]
+
+
+def differences(values: list[float], others: list[float]) -> list[float]:
+    return [value - other for value, other in zip(values, others, strict=True)]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"ratio": statistics.median(values), "ratio_low": min(values), "ratio_high": max(values)}
 
 
 def main() -> None:
@@ -136,8 +152,10 @@ def main() -> None:
     rows = []
     for run in CASES:
         rows.append(measure(run))
-        forms = rows[-1]["forms"]
-        print(f"{run.model}: " + ", ".join(f"{name} {form['ratio']:.2f}" for name, form in forms.items()), flush=True)
+        texts = []
+        for name, form in rows[-1]["forms"].items():
+            texts.append(f"{name} {form['ratio']:.2f}")
+        print(f"{run.model}: " + ", ".join(texts), flush=True)
     record.write_json(results / "bench" / "regularizers.json",
                       {"command": "make bench-regularizers", "rounds": ROUNDS, "rows": rows,
                        "provenance": record.provenance(torch.device("cpu"))})

@@ -29,35 +29,55 @@ RESOLUTIONS = "64,256,1024"  # on a GPU, in pixels
 def cases(device: torch.device, resolutions: list[int]) -> Iterator[Run]:
     """Baselines whose speed is measured, each also with gradgap; at the protocol's batch of 16 on a GPU."""
     if device.type == "cpu":
-        yield from (cell.run for cell in TABLES["smoke"].cells if cell.run.fraction == 1 and cell.run.iterations
-                    and not cell.run.regularizers)  # fmt: skip
+        yield from thin_baselines()
         return
     for name, model in MODELS.items():
-        sizes = {size for recipe in model.RECIPES.values() for size in recipe.resolutions}
-        yield from (Run(name, "cifar-100", size) for size in resolutions if size in sizes)
+        sizes = set()
+        for recipe in model.RECIPES.values():
+            sizes.update(recipe.resolutions)
+        for size in resolutions:
+            if size in sizes:
+                yield Run(name, "cifar-100", size)
+
+
+def thin_baselines() -> Iterator[Run]:
+    """The smoke table's trained baselines on the whole data set."""
+    for cell in TABLES["smoke"].cells:
+        run = cell.run
+        if run.fraction == 1 and run.iterations and not run.regularizers:
+            yield run
 
 
 def measure(run: Run, graphs: bool, seconds: float, device: torch.device) -> dict:
-    """One row: a run trained in one mode. Where its memory is not enough the row says that alone."""
-    row = {"run": run.id, "mode": "graphs" if graphs else "eager"}
+    """One row: a run trained in one mode. A run that needs more memory than there is has a row that says so."""
+    row = {"run": run.id, "mode": "eager"}
+    if graphs:
+        row["mode"] = "graphs"
     cuda = device.type == "cuda"
     if cuda:
         gc.collect()  # what the case before has left in cycles
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        found = probe(run, seconds, device, graphs)
+        speed = probe(run, seconds, device, graphs)
     except torch.cuda.OutOfMemoryError:
-        return row | {"error": "out of memory"}
-    done = operations(replace(run, regularizers={}, augment=""))
-    return row | {"ms": 1000 * found.seconds, "iterations": found.iterations,
-                  "images_per_second": run.batch / found.seconds, "flop_per_second": done / found.seconds,
-                  "peak_bytes": torch.cuda.max_memory_allocated(device) if cuda else None}
+        row["error"] = "out of memory"
+        return row
+    counted = operations(replace(run, regularizers={}, augment=""))
+    row["ms"] = 1000 * speed.seconds
+    row["iterations"] = speed.iterations
+    row["images_per_second"] = run.batch / speed.seconds
+    row["flop_per_second"] = counted / speed.seconds
+    row["peak_bytes"] = None
+    if cuda:
+        row["peak_bytes"] = torch.cuda.max_memory_allocated(device)
+    return row
 
 
 def matrix_peak(device: torch.device, size: int = 8192, rounds: int = 20) -> float:
     """Operations per second of a large bf16 matrix product on random numbers, the best of some rounds."""
-    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
+    b = torch.randn(size, size, device=device, dtype=torch.bfloat16)
     best = float("inf")
     for _ in range(rounds):
         torch.cuda.synchronize(device)
@@ -76,21 +96,26 @@ def main() -> None:
     if not baselines:
         raise InputError(f"RESOLUTIONS={given['RESOLUTIONS']}: no model has a recipe for any of them")
     record.keep_memory()
-    rows, peak, modes = [], None, ("eager",)
+    rows: list[dict] = []
+    table = {"command": f"make bench-train {shlex.join(sys.argv[1:])}".strip(), "seconds": seconds,
+             "matrix_peak": None, "rows": rows}
     if device.type == "cuda":
-        peak, modes = matrix_peak(device), ("eager", "graphs", "graphs in bf16")
+        table["matrix_peak"] = matrix_peak(device)
     for baseline in baselines:
         for run in (baseline, replace(baseline, regularizers=GRADGAP)):
-            for mode in modes:
-                override = dict(run.override)
-                if mode == "graphs in bf16":
-                    override["bf16"] = 1
-                rows.append(measure(replace(run, override=override), mode != "eager", seconds, device))
+            for mode in modes(run, device):
+                rows.append(measure(*mode, seconds, device))
                 print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-                record.write_json(Path(given["RESULTS"]) / "bench" / "train.json", {  # so far, should the time run out
-                    "command": f"make bench-train {shlex.join(sys.argv[1:])}".strip(),
-                    "seconds": seconds, "matrix_peak": peak, "rows": rows,
-                    "provenance": record.provenance(device)})
+                table["provenance"] = record.provenance(device)
+                record.write_json(Path(given["RESULTS"]) / "bench" / "train.json", table)  # should the time run out
+
+
+def modes(run: Run, device: torch.device) -> list[tuple[Run, bool]]:
+    """The run and whether it is trained as CUDA graphs: eager, and on a GPU also as graphs, in float32 and in bf16."""
+    if device.type != "cuda":
+        return [(run, False)]
+    bf16 = replace(run, override={**run.override, "bf16": 1})
+    return [(run, False), (run, True), (bf16, True)]
 
 
 if __name__ == "__main__":
