@@ -1,9 +1,9 @@
-"""One training over several processes, or in pieces of a batch, with the numbers of one process and the whole batch.
+"""The processes of one training, which gives the numbers of a single process.
 
 Every process runs the same training loop on the same whole batches with the same random numbers, so a loss, a
-regularizer or an augmentation need not know. Only the networks are shared out: each process runs its rows of a batch
-through them, and what comes out is put together again for all. `launch` is torchrun of reproduce.run with K processes
-on this machine.
+regularizer or an augmentation need not know how many there are. Only the networks' work is divided: each process runs
+its rows of a batch through them, and reproduce.pieces puts the outputs together. `launch` starts reproduce.run in K
+processes on this machine, by torchrun.
 """
 
 import logging
@@ -36,15 +36,30 @@ def rank() -> int:
 
 
 def command(main: Callable[[], None]) -> None:
-    """As benchmarks.runs.command, where torchrun may have started several. One speaks, unless another crashes."""
+    """benchmarks.runs.command where torchrun may have started several processes. Number 0 speaks for all.
+
+    A crash of another process is printed all the same.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         die_with_parent()  # save and end with torchrun, however it ends
-        meeting = {"init_method": f"file://{os.environ[MEETING]}"} if MEETING in os.environ else {}
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", **meeting,
-                                rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
-    nowhere = open(os.devnull, "w") if rank() else None
-    with redirect_stdout(nowhere or sys.stdout), redirect_stderr(nowhere or sys.stderr):
-        runs.command(partial(_to_the_end, main))
+        _join()
+    whole = partial(_to_the_end, main)
+    if rank() == 0:
+        runs.command(whole)
+    else:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            runs.command(whole)
+
+
+def _join() -> None:
+    """Join the process group that torchrun has started."""
+    backend, init_method = "gloo", None
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+    if MEETING in os.environ:
+        init_method = f"file://{os.environ[MEETING]}"
+    dist.init_process_group(backend, init_method, rank=int(os.environ["RANK"]),
+                            world_size=int(os.environ["WORLD_SIZE"]))
 
 
 def _to_the_end(main: Callable[[], None]) -> None:
@@ -53,12 +68,12 @@ def _to_the_end(main: Callable[[], None]) -> None:
         dist.destroy_process_group()
 
 
-def device(found: torch.device) -> torch.device:
-    """The device of this process, given the user's: of several processes each has a GPU of its own."""
-    if processes() == 1 or found.type == "cpu":
-        return found
-    if found.index is not None:
-        raise InputError(f"device {found}: several processes take a GPU each; give auto, cuda or cpu")
+def device(chosen: torch.device) -> torch.device:
+    """The device of this process, given the one that the user chose: each of several processes has a GPU of its own."""
+    if processes() == 1 or chosen.type == "cpu":
+        return chosen
+    if chosen.index is not None:
+        raise InputError(f"device {chosen}: several processes take a GPU each; give auto, cuda or cpu")
     if torch.cuda.device_count() < int(os.environ["LOCAL_WORLD_SIZE"]):
         raise InputError(f"GPUS_PER_RUN={processes()}: there are {torch.cuda.device_count()} GPUs here")
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -109,7 +124,8 @@ def launch(count: int, arguments: list[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     logging.disable(logging.ERROR)  # torchrun's own account of how a process ended: that has said so itself
     with tempfile.TemporaryDirectory() as folder:
-        os.environ |= LOCAL | {MEETING: f"{folder}/processes"}
+        os.environ.update(LOCAL)
+        os.environ[MEETING] = f"{folder}/processes"
         options = ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder}/torchrun", "--rdzv-conf=store_type=file",
                    f"--nproc-per-node={count}", "-m", "reproduce.run"]
         try:

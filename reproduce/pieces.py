@@ -6,7 +6,7 @@ When these are differentiated, the second pass runs each slice again, now with a
 gradient back. No more than one slice's graph is in memory at a time.
 
 Several processes run the same loop on the same whole batches with the same random numbers, and each evaluates its own
-rows. What they exchange are the outputs of the first pass and, once per backward pass, the parameters' gradients.
+rows. They exchange the outputs of the first pass and, once per backward pass, the parameters' gradients.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,8 +39,9 @@ class Pieces:
     group: int = 1
 
     def __call__(self, network: nn.Module, function: Callable, *inputs: Tensor) -> object:
-        slices = self.slices(network, len(inputs[0]))
-        if slices == [Rows(0, len(inputs[0]), len(inputs[0]))]:
+        batch = len(inputs[0])
+        slices = self.slices(network, batch)
+        if slices == [Rows(0, batch, batch)]:
             return _replicated(function(*inputs))
         evaluation = Evaluation(network, function, slices, len(inputs))
         outputs = TwoPasses.apply(evaluation, *inputs, *network.parameters())
@@ -52,7 +53,8 @@ class Pieces:
         groups = batch // group
         if groups < processes():
             return [Rows(0, batch, batch)]
-        start, stop = groups * rank() // processes() * group, groups * (rank() + 1) // processes() * group
+        start = groups * rank() // processes() * group
+        stop = groups * (rank() + 1) // processes() * group
         size = stop - start
         if self.micro_batch and not has_batch_norm(network):
             size = max(group, self.micro_batch // group * group)
@@ -61,11 +63,18 @@ class Pieces:
 
 def _replicated(outputs: object) -> object:
     """Outputs that every process has worked out, so that the gradients of all processes add up to that of one."""
-    if processes() > 1:
-        for output in [outputs] if isinstance(outputs, Tensor) else outputs:
-            if output is not None and output.requires_grad:
-                output.register_hook(lambda gradient: gradient / processes())
+    if processes() == 1:
+        return outputs
+    for output in _as_list(outputs):
+        if output is not None and output.requires_grad:
+            output.register_hook(lambda gradient: gradient / processes())
     return outputs
+
+
+def _as_list(outputs: object) -> list[Tensor | None]:
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return list(outputs)
 
 
 def has_batch_norm(network: nn.Module) -> bool:
@@ -120,11 +129,13 @@ class Evaluation:
     def outputs(self, rows: Rows, inputs: list[Tensor]) -> list[Tensor | None]:
         """The function's outputs of some rows, given the inputs of these rows."""
         self.before.restore(self.network)
-        across = GlobalNorm() if processes() > 1 and has_batch_norm(self.network) else nullcontext()
-        with only(rows), across:
+        norm = nullcontext()
+        if processes() > 1 and has_batch_norm(self.network):
+            norm = GlobalNorm()
+        with only(rows), norm:
             outputs = self.function(*inputs)
         self.alone = isinstance(outputs, Tensor)
-        return [outputs] if self.alone else list(outputs)
+        return _as_list(outputs)
 
     def add_gradients(self, rows: Rows, tensors: list[Tensor], totals: list[Tensor | None],
                       gradients: tuple[Tensor | None, ...]) -> None:
@@ -144,17 +155,23 @@ class Evaluation:
                 places.append(total[rows.start:rows.stop] if has_rows else total)
         with torch.enable_grad():
             outputs = self.outputs(rows, pieces)
+        for place, part in zip(places, self.differentiated(rows, outputs, gradients, wanted), strict=True):
+            place += part
+
+    def differentiated(self, rows: Rows, outputs: list[Tensor | None], gradients: tuple[Tensor | None, ...],
+                       wanted: list[Tensor]) -> tuple[Tensor, ...]:
+        """The gradients by the wanted tensors of a slice's outputs, given the gradients of the outputs of all rows."""
         values, cotangents = [], []
         for output, gradient in zip(outputs, gradients, strict=True):
             if gradient is not None:
                 values.append(output)
                 cotangents.append(gradient[rows.start:rows.stop])
-        found = torch.autograd.grad(values, wanted, cotangents, allow_unused=True, materialize_grads=True)
-        for place, part in zip(places, found, strict=True):
-            place += part
+        return torch.autograd.grad(values, wanted, cotangents, allow_unused=True, materialize_grads=True)
 
     def as_function_returns_it(self, outputs: tuple[Tensor | None, ...]) -> object:
-        return outputs[0] if self.alone else outputs
+        if self.alone:
+            return outputs[0]
+        return outputs
 
 
 class TwoPasses(Function):
@@ -165,13 +182,11 @@ class TwoPasses(Function):
         ctx.evaluation = evaluation
         ctx.save_for_backward(*tensors[:evaluation.inputs])
         ctx.set_materialize_grads(False)
-        found = []
+        sliced = []
         for rows in evaluation.slices:
             inputs = [tensor[rows.start:rows.stop] for tensor in tensors[:evaluation.inputs]]
-            found.append(evaluation.outputs(rows, inputs))
-        joined = []
-        for parts in zip(*found, strict=True):
-            joined.append(None if parts[0] is None else torch.cat(parts).detach())
+            sliced.append(evaluation.outputs(rows, inputs))
+        joined = [_joined(parts) for parts in zip(*sliced, strict=True)]
         return gathered(joined, evaluation.slices)
 
     @staticmethod
@@ -182,13 +197,21 @@ class TwoPasses(Function):
                              "GPUS_PER_RUN")
         evaluation, inputs = ctx.evaluation, ctx.saved_tensors
         tensors = [*inputs, *evaluation.network.parameters()]
-        totals: list[Tensor | None] = []
-        for tensor, needed in zip(tensors, ctx.needs_input_grad[1:], strict=True):
-            totals.append(torch.zeros_like(tensor) if needed else None)
+        totals: list[Tensor | None] = [None] * len(tensors)
+        for number, needed in enumerate(ctx.needs_input_grad[1:]):
+            if needed:
+                totals[number] = torch.zeros_like(tensors[number])
         with evaluation.before.aside(evaluation.network):
             for rows in evaluation.slices:
                 evaluation.add_gradients(rows, tensors, totals, gradients)
         return None, *totals
+
+
+def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
+    """An output of all slices; None where the function returns None in its place."""
+    if parts[0] is None:
+        return None
+    return torch.cat(parts).detach()
 
 
 @dataclass
@@ -205,8 +228,8 @@ class State:
         device = next(network.parameters()).device
         if device.type == "cuda":
             generators.append(torch.cuda.default_generators[device.index])
-        return cls([buffer.clone() for buffer in network.buffers()], generators,
-                   [generator.get_state() for generator in generators])
+        buffers = [buffer.clone() for buffer in network.buffers()]
+        return cls(buffers, generators, [generator.get_state() for generator in generators])
 
     def restore(self, network: nn.Module) -> None:
         for buffer, value in zip(network.buffers(), self.buffers, strict=True):
@@ -242,7 +265,8 @@ def gathered(outputs: list[Tensor | None], slices: list[Rows]) -> tuple[Tensor |
     padded = []
     for output in outputs:
         if output is not None:
-            output = F.pad(output, [0, 0] * (output.ndim - 1) + [before, after])
+            others = [0, 0] * (output.ndim - 1)
+            output = F.pad(output, [*others, before, after])
         padded.append(output)
     sum_over_processes([output for output in padded if output is not None])
     return tuple(padded)
@@ -265,6 +289,12 @@ class SumOfProcesses(Function):
         return SumOfProcesses.apply(gradient)
 
 
+def sum_of_channels(x: Tensor) -> Tensor:
+    """The sum of each channel over images, pixels and processes, [1, C, 1, ...]."""
+    others = [dim for dim in range(x.ndim) if dim != 1]
+    return SumOfProcesses.apply(x.sum(others, keepdim=True))
+
+
 class GlobalNorm(TorchFunctionMode):
     """Inside, batch norm takes its statistics over the rows of all processes."""
 
@@ -282,10 +312,9 @@ def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | Non
     dtype = x.dtype
     if dtype == torch.bfloat16:
         x = x.float()  # as F.batch_norm, which takes sums in float32
-    others = [dim for dim in range(x.ndim) if dim != 1]
     count = batch_size(x) * x[0, 0].numel()
-    mean = SumOfProcesses.apply(x.sum(others, keepdim=True)) / count
-    variance = SumOfProcesses.apply((x - mean).square().sum(others, keepdim=True)) / count
+    mean = sum_of_channels(x) / count
+    variance = sum_of_channels((x - mean).square()) / count
     with torch.no_grad():
         if running_mean is not None:
             running_mean.lerp_(mean.flatten(), momentum)
