@@ -30,8 +30,11 @@ def chosen(arguments: list[str]) -> tuple[str, list[str], Settings]:
     if names == ["compare"] and not known.method:
         raise InputError("METHOD: none given; a file of your own, a regularizer or an augmentation: make compare "
                          "METHOD=path/to/mine.py")
+    table = known.table
+    if names == ["compare"] and not any(argument.startswith("TABLE=") for argument in given):
+        table = COMPARED
     if names in ([], ["compare"], ["lambda"]):
-        return known.table, [], Settings.parse(given, known.table)
+        return table, [], Settings.parse(given, table)
     if len(names) == 1 and (names[0] in TABLES or "-" not in names[0]):
         if names[0] not in TABLES:
             raise InputError(f"table {names[0]!r}: not one of {', '.join(TABLES)}")
