@@ -20,6 +20,7 @@ from reproduce.methods import Method, compared, note, read_apart
 from reproduce.preflight import look_apart
 from reproduce.settings import Settings, split
 
+COMPARED = "small"  # the table of `make compare`, if none is given: on the smoke table a comparison means nothing
 SMALL = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # environment of small runs, which have a core each
 
 
