@@ -672,7 +672,7 @@ def test_an_error_is_not_hidden_by_that_of_noting_it(tmp_path):
 def test_where_no_checkpoint_is_whole_the_training_begins_anew_and_says_so(tmp_path, capsys):
     assert record.load_checkpoint(tmp_path, {}) == (0, 0.0) and not capsys.readouterr().err
     for name in ("checkpoint.pt", "checkpoint.prev.pt"):
-        record.write_torch(tmp_path / name, {"step": 5, "seconds": 1.0})
+        record.write_torch(tmp_path / name, {"run": tmp_path.name, "step": 5, "seconds": 1.0})
     assert record.load_checkpoint(tmp_path, {}) == (5, 1.0)
     for name in ("checkpoint.pt", "checkpoint.prev.pt"):
         flip_a_bit(tmp_path / name)

@@ -1,10 +1,8 @@
 """The field of each data set: published numbers, ours and external scores, ranked within one protocol only.
 
-`python -m reports.show.field [RESULTS=results] [REPORTS=reports]` writes field/<data set>.md and .csv.
+They are written to field/<data set>.md and .csv.
 """
 
-import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pandas as pd
 
 import benchmarks.field as field
 from benchmarks.field import Row
-from benchmarks.runs import InputError, command, options
+from reports.data.folders import write
 
 LEGEND = (
     "Numbers of two protocols do not rank against each other, so only the numbers of a named protocol are ranked. "
@@ -73,26 +71,6 @@ def render(results: Path, reports: Path) -> list[Path]:
         for suffix, text in ((".md", field_markdown(dataset, rows)),
                              (".csv", field_frame(dataset, rows).to_csv(index=False))):  # fmt: skip
             path = reports / "field" / f"{dataset}{suffix}"
-            _write(path, text)
+            write(path, text)
             written.append(path)
     return written
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-
-
-def main() -> None:
-    chosen = options(sys.argv[1:], {"RESULTS": "results", "REPORTS": "reports"})
-    written = render(Path(chosen["RESULTS"]), Path(chosen["REPORTS"]))
-    print(f"wrote {len(written)} files to {written[0].parent}")
-
-
-if __name__ == "__main__":
-    command(main)

@@ -43,8 +43,8 @@ class Part:
 
 
 def page(results: Results, reports: Path, parts: list[Part], judged: Judged, compares: list[Part],
-         benches: dict[str, Section]) -> str:  # fmt: skip
-    """The whole page."""
+         benches: dict[str, Section], fields: list[Path]) -> str:  # fmt: skip
+    """The whole page. `fields` are the files with the published numbers of each data set."""
     root = relative(ROOT, reports)
     ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", not part.measured))
     picture = _picture(ordered, judged)
@@ -59,6 +59,7 @@ def page(results: Results, reports: Path, parts: list[Part], judged: Judged, com
     for part in compares:
         body.append(_comparison(part, root))
     body.append(_benches(benches, results, reports, root))
+    body.append(_fields(fields, reports))
     body.append(_other_runs(results, reports, parts + compares))
     problems = list(dict.fromkeys(results.problems))
     if problems:
@@ -136,6 +137,7 @@ def _navigation(parts: list[Part], compares: list[Part], benches: dict[str, Sect
         links.append(link("#compare", "Comparisons"))
     if benches:
         links.append(link("#bench", "Benches"))
+    links.append(link("#field", "The field"))
     return f"<nav>{' '.join(links)}</nav>\n"
 
 
@@ -204,6 +206,13 @@ def _benches(benches: dict[str, Section], results: Results, reports: Path, root:
         table = link(f"bench/{name}.md", "Markdown")
         body.append(folded(section.heading, f"{content}{bullets(section.lines)}<p>{record}, {table}</p>\n"))
     return "".join(body)
+
+
+def _fields(fields: list[Path], reports: Path) -> str:
+    """Links to the published numbers of other methods, a file for each data set."""
+    links = [link(str(path.relative_to(reports)), path.stem) for path in fields]
+    text = "What others published for each data set, ranked within one protocol only, with the paper's numbers and ours"
+    return f'<h2 id="field">The field</h2>\n<p>{text} in place: {", ".join(links)}.</p>\n'
 
 
 def _other_runs(results: Results, reports: Path, parts: list[Part]) -> str:

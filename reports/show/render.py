@@ -7,6 +7,7 @@ from benchmarks.tables import TABLES
 from reports.data.folders import claim_reports, write
 from reports.data.records import Results, read
 from reports.data.views import View, view
+from reports.show import field
 from reports.show.bench import benches
 from reports.show.claims import NOTES, Judged, judge_all
 from reports.show.compare import compared, comparison, extra_methods, measured_everywhere
@@ -46,7 +47,8 @@ def everything(results: Path, reports: Path) -> int:
         for method in extra_methods(found, table):
             compares.append(_comparison(found, reports, table, method)[0])
     measured = _write_benches(results, reports, found.problems)
-    write(reports / "index.html", page(found, reports, parts, judged, compares, measured))
+    fields = [path for path in field.render(results, reports) if path.suffix == ".md"]
+    write(reports / "index.html", page(found, reports, parts, judged, compares, measured, fields))
     _say_left_out(found)
     print(f"wrote {reports / 'index.html'}, claims.md and a folder for each table")
     return 0
