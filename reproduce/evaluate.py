@@ -33,6 +33,7 @@ from reproduce import record
 BATCH = 32  # images generated at a time
 LITERATURE = {("fd", "inception"): "fid", ("kid", "inception"): "kid", ("mind", "inception"): "mind",
               ("is", "inception"): "is"}  # fmt: skip
+Entries = set[tuple[str, str, int]]  # name, checkpoint and draw of entries of metrics.json
 
 
 def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: torch.device) -> str:
@@ -54,41 +55,68 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
         known = record.read_metrics(folder)
         if (folder / "diverged.json").exists():
             facts = {"status": "diverged"} | record.read_diverged(folder) | {"metrics": []}
-            same = all(known.get(key) == value for key, value in facts.items())
-            return f"{run.id}: diverged, as noted" if same else _write(folder, config, facts, device, began)
+            if agree(known, facts):
+                return f"{run.id}: diverged, as noted"
+            return _write(folder, config, facts, device, began)
         extractor = EXTRACTORS[protocol.extractor](device, protocol.weights, data / "weights")
         subject = Subject(run, protocol, extractor, data, folder, device, config)
-        images = HeldOut(subject) if run.model == record.HELDOUT else Generators(subject)
-        known = known if known.get("generator_sha256") == images.sha256 else {"metrics": []}
-        done = known.get("evaluated", [])
-        if _wanted(subject, images) <= _found(known["metrics"], subject, images):
-            noted = {"evaluated": [*done, *({str(protocol)} - set(done))], "considered": sorted(METRICS)}
-            if any(known.get(key) != value for key, value in noted.items()):
-                record.write_json(folder / "metrics.json", known | noted)
+        if run.model == record.HELDOUT:
+            images = HeldOut(subject)
+        else:
+            images = Generators(subject)
+        if known.get("generator_sha256") != images.sha256:
+            known = {"metrics": []}
+        if _wanted(subject, images) <= _measured(known["metrics"], subject, images):
+            _note(folder, known, protocol)
             return f"{run.id}: already evaluated with {protocol}"
-        others = [metric for metric in known["metrics"] if metric["extractor"] != protocol.extractor]
-        new = images.entries()
-        done = [other for other in done if other.split()[0] != protocol.extractor]
+        others = [entry for entry in known["metrics"] if entry["extractor"] != protocol.extractor]
+        done = [other for other in known.get("evaluated", []) if other.split()[0] != protocol.extractor]
         return _write(folder, config, {
             "status": "done", "iteration": run.iterations, "generator_sha256": images.sha256,
-            "evaluated": [*done, str(protocol)], "considered": sorted(METRICS), "metrics": others + new,
+            "evaluated": [*done, str(protocol)], "considered": sorted(METRICS),
+            "metrics": [*others, *images.entries()],
         }, device, began)  # fmt: skip
 
 
-def _wanted(subject: "Subject", images: "Generators | HeldOut") -> set[tuple[str, str, int]]:
-    """Name, checkpoint and draw of every entry that the protocol asks for."""
+def agree(known: dict, facts: dict) -> bool:
+    """Whether all the facts stand in a record."""
+    for key, value in facts.items():
+        if known.get(key) != value:
+            return False
+    return True
+
+
+def _note(folder: Path, known: dict, protocol: Protocol) -> None:
+    """Note in metrics.json that it has all that the protocol asks for, unless that stands there."""
+    evaluated = known.get("evaluated", [])
+    if str(protocol) not in evaluated:
+        evaluated = [*evaluated, str(protocol)]
+    noted = {"evaluated": evaluated, "considered": sorted(METRICS)}
+    if not agree(known, noted):
+        record.write_json(folder / "metrics.json", known | noted)
+
+
+def _wanted(subject: "Subject", images: "Generators | HeldOut") -> Entries:
+    """The entries that the protocol asks for."""
     extractor = subject.extractor.name
-    names = [printed(name, extractor) for name in subject.metrics(images.has_heldout)]
-    checkpoints = ["last", "best"] if images.kept else ["last"]
-    full = product(names, checkpoints, range(subject.protocol.eval_seeds))
-    return {*full, *((printed("fd", extractor), str(iteration), 0) for iteration in images.kept)}
+    names = [printed(name, extractor) for name in possible_metrics(subject.extractor, images.has_heldout)]
+    checkpoints = ["last"]
+    if images.kept:
+        checkpoints.append("best")
+    wanted = set(product(names, checkpoints, range(subject.protocol.eval_seeds)))
+    for iteration in images.kept:
+        wanted.add((printed("fd", extractor), str(iteration), 0))
+    return wanted
 
 
-def _found(known: list[dict], subject: "Subject", images: "Generators | HeldOut") -> set[tuple[str, str, int]]:
-    """The same of the entries that were measured in this way."""
+def _measured(known: list[dict], subject: "Subject", images: "Generators | HeldOut") -> Entries:
+    """The known entries that were measured from as many images by the same extractor."""
     facts = {"n_generated": images.count, **_facts(subject.extractor)}
-    return {(metric["name"], metric["checkpoint"], metric["eval_seed"]) for metric in known
-            if all(metric[key] == value for key, value in facts.items())}
+    measured = set()
+    for entry in known:
+        if agree(entry, facts):
+            measured.add((entry["name"], entry["checkpoint"], entry["eval_seed"]))
+    return measured
 
 
 def printed(metric: str, extractor: str) -> str:
@@ -97,13 +125,16 @@ def printed(metric: str, extractor: str) -> str:
 
 
 def _write(folder: Path, config: dict, facts: dict, device: torch.device, began: float) -> str:
+    """Write metrics.json. Returns the scores of the last generator, or the run's status where it has none."""
     seconds = {"train": record.trained_seconds(folder), "evaluate": round(time.monotonic() - began, 2)}
     peak = {"train": record.trained_peak(folder), "evaluate": record.peak_bytes(device)}
     record.write_json(folder / "metrics.json", {
         "id": config["id"], "run": config["run"], **facts, "config": config, "provenance": record.provenance(device),
         "seconds": seconds, "peak_bytes": peak})  # fmt: skip
-    shown = [f"{metric['name']} {metric['value']:.4g}" for metric in facts["metrics"]
-             if (metric["checkpoint"], metric["eval_seed"]) == ("last", 0)]
+    shown = []
+    for entry in facts["metrics"]:
+        if entry["checkpoint"] == "last" and entry["eval_seed"] == 0:
+            shown.append(f"{entry['name']} {entry['value']:.4g}")
     return f"{config['id']}: {', '.join(shown) or facts['status']}"
 
 
@@ -144,15 +175,12 @@ class Subject:
 
     @cached_property
     def heldout(self) -> np.ndarray | None:
-        """Their features [H, D]."""
+        """The features of these images [H, D]."""
         if self.dataset.heldout is not None:
             return reference(self.dataset.heldout, self.extractor, self.data, self.device).features
-        return self.real.features[~self.train] if self.has_heldout else None
-
-    def metrics(self, has_heldout: bool) -> dict[str, Metric]:
-        """The metrics that the extractor can give, with held-out images or without."""
-        return {name: metric for name, metric in METRICS.items()
-                if (self.extractor.classes or not metric.of_classes) and (has_heldout or not metric.of_heldout)}
+        if self.has_heldout:
+            return self.real.features[~self.train]
+        return None
 
     def facts(self, sha256: str, draw: int) -> dict:
         return {"generator": sha256, "samples": self.protocol.samples, "draw": draw, **_facts(self.extractor)}
@@ -161,15 +189,26 @@ class Subject:
         """The entries of metrics.json of every metric."""
         pair = Comparison(self.real, features, self.train, heldout, self.device)
         entries = []
-        for name, metric in self.metrics(heldout is not None).items():
-            count = {"n_heldout": len(heldout)} if metric.of_heldout else {}
-            entries.append(self.entry(name, metric.measure(pair), len(features.features), **count, **which))
+        for name, metric in possible_metrics(self.extractor, heldout is not None).items():
+            facts = dict(which)
+            if metric.of_heldout:
+                facts = {"n_heldout": len(heldout), **which}
+            entries.append(self.entry(name, metric.measure(pair), len(features.features), **facts))
         return entries
 
     def entry(self, name: str, score: Score, generated: int, **which) -> dict:
         return {"name": printed(name, self.extractor.name), "value": score.value, "sd": score.sd,
                 "better": METRICS[name].better, "n_generated": generated, "n_reference": len(self.train),
                 **_facts(self.extractor), **which}  # fmt: skip
+
+
+def possible_metrics(extractor: Extractor, has_heldout: bool) -> dict[str, Metric]:
+    """The metrics that an extractor can give, with held-out images or without."""
+    possible = {}
+    for name, metric in METRICS.items():
+        if (extractor.classes or not metric.of_classes) and (has_heldout or not metric.of_heldout):
+            possible[name] = metric
+    return possible
 
 
 def _facts(extractor: Extractor) -> dict:
@@ -194,27 +233,28 @@ class Generators:
         self.files = self.kept | {run.iterations: folder / "generator.safetensors"}
 
     def entries(self) -> list[dict]:
-        draws, iterations = range(self.subject.protocol.eval_seeds), self.subject.run.iterations
-        last = []
-        for draw in draws:
-            last += self._full(iterations, draw, "last")
+        """The last generator in every metric, the distances of those before it, and the best in every metric."""
+        last = self._every_draw(self.subject.run.iterations, "last")
         curve = [self._distance(iteration) for iteration in self.kept]
         if not curve:
             return last
         first = next(entry for entry in last if entry["name"] == curve[0]["name"])
-        best = []
-        for draw in draws:
-            lowest = min([first, *curve], key=lambda entry: entry["value"])
-            best += self._full(lowest["iteration"], draw, "best")
-        return [*last, *curve, *best]
+        lowest = min([first, *curve], key=lambda entry: entry["value"])
+        return [*last, *curve, *self._every_draw(lowest["iteration"], "best")]
+
+    def _every_draw(self, iteration: int, checkpoint: str) -> list[dict]:
+        entries = []
+        for draw in range(self.subject.protocol.eval_seeds):
+            entries += self._full(iteration, draw, checkpoint)
+        return entries
 
     def _full(self, iteration: int, draw: int, checkpoint: str) -> list[dict]:
         """Every metric of one draw of a generator. The features stay beside the generator."""
         subject, path = self.subject, self.files[iteration]
         trained = record.read_generator(path, subject.run)
-        features = Features(**stored(
-            path.with_name(f"features-{subject.extractor.name}-{draw}.npz"), subject.facts(trained.sha256, draw),
-            lambda: self._features(trained, draw)._asdict()))  # fmt: skip
+        file = path.with_name(f"features-{subject.extractor.name}-{draw}.npz")
+        facts = subject.facts(trained.sha256, draw)
+        features = Features(**stored(file, facts, lambda: self._features(trained, draw)._asdict()))
         return subject.full(features, subject.heldout, weights=self._weights(trained), checkpoint=checkpoint,
                             iteration=trained.iteration, eval_seed=draw)
 
@@ -233,24 +273,30 @@ class Generators:
                              checkpoint=str(iteration), iteration=iteration, eval_seed=0)
 
     def _features(self, trained: record.Trained, draw: int) -> Features:
-        """Of one draw of a generator's images, whose labels are drawn as often as the training images have them."""
+        """The features of one draw of a generator's images. Their labels are as frequent as among training images."""
         subject, dataset = self.subject, self.subject.dataset
         labels = np.random.default_rng(draw).choice(dataset.labels[subject.indices], self.count)
         G = generator(subject.run, dataset.classes, trained.state).to(subject.device)
         return subject.extractor(stream(G, draw, torch.from_numpy(labels).to(subject.device)))
 
     def _weights(self, trained: record.Trained) -> str:
-        """Whether the weights are an average, which is a copy of the generator until iteration ema_start."""
+        """Whether the weights are an average ("ema"). Until iteration ema_start it is a copy of the generator ("raw")."""
         _, recipe = record.resolve(self.subject.run)
-        averaged = recipe.ema_decay > 0 and trained.iteration > max(1, recipe.ema_start)
-        return "ema" if averaged else "raw"
+        if recipe.ema_decay > 0 and trained.iteration > max(1, recipe.ema_start):
+            return "ema"
+        return "raw"
 
 
 def _kept(folder: Path, run: Run, protocol: Protocol) -> dict[int, Path]:
     """Iteration -> file of the generators kept before the last. Raises InputError where the protocol lacks one."""
-    kept = {int(path.stem): path for path in folder.glob("*.safetensors") if path.stem.isdecimal()}
-    kept = {iteration: path for iteration, path in kept.items() if iteration < run.iterations}
-    for iteration in range(protocol.eval_every, run.iterations, protocol.eval_every) if protocol.eval_every else ():
+    kept = {}
+    for path in folder.glob("*.safetensors"):
+        if path.stem.isdecimal() and int(path.stem) < run.iterations:
+            kept[int(path.stem)] = path
+    due = []
+    if protocol.eval_every:
+        due = range(protocol.eval_every, run.iterations, protocol.eval_every)
+    for iteration in due:
         if iteration not in kept:
             raise InputError(f"run {run.id}: no {folder / str(iteration)}.safetensors, it was not trained with "
                              f"EVAL_EVERY={protocol.eval_every}; remove {folder.parent} to train it anew")
@@ -289,10 +335,12 @@ class HeldOut:
         subject = self.subject
         order = np.random.default_rng(draw).permutation(len(self.images))
         drawn, left = np.sort(order[: self.count]), np.sort(order[self.count :])
-        features = Features(**stored(
-            subject.folder / f"features-{subject.extractor.name}-{draw}.npz", subject.facts(self.sha256, draw),
-            lambda: subject.extractor(_batches(self.images, drawn))._asdict()))  # fmt: skip
-        heldout = subject.heldout[left] if self.has_heldout else None
+        file = subject.folder / f"features-{subject.extractor.name}-{draw}.npz"
+        facts = subject.facts(self.sha256, draw)
+        features = Features(**stored(file, facts, lambda: subject.extractor(_batches(self.images, drawn))._asdict()))
+        heldout = None
+        if self.has_heldout:
+            heldout = subject.heldout[left]
         return subject.full(features, heldout, weights="raw", checkpoint="last", iteration=0, eval_seed=draw)
 
 
@@ -315,8 +363,9 @@ def open_heldout(run: Run, data: Path, folder: Path, device: torch.device) -> No
         raise InputError(f"run {run.id}: held-out images are not trained, so it must be {plain.id}")
     dataset = load(run.dataset, run.resolution, data)
     _unseen(run, dataset)
+    indices = subset(len(dataset.images), run.fraction, run.seed)
     with record.locked(folder):
-        record.open_config(folder, run, None, dataset, subset(len(dataset.images), run.fraction, run.seed), device)
+        record.open_config(folder, run, None, dataset, indices, device)
 
 
 def _batches(images: np.ndarray, indices: np.ndarray) -> Iterator[Tensor]:
@@ -339,18 +388,28 @@ def generator(run: Run, classes: int, state: dict[str, Tensor]) -> nn.Module:
 def untrained(run: Run, classes: int) -> nn.Module:
     """A run's generator on a data set of so many classes, 0 for none."""
     model, recipe = record.resolve(run)
-    return model.Generator(run.resolution, classes if recipe.conditional else 0, **recipe.generator)
+    if not recipe.conditional:
+        classes = 0
+    return model.Generator(run.resolution, classes, **recipe.generator)
 
 
 def require_fit(run: Run, G: nn.Module, state: dict[str, Tensor]) -> None:
     """Raises InputError where weights are not those of a network, by name, type and shape."""
-    there, wanted = ({name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-                      for name, tensor in tensors.items()} for tensors in (state, G.state_dict()))
+    there, wanted = _shapes(state), _shapes(G.state_dict())
     wrong = sorted(name for name in {*wanted, *there} if wanted.get(name) != there.get(name))
     if wrong:
         name = wrong[0]
         raise InputError(f"run {run.id}: {len(wrong)} weights do not fit; {name!r} is {there.get(name, 'missing')}, "
                          f"the network's is {wanted.get(name, 'none')}")
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, str]:
+    """Type and shape of each tensor in words: "float32 [64, 3, 3, 3]"."""
+    shapes = {}
+    for name, tensor in state.items():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        shapes[name] = f"{kind} {list(tensor.shape)}"
+    return shapes
 
 
 @torch.inference_mode()
@@ -409,7 +468,7 @@ def stored(path: Path, facts: dict, make: Callable[[], dict[str, np.ndarray]]) -
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What is in the file; nothing if it is missing or damaged (each array in it has a checksum)."""
+    """The arrays in a file; none if it is missing or damaged (each array in it has a checksum)."""
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}

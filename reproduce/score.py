@@ -32,7 +32,7 @@ from benchmarks.field import PROTOCOLS, external_id, faults_of_record
 from benchmarks.metrics import METRICS, Comparison, Features, Reference
 from benchmarks.runs import MINIMUM, InputError, Protocol, command, options
 from reproduce import images, record
-from reproduce.evaluate import printed, reference
+from reproduce.evaluate import agree, possible_metrics, printed, reference
 
 OPTIONS = {"IMAGES": "", "DATASET": "", "METHOD": "", "FRACTION": "1", "SEED": "0", "TRAIN": "", "PROTOCOL": "",
            "SAMPLES": "", "EXTRACTOR": "", "RESOLUTION": "", "RESIZE": "", "WEIGHTS": "", "DATA": "data",
@@ -184,11 +184,7 @@ class Subject:
     @property
     def metrics(self) -> dict:
         """The metrics that the extractor and the images can give."""
-        chosen = {}
-        for name, metric in METRICS.items():
-            if (self.extractor.classes or not metric.of_classes) and (self.has_heldout or not metric.of_heldout):
-                chosen[name] = metric
-        return chosen
+        return possible_metrics(self.extractor, self.has_heldout)
 
     @property
     def names(self) -> set[str]:
@@ -197,7 +193,7 @@ class Subject:
     def replaces(self, entry: dict) -> bool:
         """Whether an entry of the record is one of those that this measurement makes."""
         same = {"n_generated": self.order.protocol.samples, "reference": self.order.against} | self.facts
-        return all(entry.get(key) == value for key, value in same.items())
+        return agree(entry, same)
 
     def entries(self, features: Features) -> list[dict]:
         """Every metric. What is said of copying is said of the images that the generator was trained on."""
