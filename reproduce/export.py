@@ -26,23 +26,34 @@ def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
     """
     log = folder / "log.jsonl"
     for number, line in enumerate(_text(log).splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
-            continue
-        row = _parsed(line, f"{log}:{number}")
-        for name, value in _flat(row):
-            if name != "iteration":
-                yield f"train/{name}", row["iteration"], value
+        if line.endswith("\n"):
+            yield from _logged(_parsed(line, f"{log}:{number}"))
     metrics = folder / "metrics.json"
     if metrics.exists():
         for entry in _parsed(_text(metrics), f"{metrics}")["metrics"]:
-            which = "best" if entry["checkpoint"] == "best" else "last"
             if entry.get("eval_seed", 0) == 0 and entry["iteration"] is not None:
-                yield f"{which}/{entry['name']}", entry["iteration"], entry["value"]
+                yield _tag(entry), entry["iteration"], entry["value"]
+
+
+def _logged(row: dict) -> Iterator[tuple[str, int, float]]:
+    """Tag, iteration and value of the numbers in a line of the log."""
+    for name, value in _flat(row):
+        if name != "iteration":
+            yield f"train/{name}", row["iteration"], value
+
+
+def _tag(entry: dict) -> str:
+    """The tag of a score: those of the best generator apart from those of the last and of the curve to it."""
+    if entry["checkpoint"] == "best":
+        return f"best/{entry['name']}"
+    return f"last/{entry['name']}"
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+        if not path.exists():
+            return ""
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
 
@@ -71,30 +82,47 @@ def tensorboard(results: Path, out: Path) -> str:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
     except ImportError as error:
         raise InputError(f"tensorboard is not installed: {EXTRA}") from error
-    runs = sorted({path.parent for name in ("log.jsonl", "metrics.json") for path in results.glob(f"*/{name}")})
+    runs = _runs(results)
     if not runs:
         raise InputError(f"RESULTS={results}: no run with a log.jsonl or metrics.json there")
+
+    def event(step: int, value: object) -> object:
+        return Event(step=step, wall_time=step, summary=Summary(value=[value]))
+
     for folder in runs:
-        events = [Event(step=step, wall_time=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
-                  for tag, step, value in scalars(folder)]  # fmt: skip
-        last = max((event.step for event in events), default=0)
+        events, last = [], 0
+        for tag, step, value in scalars(folder):
+            events.append(event(step, Summary.Value(tag=tag, simple_value=value)))
+            last = max(last, step)
         grid = folder / "samples.png"
         if grid.exists():
             with Image.open(grid) as image:
                 picture = Summary.Image(height=image.height, width=image.width, colorspace=3,
-                                        encoded_image_string=grid.read_bytes())  # fmt: skip
-            events.append(Event(step=last, wall_time=last, summary=Summary(value=[
-                Summary.Value(tag="samples", image=picture)])))  # fmt: skip
+                                        encoded_image_string=grid.read_bytes())
+            events.append(event(last, Summary.Value(tag="samples", image=picture)))
         _write(out / folder.name, events, EventFileWriter)
     return f"{out}: event files of {len(runs)} runs; `tensorboard --logdir {out}` shows them"
 
 
+def _runs(results: Path) -> list[Path]:
+    """The folders of runs that have a log or scores."""
+    return sorted({path.parent for path in (*results.glob("*/log.jsonl"), *results.glob("*/metrics.json"))})
+
+
+def _require_event_files(target: Path) -> None:
+    """Raises InputError where the place of a run's event file holds a file of another kind."""
+    if target.is_file():
+        raise InputError(f"{target}: is no event file; give another OUT")
+    if target.is_dir():
+        for file in target.iterdir():
+            if "tfevents" not in file.name:
+                raise InputError(f"{file}: is no event file; give another OUT")
+
+
 def _write(target: Path, events: list, writer_class: type) -> None:
     """One event file in a folder of its own, written aside and renamed, in the place of an older one."""
+    _require_event_files(target)
     aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    foreign = [file for file in (target.iterdir() if target.is_dir() else ()) if "tfevents" not in file.name]
-    if foreign or target.is_file():
-        raise InputError(f"{foreign[0] if foreign else target}: is no event file; give another OUT")
     try:
         aside.mkdir(parents=True)
         writer = writer_class(str(aside))

@@ -1,4 +1,4 @@
-"""What a run is on disk: where its files lie, how they are written, and what is noted down beside every result."""
+"""The files of a run: where they lie, how they are written and read, and the provenance noted beside every result."""
 
 import ctypes
 import fcntl
@@ -123,7 +123,9 @@ def read_diverged(folder: Path) -> dict:
 def trained_seconds(folder: Path) -> float:
     """How long a run was trained, by the last line of its log; 0.0 without one."""
     lines = _read_log(folder / "log.jsonl")
-    return float(lines[-1]["seconds"]) if lines else 0.0
+    if not lines:
+        return 0.0
+    return float(lines[-1]["seconds"])
 
 
 class Trained(NamedTuple):
@@ -176,14 +178,18 @@ def device(name: str) -> torch.device:
     A GPU is the current one from then on, which streams and graphs are made on.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cpu"
+        if torch.cuda.is_available():
+            name = "cuda"
+        return torch.device(name)
     valid = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if name not in (*valid, *(["cuda"] if torch.cuda.is_available() else [])):
+    current = name == "cuda" and torch.cuda.is_available()
+    if name not in valid and not current:
         raise InputError(f"device {name!r}: not one of {', '.join(valid)}")
-    found = torch.device(name)
-    if found.index is not None:
-        torch.cuda.set_device(found)
-    return found
+    chosen = torch.device(name)
+    if chosen.index is not None:
+        torch.cuda.set_device(chosen)
+    return chosen
 
 
 def require_method(run: Run) -> None:
@@ -215,31 +221,49 @@ def model_of(run: Run) -> ModuleType:
 def resolve(run: Run) -> tuple[ModuleType, Recipe]:
     """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
     model, override = model_of(run), dict(run.override)
-    defaults = [name for name, recipe in model.RECIPES.items() if run.resolution in recipe.resolutions]
-    sizes = sorted({size for recipe in model.RECIPES.values() for size in recipe.resolutions})
-    _known("resolution", run.resolution, sizes)
-    name = override.pop("recipe", defaults[0])
+    name = override.pop("recipe", _default_recipe(model, run.resolution))
     _known("recipe", name, model.RECIPES)
     recipe = _override(model.RECIPES[name], override)
+    _require_groups(run, recipe)
+    return model, recipe
+
+
+def _default_recipe(model: ModuleType, resolution: int) -> str:
+    """The name of the model's first recipe for a resolution."""
+    sizes = set()
+    for recipe in model.RECIPES.values():
+        sizes.update(recipe.resolutions)
+    _known("resolution", resolution, sorted(sizes))
+    return next(name for name, recipe in model.RECIPES.items() if resolution in recipe.resolutions)
+
+
+def _require_groups(run: Run, recipe: Recipe) -> None:
+    """Raises InputError where a batch is no whole number of the groups of minibatch standard deviation."""
     group = recipe.discriminator.get("mbstd_group", 1)
     if run.batch % group:
         raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
                          f"{run.model}'s minibatch standard deviation compares")
-    return model, recipe
 
 
 def _override(recipe: Recipe, override: dict) -> Recipe:
+    """A recipe with other values of its numbers and of its networks' options."""
+    numbers = {}
+    for field in fields(Recipe):
+        value = getattr(recipe, field.name)
+        if isinstance(value, int | float):
+            numbers[field.name] = value
     parts = {"generator": dict(recipe.generator), "discriminator": dict(recipe.discriminator)}
-    names = [field.name for field in fields(Recipe) if isinstance(getattr(recipe, field.name), int | float)]
+    published = {**parts["discriminator"], **parts["generator"], **numbers}
+    changed = {}
     for key, value in override.items():
-        _known("override", key, sorted({*names, *parts["generator"], *parts["discriminator"]}))
-        known = getattr(recipe, key) if key in names else next(part[key] for part in parts.values() if key in part)
-        _require_like(known, key, value)
-        if key in names:
-            recipe = replace(recipe, **{key: value})
+        _known("override", key, sorted(published))
+        _require_like(published[key], key, value)
+        if key in numbers:
+            changed[key] = value
         for part in parts.values():
-            part |= {key: value} if key in part else {}
-    return replace(recipe, **parts)
+            if key in part:
+                part[key] = value
+    return replace(recipe, **changed, **parts)
 
 
 def _require_like(known: object, key: str, value: float | str) -> None:
@@ -261,25 +285,34 @@ def _known(kind: str, name: object, names) -> None:
 
 
 def provenance(device: torch.device) -> dict:
-    """What code ran on what: commit, versions, device."""
-    here = Path(__file__).parent
-
-    def git(*args: str) -> str:
-        try:
-            done = subprocess.run(["git", "-C", here, *args], capture_output=True, text=True, check=False)
-        except FileNotFoundError:  # not every machine that trains has git
-            return ""
-        return done.stdout.strip()
-
-    cuda = device.type == "cuda"
+    """The commit, the versions and the machine that a result comes from."""
+    versions = {"python": platform.python_version()}
+    for package in ("torch", "torchvision", "numpy"):
+        versions[package] = version(package)
     return {
-        "commit": git("rev-parse", "HEAD") or "unknown",
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "torchvision", "numpy")},
-        "device": torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()})",
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "versions": versions,
+        "device": _device_name(device),
         "threads": torch.get_num_threads(),
         "processes": parallel.processes(),
     }
+
+
+def _git(*arguments: str) -> str:
+    """What git prints of this project; "" where there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", Path(__file__).parent, *arguments], capture_output=True, text=True,
+                              check=False)
+    except FileNotFoundError:  # not every machine that trains has git
+        return ""
+    return done.stdout.strip()
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()})"
 
 
 @contextmanager
@@ -330,22 +363,38 @@ def open_config(folder: Path, run: Run, recipe: Recipe | None, dataset: Dataset,
     on with another number of threads, since sums are then rounded in another order.
     """
     subset = {"count": len(indices), "sha256": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()}
-    facts = {key: getattr(dataset, key) for key in ("name", "digest", "classes", "flip")}
-    facts["count"] = len(dataset.images)
-    config = {"id": run.id, "run": asdict(run), "recipe": asdict(recipe) if recipe else {}, "dataset": facts,
-              "subset": subset, "method_files": method_files(run)}
+    facts = {"name": dataset.name, "digest": dataset.digest, "classes": dataset.classes, "flip": dataset.flip,
+             "count": len(dataset.images)}
+    options = {}
+    if recipe:
+        options = asdict(recipe)
+    config = {"id": run.id, "run": asdict(run), "recipe": options, "dataset": facts, "subset": subset,
+              "method_files": method_files(run)}
     file = folder / "config.json"
     if not file.exists():
         write_json(folder / "subset.json", subset | {"indices": indices.tolist()})
         write_json(file, config | {"provenance": provenance(device) | {"dataset": dict(dataset.provenance)}})
         return
     begun = read_config(folder, run)
-    there, now = (_flat(c) for c in (begun | {"provenance": {}}, json.loads(json.dumps(config))))
-    differences = [f"{key}: {there.get(key)} there, {now.get(key)} now"
-                   for key in sorted({*there, *now}) if there.get(key) != now.get(key)]
+    differences = _differences(begun | {"provenance": {}}, config)
     if differences:
         raise InputError(f"run {run.id} was begun with another config ({'; '.join(differences)}); "
                          f"remove {folder} to begin anew")
+    _warn_of_threads(run, begun, folder, device)
+
+
+def _differences(begun: dict, config: dict) -> list[str]:
+    """The keys in which the config of a file and that of now differ, each with both values."""
+    there, now = _flat(begun), _flat(json.loads(json.dumps(config)))  # tuples become lists, as in the file
+    differences = []
+    for key in sorted({*there, *now}):
+        if there.get(key) != now.get(key):
+            differences.append(f"{key}: {there.get(key)} there, {now.get(key)} now")
+    return differences
+
+
+def _warn_of_threads(run: Run, begun: dict, folder: Path, device: torch.device) -> None:
+    """Warn where a CPU goes on with another number of threads than the run was begun with."""
     threads = begun["provenance"].get("threads")
     going_on = (folder / "checkpoint.pt").exists() and not (folder / "generator.safetensors").exists()
     if device.type == "cpu" and going_on and threads != torch.get_num_threads():
@@ -356,7 +405,10 @@ def open_config(folder: Path, run: Run, recipe: Recipe | None, dataset: Dataset,
 def _flat(tree: dict, prefix: str = "") -> dict:
     flat = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
@@ -373,7 +425,8 @@ def save_checkpoint(folder: Path, parts: dict, step: int, seconds: float) -> Non
             os.fsync(file.fileno())
     state = {name: part.state_dict() for name, part in parts.items()}
     write_torch(new, state | {"run": folder.name, "step": step, "seconds": seconds})
-    write_json(folder / "usage.json", {"peak_bytes": max(trained_peak(folder) or 0, peak_bytes(_device_of(parts)))})
+    peak = max(trained_peak(folder) or 0, peak_bytes(_device_of(parts)))
+    write_json(folder / "usage.json", {"peak_bytes": peak})
     if last.exists():
         last.replace(folder / "checkpoint.prev.pt")
     new.replace(last)
@@ -437,8 +490,10 @@ def peak_bytes(device: torch.device) -> int:
     with suppress(OSError, IndexError, ValueError):
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "darwin":  # bytes there, elsewhere KiB
+        return largest
+    return largest * 1024
 
 
 def trained_peak(folder: Path) -> int | None:
@@ -479,17 +534,19 @@ class Log:
 def _read_log(file: Path, damaged: str = "passed over") -> list[dict]:
     """The lines of a log. A last line that is cut short belongs to a killed process; other damaged ones are named."""
     try:
-        lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+        if not file.exists():
+            return []
+        lines = file.read_bytes().splitlines(keepends=True)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error})") from error
-    found = []
+    rows = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(typed("", json.loads(line), {"iteration": int, "seconds": float | int}))
+            rows.append(typed("", json.loads(line), {"iteration": int, "seconds": float | int}))
         except ValueError:  # InputError is one
             if line.endswith(b"\n") or number < len(lines):
                 print(f"warning: {file}: line {number} is damaged; it is {damaged}", file=sys.stderr)
-    return found
+    return rows
 
 
 def _warn_of_holes(file: Path, iterations: list[int], start: int) -> None:
