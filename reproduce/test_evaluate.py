@@ -287,8 +287,8 @@ def test_a_generator_that_was_not_kept_is_missed(trained, data, tmp_path):
 
 
 @pytest.mark.parametrize("override, weights", [({"ema_decay": 0.9}, "ema"), ({"ema_decay": 0}, "raw"),
-                                               ({"ema_decay": 0.9, "ema_start": 30}, "raw"),
-                                               ({"ema_decay": 0.9, "ema_start": 29}, "ema")])
+                                               ({"ema_decay": 0.9, "ema_start": 31}, "raw"),
+                                               ({"ema_decay": 0.9, "ema_start": 30}, "ema")])
 def test_a_record_says_whether_the_weights_are_an_average(override, weights, results, data):
     run = replace(LONG, override=RUN.override | override)
     keep(results, results, {30: 1}, run)
