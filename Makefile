@@ -45,7 +45,7 @@ $(TABLES): env  ## train, evaluate and render a table: the paper's; on open data
 	@$(PY) -m reports render $@ $(call given,$(SHOWN))
 	@$(PY) -m reports status $@ REQUIRE=all $(call given,$(SHOWN))
 
-compare: env  ## a method on a table: METHOD=path/to/mine.py or METHOD=diffaugment+lecam0.3 [TABLE=smoke]
+compare: env  ## a method on a table: METHOD=path/to/mine.py or METHOD=diffaugment+lecam0.3 [TABLE=small]
 	@$(PY) -m reproduce.sweep compare $(call given,%) || test $$? -eq 1
 	@name="$$($(PY) -m reproduce.methods name $(call given,METHOD RESULTS))" && \
 	$(PY) -m reports compare METHOD="$$name" $(call given,$(SHOWN) TABLE)

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# What a run may put in the place of a published value: the number must be above the first and at most the second
+LIMITS = {"lr_g": (0, 1), "lr_d": (0, 1), "eps": (0, 1), "width": (0, 16), "d_steps": (0, 100), "mbstd_group": (0, 64),
+          "ema_decay": (-1e-9, 0.999999), "ema_start": (-1, 10**9), "channels": (0, 1024), "latent": (0, 65_536),
+          "mapping_layers": (0, 64), "channel_base": (0, 2**20), "style_mixing": (-1e-9, 1), "sn_eps": (0, 1)}
 SIZES = (32, 64, 128, 256, 512, 1024)  # image sizes of the benchmark, in pixels
 
 

@@ -69,9 +69,12 @@ class Run:
     def __post_init__(self):
         if not 0 < self.fraction <= 1:
             raise InputError(f"fraction {self.fraction:g}: must be above 0 and at most 1")
-        _require_whole("batch", self.batch, 1)
-        _require_whole("iterations", self.iterations, 0)
-        _require_whole("seed", self.seed, 0)
+        _require_whole("batch", self.batch, 1, 4096)
+        _require_whole("iterations", self.iterations, 0, 10**9)
+        _require_whole("seed", self.seed, 0, 2**32 - 1)  # NumPy's RandomState, which draws the subset, takes no more
+        for name, weight in self.regularizers.items():
+            if not 0 < weight <= 1e38:
+                raise InputError(f"{name} {weight:g}: a weight must be above 0 and at most 1e38; none is the baseline")
 
     @property
     def method(self) -> str:
@@ -116,9 +119,9 @@ class Run:
         return run
 
 
-def _require_whole(name: str, value: float, least: int) -> None:
-    if value != int(value) or value < least:
-        raise InputError(f"{name} {value}: must be a whole number, at least {least}")
+def _require_whole(name: str, value: float, least: int, most: int) -> None:
+    if value != int(value) or not least <= value <= most:
+        raise InputError(f"{name} {value}: must be a whole number from {least} to {most}")
 
 
 def _joined(options: Mapping[str, float | str]) -> list[str]:

@@ -230,8 +230,15 @@ R = "gradgap100 is the paper's regularizer R with lambda = 100, a reconstruction
 LAMBDA = "The paper states lambda = 100 for Table 3 only."
 WAGN = 'The paper prints WGAN as "WAGN".'
 STYLEGAN = 'The paper prints StyleGAN2 as "StyleGAN" in the table.'
-COMPARATORS = ("diggan, lecam and diffaugment are comparators; the weights are those of DigGAN's code for CIFAR-100 "
-               "and of LeCam's for BigGAN, the policy is that of DiffAugment's for BigGAN on CIFAR.")
+COMPARATORS = (
+    "diggan has the form and the weights of its code for BigGAN on CIFAR-100: in the first discriminator update of an "
+    "iteration, on norms mixed half and half with those of the last penalised batch.",
+    "lecam has the form and the weight of its code for BigGAN: ReLU in both terms, decay 0.9, off for the first 1,000 "
+    "iterations.",
+    "diffaugment_translation_cutout has the policy of DiffAugment's code for BigGAN on CIFAR; diffaugment alone has "
+    "all three transforms, the policy for few-shot sets.",
+    "r1 is applied at every 16th update at 16 times its weight, as in StyleGAN2.",
+)
 NO_SUCH_TABLE = "The paper has no such table"
 PUBLISHED = _published_tables()
 TABLES = {
@@ -246,7 +253,7 @@ TABLES = {
     "open": Table(
         "Open table. The shapes of Table 3, on fashion-mnist at 32 px, and of Table 2, on emoji-faces at 128 px",
         (R, f"{NO_SUCH_TABLE}. Anybody can have these sets; they stand in the place of CIFAR-100 (Table 3) and of the "
-            "small sets at 256 px (Table 2). The models have their full size.", COMPARATORS),
+            "small sets at 256 px (Table 2). The models have their full size.", *COMPARATORS[:3]),
         tuple(_open_table()), Protocol("effnet", eval_every=5000), seeds=3),
     "small": Table(
         "Small table. The limited-data question with thin models that a CPU trains in minutes each",
@@ -256,7 +263,7 @@ TABLES = {
          "Gradient norms differ tenfold between models, so each regularizer is tuned: the best of five powers of ten "
          "by fd_effnet on one seed that is not shown (benchmarks/tuned.csv has every try). Rows with the published "
          "weight have that of Table 3 (gradgap), of DigGAN's code for CIFAR-100 at 10 %, of LeCam's for BigGAN, and of "
-         "StyleGAN2 (r1)."),
+         "StyleGAN2 (r1).", *COMPARATORS),
         tuple(_small_table()), Protocol("effnet", samples=1000, eval_every=2500), seeds=5, small=True),
     "smoke": Table(
         "Smoke table. Small twins of the benchmark on embedded digits, minutes on a CPU",

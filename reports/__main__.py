@@ -15,7 +15,7 @@ from benchmarks.tables import TABLES
 from reports.data.folders import reports_folder, require_results
 
 SHARED = {"RESULTS": "", "REPORTS": "", "ITERATIONS": ""}
-COMMANDS = {"render": {}, "all": {}, "compare": {"METHOD": "", "TABLE": "smoke"}, "status": {"REQUIRE": ""}}
+COMMANDS = {"render": {}, "all": {}, "compare": {"METHOD": "", "TABLE": "small"}, "status": {"REQUIRE": ""}}
 
 
 def main() -> int:

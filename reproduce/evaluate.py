@@ -280,11 +280,9 @@ class Generators:
         return subject.extractor(stream(G, draw, torch.from_numpy(labels).to(subject.device)))
 
     def _weights(self, trained: record.Trained) -> str:
-        """Whether the weights are an average, "ema"; until iteration ema_start it is a copy of the generator, "raw"."""
+        """What was measured: the average of the generator's weights, "ema", or the generator itself, "raw"."""
         _, recipe = record.resolve(self.subject.run)
-        if recipe.ema_decay > 0 and trained.iteration > max(1, recipe.ema_start):
-            return "ema"
-        return "raw"
+        return recipe.weights(trained.iteration)
 
 
 def _kept(folder: Path, run: Run, protocol: Protocol) -> dict[int, Path]:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 import pickle
 import platform
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 
 from baselines.augment import AUGMENTATIONS
 from baselines.models import MODELS, BrokenModel
-from baselines.recipe import Recipe
+from baselines.recipe import LIMITS, Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
 from benchmarks.runs import InputError, Run, TryLaterError
@@ -192,10 +193,14 @@ def device(name: str) -> torch.device:
 
 
 def require_method(run: Run) -> None:
-    """Raises InputError for a regularizer or an augmentation that does not exist."""
+    """Raises InputError for a regularizer or an augmentation that does not exist, or not for the run's model."""
     for name in run.regularizers:
         _known("regularizer", name, REGULARIZERS)
-    _known("augmentation", run.augment, AUGMENTATIONS)
+        if REGULARIZERS[name]().of == "G" and not hasattr(model_of(run).Generator, "mapping"):
+            raise InputError(f"regularizer {name!r}: needs a generator with a mapping to styles, which {run.model} has "
+                             "not")
+    if run.augment:
+        _known("augmentation", run.augment, [name for name in AUGMENTATIONS if name])
 
 
 def method_files(run: Run) -> dict[str, str]:
@@ -204,13 +209,18 @@ def method_files(run: Run) -> dict[str, str]:
     return {name: digest for name, digest in digests.items() if digest}
 
 
-def resolve(run: Run) -> tuple[ModuleType, Recipe]:
-    """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
+def model_of(run: Run) -> ModuleType:
+    """The model's module. Raises InputError for a model that does not exist, or whose file is broken."""
     _known("model", run.model, MODELS)
     try:
-        model, override = MODELS[run.model], dict(run.override)
+        return MODELS[run.model]
     except BrokenModel as error:
         raise InputError(f"model {run.model!r}: {error}") from error
+
+
+def resolve(run: Run) -> tuple[ModuleType, Recipe]:
+    """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
+    model, override = model_of(run), dict(run.override)
     name = override.pop("recipe", _default_recipe(model, run.resolution))
     _known("recipe", name, model.RECIPES)
     recipe = _override(model.RECIPES[name], override)
@@ -230,8 +240,6 @@ def _default_recipe(model: ModuleType, resolution: int) -> str:
 def _require_groups(run: Run, recipe: Recipe) -> None:
     """Raises InputError where a batch is no whole number of the groups of minibatch standard deviation."""
     group = recipe.discriminator.get("mbstd_group", 1)
-    if group < 1:
-        raise InputError(f"override mbstd_group {group}: must be at least 1")
     if run.batch % group:
         raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
                          f"{run.model}'s minibatch standard deviation compares")
@@ -255,10 +263,7 @@ def _override(recipe: Recipe, override: dict) -> Recipe:
         for part in parts.values():
             if key in part:
                 part[key] = value
-    recipe = replace(recipe, **changed, **parts)
-    if recipe.d_steps < 1:
-        raise InputError(f"override d_steps {recipe.d_steps}: must be at least 1")
-    return recipe
+    return replace(recipe, **changed, **parts)
 
 
 def _require_like(known: object, key: str, value: float | str) -> None:
@@ -269,6 +274,9 @@ def _require_like(known: object, key: str, value: float | str) -> None:
         raise InputError(f"override {key} {value}: must be 0 or 1")
     if isinstance(known, int) and value != int(value):
         raise InputError(f"override {key} {value}: must be a whole number")
+    low, high = LIMITS.get(key, (-math.inf, math.inf))
+    if not low < value <= high:
+        raise InputError(f"override {key} {value}: must be above {max(low, 0):g} and at most {high:g}")
 
 
 def _known(kind: str, name: object, names) -> None:

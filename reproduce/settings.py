@@ -86,7 +86,7 @@ def option(default: object, read: Callable[[str], object], help: str):
 class Settings:
     """Every option of a sweep. An option is called like its field, in capitals: SEEDS=3 sets `seeds`."""
 
-    table: str = option("smoke", one_of(*TABLES), "of compare, lambda and plan")
+    table: str = option("smoke", one_of(*TABLES), "of compare (small if not given), lambda and plan")
     seeds: int = option(1, whole(1), "training seeds of a table, from 0")
     iterations: int | None = option(None, whole(0), "generator steps, at most, instead of a table's own")
     method: str = option("", str, "a regularizer, an augmentation or a file of your own, joined by +: beside baselines")

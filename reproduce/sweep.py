@@ -20,6 +20,7 @@ from reproduce.methods import Method, compared, note, read_apart
 from reproduce.preflight import look_apart
 from reproduce.settings import Settings, split
 
+COMPARED = "small"  # the table of `make compare`, if none is given: on the smoke table a comparison means nothing
 SMALL = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # environment of small runs, which have a core each
 
 
@@ -30,8 +31,11 @@ def chosen(arguments: list[str]) -> tuple[str, list[str], Settings]:
     if names == ["compare"] and not known.method:
         raise InputError("METHOD: none given; a file of your own, a regularizer or an augmentation: make compare "
                          "METHOD=path/to/mine.py")
+    table = known.table
+    if names == ["compare"] and not any(argument.startswith("TABLE=") for argument in given):
+        table = COMPARED
     if names in ([], ["compare"], ["lambda"]):
-        return known.table, [], Settings.parse(given, known.table)
+        return table, [], Settings.parse(given, table)
     if len(names) == 1 and (names[0] in TABLES or "-" not in names[0]):
         if names[0] not in TABLES:
             raise InputError(f"table {names[0]!r}: not one of {', '.join(TABLES)}")

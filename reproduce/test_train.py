@@ -145,6 +145,23 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
     assert not (tmp_path / run.id / "failed.json").exists()
 
 
+@pytest.mark.parametrize("run_id, named", [
+    ("dcgan-digits-32-f1.0-baseline-s4294967296", "seed 4294967296"),
+    ("stylegan2-digits-32-f1.0-baseline-mbstd_group0-s0", "mbstd_group"),
+    ("dcgan-digits-32-f1.0-gradgap" + "9" * 120 + "-s0", "gradgap"),
+    ("dcgan-digits-32-f1.0-gradgap0-s0", "gradgap"), ("dcgan-digits-32-f1.0-baseline-b99999999-s0", "batch"),
+    ("dcgan-digits-32-f1.0-baseline-width99999-s0", "width"), ("dcgan-digits-32-f1.0-baseline-width0-s0", "width"),
+    ("dcgan-digits-32-f1.0-baseline-lr_g0-s0", "lr_g"),
+    ("stylegan2-digits-32-f1.0-baseline-ema_decay5-s0", "ema_decay"),
+    ("dcgan-digits-32-f1.0-baseline-eps0-s0", "eps"), ("dcgan-digits-32-f1.0-path_length2-s0", "path_length"),
+])
+def test_numbers_beyond_reason_are_refused(run_id, named):
+    with pytest.raises(InputError, match=named):
+        run = Run.from_id(run_id)
+        record.require_method(run)
+        record.resolve(run)
+
+
 @pytest.mark.parametrize("run_id, options, named", [
     ("nonsense", [], "nonsense"),
     ("vae-digits-32-f1.0-baseline-s0", [], "vae"),
