@@ -88,11 +88,12 @@ def _few_shot(count: int, native: str, resolution: int, folder: str, hub: str, l
               content: str = "") -> Row:
     """A set of FastGAN's few-shot archive (Liu et al. 2021), which the hub's user "huggan" keeps as parquet files."""
     address = f"huggingface.co/datasets/huggan/{hub}"
-    return Row(count, native, resolution,
-               f"{address} (fetched by `prepare`; needs pyarrow), or folder {folder} of few-shot-images.zip",
-               licence, places=FEW_SHOT, folder=folder, content=content,
-               urls=tuple(f"https://{address}/resolve/main/data/train-{i:05d}-of-{files:05d}.parquet"
-                          for i in range(files)))
+    get = f"{address} (fetched by `prepare`; needs pyarrow), or folder {folder} of few-shot-images.zip"
+    urls = []
+    for i in range(files):
+        urls.append(f"https://{address}/resolve/main/data/train-{i:05d}-of-{files:05d}.parquet")
+    return Row(count, native, resolution, get, licence, places=FEW_SHOT, folder=folder, urls=tuple(urls),
+               content=content)
 
 
 ANIMALFACE = "not stated (AnimalFace, Si and Zhu 2012)"
@@ -148,6 +149,7 @@ PART = {"count": int, "digest": str}
 MANIFEST = PART | {"name": str, "resolution": int, "classes": int, "content": str, "allow_count": bool, "how": str,
                    "aside": list}  # fmt: skip
 NAME = r"\w[\w-]*"  # of a data set
+SUFFIXES = (*sources.ARCHIVES, ".parquet")  # of files that are data sets
 CHECKED = 4 << 30  # bytes: arrays up to this size are compared with their digest whenever they are opened
 
 OWN = Row(None, "its own", 256, f"it is none of {', '.join(DATASETS)}, nor a folder or archive there", "your own")
@@ -162,13 +164,22 @@ def load(name: str, resolution: int, root: Path) -> Dataset:
     target = root / "prepared" / f"{name}-{resolution}"
     with one_line(root):
         made_from = _read(target / "source.json", SOURCE)
-        path = Path(made_from["path"]) if made_from else None
-        path = path if path and path.exists() else find_source(name, row, root)
-        if not made_from or made_from["version"] != VERSION or (path and fingerprint(path) != made_from["files"]):
+        if made_from and Path(made_from["path"]).exists():
+            path = Path(made_from["path"])
+        else:
+            path = find_source(name, row, root)
+        if not _is_current(made_from, path):
             if not path:
                 raise InputError(f"dataset {name!r}: not found under {root}; {row.get}")
             prepare(order(name, row, path, resolution, root))
         return _open(name, row, target)
+
+
+def _is_current(made_from: dict, path: Path | None) -> bool:
+    """Whether a set was prepared by this version of the code, and its source has not changed if it is still there."""
+    if not made_from or made_from["version"] != VERSION:
+        return False
+    return not path or fingerprint(path) == made_from["files"]
 
 
 def subset(n: int, fraction: float, seed: int) -> np.ndarray:
@@ -180,8 +191,11 @@ def subset(n: int, fraction: float, seed: int) -> np.ndarray:
 
 def find_source(name: str, row: Row, root: Path) -> Path | None:
     """Where a set lies: under its own name in the data folder first, then at the row's places."""
-    own = [name, *(name + suffix for suffix in (*sources.ARCHIVES, ".parquet"))]
-    return next(filter(Path.exists, (root / place for place in (*own, *row.places))), None)
+    own = [name + suffix for suffix in ("", *SUFFIXES)]
+    for place in (*own, *row.places):
+        if (root / place).exists():
+            return root / place
+    return None
 
 
 def order(name: str, row: Row, path: Path, resolution: int, root: Path, allow_count: bool = False) -> Order:
@@ -231,7 +245,9 @@ def _part(name: str, row: Row, target: Path, prefix: str, known: dict, manifest:
 
 def _read(path: Path, schema: Schema) -> dict:
     """The JSON object in a file that a preparation has left; {} where there is none."""
-    return read_json(path, schema, REMEDY.format(path.parent)) if path.exists() else {}
+    if not path.exists():
+        return {}
+    return read_json(path, schema, REMEDY.format(path.parent))
 
 
 # Command line
@@ -239,11 +255,8 @@ def _read(path: Path, schema: Schema) -> dict:
 
 def prepare_command(args: argparse.Namespace) -> None:
     row = DATASETS.get(args.name, OWN)
-    path = Path(args.source) if args.source else find_source(args.name, row, args.root)
+    path = _given_source(args, row)
     resolution = args.resolution or row.resolution
-    urls = (args.source,) if "://" in (args.source or "") else () if path else row.urls
-    for url in urls:
-        path = fetch(url, args.root / args.name, row.md5 if url in row.urls else "").parent
     if not path or not path.exists():
         raise InputError(f"dataset {args.name!r}: nothing at {path or args.root}; {row.get}")
     target = prepare(order(args.name, row, path, resolution, args.root, args.allow_count))
@@ -256,26 +269,62 @@ def prepare_command(args: argparse.Namespace) -> None:
         print(f"  not an image, left aside: {name}")
 
 
+def _given_source(args: argparse.Namespace, row: Row) -> Path | None:
+    """The folder or file to prepare a set from: where the user says, else where the set lies, else as it is fetched."""
+    folder = args.root / args.name
+    if args.source and "://" in args.source:
+        md5 = ""
+        if args.source in row.urls:
+            md5 = row.md5
+        return fetch(args.source, folder, md5).parent
+    if args.source:
+        return Path(args.source)
+    path = find_source(args.name, row, args.root)
+    if not path:
+        for url in row.urls:
+            path = fetch(url, folder, row.md5).parent
+    return path
+
+
 def status_command(args: argparse.Namespace) -> None:
     lines, notes = [("dataset", "tables", "found/expected", "native", "prepared at", "licence")], []
-    prepared: dict[str, list[dict]] = {name: [] for name in [*DATASETS, *_own(args.root)]}
-    for path in sorted(args.root.glob("prepared/*-[0-9]*/manifest.json")):
-        manifest = _read(path, MANIFEST)
-        prepared.setdefault(manifest["name"], []).append(manifest)
-    for name, manifests in prepared.items():
+    for name, manifests in _prepared(args.root).items():
         row = DATASETS.get(name, OWN)
-        found, note = _found(name, row, manifests, args.root)
-        tables = [table for table in TABLES if any(cell.run.dataset == name for cell in TABLES[table].cells)]
-        at = [f"{manifest['resolution']}{'*' * manifest['allow_count']}" for manifest in manifests]
-        lines.append((name, " ".join(tables) or "-", f"{found}/{row.count or '?'}", row.native, " ".join(at) or "-",
-                      row.licence))
+        count, note = _available(name, row, manifests, args.root)
+        sizes = [f"{manifest['resolution']}{'*' * manifest['allow_count']}" for manifest in manifests]
+        lines.append((name, " ".join(_tables_of(name)) or "-", f"{count}/{row.count or '?'}", row.native,
+                      " ".join(sizes) or "-", row.licence))
         if note:
             notes.append(f"  {name}: {note}")
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    print("\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines))
+    _print_columns(lines)
     print("\nPrepared sets are central squares, resized by Lanczos; * = made with ALLOW_COUNT.")
     print(f"To get one, put {args.root}/NAME/ or NAME.zip there, or: make data DATASET=NAME [SOURCE=FOLDER|FILE|URL]")
     print("\n".join(notes))
+
+
+def _prepared(root: Path) -> dict[str, list[dict]]:
+    """Name -> manifests of the prepared sets, for all sets of the table and of the data folder."""
+    prepared: dict[str, list[dict]] = {name: [] for name in [*DATASETS, *_own(root)]}
+    for path in sorted(root.glob("prepared/*-[0-9]*/manifest.json")):
+        manifest = _read(path, MANIFEST)
+        prepared.setdefault(manifest["name"], []).append(manifest)
+    return prepared
+
+
+def _tables_of(name: str) -> list[str]:
+    """The benchmark's tables in which a data set occurs."""
+    tables = []
+    for table, content in TABLES.items():
+        if name in {cell.run.dataset for cell in content.cells}:
+            tables.append(table)
+    return tables
+
+
+def _print_columns(lines: list[tuple[str, ...]]) -> None:
+    """Print lines of as many cells each, in columns as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(map(str.ljust, line, widths)).rstrip())
 
 
 def _own(root: Path) -> list[str]:
@@ -283,16 +332,27 @@ def _own(root: Path) -> list[str]:
     taken = {"prepared", "weights", "features"}
     for name, row in DATASETS.items():
         taken |= {name, *row.places}
+    if not root.is_dir():
+        return []
     names = []
-    for path in sorted(root.iterdir() if root.is_dir() else []):
-        suffix = next((suffix for suffix in (*sources.ARCHIVES, ".parquet") if path.name.endswith(suffix)), "")
-        name = path.name.removesuffix(suffix)
-        if (suffix or path.is_dir()) and {name, path.name}.isdisjoint(taken) and re.fullmatch(NAME, name):
+    for path in sorted(root.iterdir()):
+        name = _set_name(path)
+        if name and {name, path.name}.isdisjoint(taken) and re.fullmatch(NAME, name):
             names.append(name)
     return names
 
 
-def _found(name: str, row: Row, manifests: list[dict], root: Path) -> tuple[str, str]:
+def _set_name(path: Path) -> str:
+    """The name of the data set that a folder or archive in the data folder is; "" for other files."""
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix)
+    if path.is_dir():
+        return path.name
+    return ""
+
+
+def _available(name: str, row: Row, manifests: list[dict], root: Path) -> tuple[str, str]:
     """How many images of a set there are, and what to do if they are not there or not usable."""
     if manifests:
         return str(manifests[0]["count"]), ""

@@ -1,4 +1,4 @@
-"""Frozen feature networks that the metrics look through. Each is pinned by the sha256 of its weights.
+"""Frozen feature networks whose features the metrics compare. Each is pinned by the sha256 of its weights.
 
 `EXTRACTORS[name](device, path, folder)` builds one, an Extractor. Weights that are not installed are taken
 from `path`, or else fetched once into `folder`. Only `inception` gives FID and IS as the literature has them; the names
@@ -61,13 +61,18 @@ class Extractor:
                     parts = []
         if parts:
             joined.append(_joined(parts))
-        features, logits = (np.concatenate(arrays) for arrays in zip(*joined, strict=True))
-        return Features(features, logits)
+        features = np.concatenate([part.features for part in joined])
+        return Features(features, np.concatenate([part.logits for part in joined]))
 
 
 def _joined(parts: list[tuple[Tensor, Tensor]]) -> Features:
-    """One array of many small ones: those that stay among large passing ones would hold as much memory as these."""
-    return Features(*(torch.cat(tensors).float().cpu().numpy() for tensors in zip(*parts, strict=True)))
+    """The features and logits of many batches, each in one array.
+
+    Small arrays that stay among large passing ones would hold as much memory as these.
+    """
+    features = torch.cat([features for features, _ in parts])
+    logits = torch.cat([logits for _, logits in parts])
+    return Features(features.float().cpu().numpy(), logits.float().cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,13 @@ def fetched(weights: Weights, folder: Path) -> Path:
     return checked(path, weights)
 
 
+def _given_or_fetched(path: Path | None, weights: Weights, folder: Path) -> Path:
+    """The checked weights file at `path`; without a path, the one in `folder`."""
+    if path:
+        return checked(Path(path), weights)
+    return fetched(weights, folder)
+
+
 # --- Inception-v3 of 2015, the network of FID and IS ------------------------------------------------------------------
 
 
@@ -160,7 +172,7 @@ def inception_tf(device: torch.device, path: Path | None, folder: Path) -> Extra
 
 def _inception(path: Path | None, folder: Path, device: torch.device, resize_inside: bool) -> InceptionV3W:
     """clean-fid's own loader, given our checked file: it looks for that file's name in a folder."""
-    path = checked(Path(path), INCEPTION) if path else fetched(INCEPTION, folder)
+    path = _given_or_fetched(path, INCEPTION, folder)
     with TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, but the published file is TorchScript
         (Path(place) / "inception-2015-12-05.pt").symlink_to(path.resolve())
@@ -172,10 +184,13 @@ def _with_logits(name: str, resize: str, network: InceptionV3W, features: Callab
     weight = network.base.output.weight
 
     def embed(images: Tensor) -> tuple[Tensor, Tensor]:
-        found = features(images)
-        return found, found @ weight.T
+        embedded = features(images)
+        return embedded, embedded @ weight.T
 
-    return Extractor(name, INCEPTION.sha256, resize, embed, batch=8 if weight.device.type == "cpu" else 64)
+    batch = 64
+    if weight.device.type == "cpu":
+        batch = 8
+    return Extractor(name, INCEPTION.sha256, resize, embed, batch)
 
 
 # --- EfficientNet-Lite0, the stand-in that comes with the installation ------------------------------------------------
@@ -190,13 +205,13 @@ class ConvNorm(nn.Sequential):
 
     def __init__(self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, linear: bool = False):
         before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
-        same = before == after
-        super().__init__(
-            nn.Identity() if same else nn.ZeroPad2d((before, after, before, after)),
-            nn.Conv2d(c_in, c_out, kernel, stride, before if same else 0, groups=groups, bias=False),
-            nn.BatchNorm2d(c_out, eps=1e-3),
-            nn.Identity() if linear else nn.ReLU6(),
-        )
+        pad, padding, activation = nn.Identity(), before, nn.ReLU6()
+        if before != after:
+            pad, padding = nn.ZeroPad2d((before, after, before, after)), 0
+        if linear:
+            activation = nn.Identity()
+        convolution = nn.Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)
+        super().__init__(pad, convolution, nn.BatchNorm2d(c_out, eps=1e-3), activation)
 
     def fold(self) -> None:
         """Replace convolution and batch norm by one convolution."""
@@ -208,12 +223,17 @@ class InvertedResidual(nn.Sequential):
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, expansion: int):
         c = c_in * expansion
-        expand = [ConvNorm(c_in, c)] if expansion > 1 else []
-        super().__init__(*expand, ConvNorm(c, c, kernel, stride, groups=c), ConvNorm(c, c_out, linear=True))
+        layers = []
+        if expansion > 1:
+            layers.append(ConvNorm(c_in, c))
+        super().__init__(*layers, ConvNorm(c, c, kernel, stride, groups=c), ConvNorm(c, c_out, linear=True))
         self.residual = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(x) if self.residual else super().forward(x)
+        out = super().forward(x)
+        if self.residual:
+            out = x + out
+        return out
 
 
 def lite0() -> nn.Sequential:
@@ -224,9 +244,9 @@ def lite0() -> nn.Sequential:
     layers: list[nn.Module] = [ConvNorm(3, 32, 3, 2)]
     c_in = 32
     for repeats, kernel, stride, expansion, c_out in STAGES:
-        for repeat in range(repeats):
-            layers.append(InvertedResidual(c_in, c_out, kernel, 1 if repeat else stride, expansion))
-            c_in = c_out
+        for _ in range(repeats):
+            layers.append(InvertedResidual(c_in, c_out, kernel, stride, expansion))
+            c_in, stride = c_out, 1  # the first block of a stage alone has its stride
     head = (ConvNorm(c_in, 1280), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, 1000))
     return nn.Sequential(*layers, *head)
 
@@ -245,7 +265,9 @@ def effnet(device: torch.device, path: Path | None, folder: Path) -> Extractor:
         features = network[:-1](x.contiguous(memory_format=torch.channels_last))
         return features, network[-1](features)
 
-    batch = 5 if device.type == "cpu" else 64  # as many as stay in a CPU's cache
+    batch = 64
+    if device.type == "cpu":
+        batch = 5  # as many as stay in its cache
     return Extractor("effnet", EFFNET.sha256, "bicubic-224", embed, batch)
 
 
@@ -273,7 +295,7 @@ def clip(device: torch.device, path: Path | None, folder: Path) -> Extractor:
     except ImportError as error:
         raise InputError("extractor 'clip' needs torch-fidelity: `.venv/bin/pip install torch-fidelity==0.4.0`; "
                          "or take EXTRACTOR=effnet, which needs nothing") from error
-    weights = checked(path, CLIP) if path else fetched(CLIP, folder)
+    weights = _given_or_fetched(path, CLIP, folder)
     network = FeatureExtractorCLIP("clip-vit-b-32", ["clip"], feature_extractor_weights_path=str(weights)).to(device)
     embed = _without_classes(lambda images: network(images)[0], device)
     return Extractor("clip", CLIP.sha256, "tf-bilinear-224", embed, batch=32, classes=False)
@@ -294,14 +316,14 @@ def dinov2(device: torch.device, path: Path | None, folder: Path) -> Extractor:
     except ImportError as error:
         raise InputError("extractor 'dinov2' needs timm: `.venv/bin/pip install timm`; or take EXTRACTOR=effnet, which "
                          "needs nothing") from error
-    weights = checked(path, DINOV2) if path else fetched(DINOV2, folder)
+    weights = _given_or_fetched(path, DINOV2, folder)
     network = VisionTransformer(img_size=224, num_classes=0, **VIT_L14)
     published = torch.load(weights, map_location="cpu", weights_only=True)
     del published["mask_token"]  # of its training
     published["pos_embed"] = _positions(published["pos_embed"], 224 // 14)
     network.load_state_dict(published)
     network.eval().requires_grad_(False).to(device)
-    mean, sd = (torch.tensor(values, device=device)[:, None, None] * 255 for values in IMAGENET)
+    mean, sd = 255 * torch.tensor(IMAGENET, device=device)[:, :, None, None]
 
     def features(images: Tensor) -> Tensor:
         resized = F.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True)
@@ -324,9 +346,11 @@ def _positions(published: Tensor, side: int) -> Tensor:
 
 
 def _without_classes(features: Callable[[Tensor], Tensor], device: torch.device) -> Callable:
+    """`embed` of an extractor without class scores: its logits have no columns."""
+
     def embed(images: Tensor) -> tuple[Tensor, Tensor]:
-        found = features(images.to(device))
-        return found, found[:, :0]
+        embedded = features(images.to(device))
+        return embedded, embedded[:, :0]
 
     return embed
 

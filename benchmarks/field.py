@@ -57,7 +57,9 @@ def paper_rows() -> list[Row]:
     for name, table in TABLES.items():
         for cell in table.cells:
             run = cell.run
-            method = f"{run.model} with R" if run.regularizers else run.model
+            method = run.model
+            if run.regularizers:
+                method += " with R"
             for metric, value in cell.published.items():
                 rows.append(Row(method, run.model, "", "", run.dataset, run.resolution, run.fraction, None,
                                 metric.upper(), value, None, None, 5000, "train", None, "", "",
@@ -101,7 +103,10 @@ def plain_or_augmented(dataset: str, rows: list[Row]) -> str:
 
 
 def _span(values: list[float]) -> str:
-    return f"{min(values):g} to {max(values):g}" if len(values) > 1 else f"{values[0]:g}"
+    """The values from the lowest to the highest: "58.2 to 60.1"."""
+    if len(values) == 1:
+        return f"{values[0]:g}"
+    return f"{min(values):g} to {max(values):g}"
 
 
 def repeats(rows: Iterable[Row]) -> dict[Row, Row]:
@@ -149,11 +154,14 @@ def sections(dataset: str, rows: list[Row]) -> list[Section]:
 
 def _key(row: Row) -> tuple:
     """What the rows of one section share."""
-    size = row.n_images if row.fraction is None else row.fraction
-    metric, network = row.metric, row.network
+    size = row.fraction
+    if size is None:
+        size = row.n_images
+    metric, network, split = row.metric, row.network, row.split
     if row.kind in ("ours", "external") and metric == "clean-FID":
         metric, network = "FID", ""  # in the list of the FIDs, not in their ranks
-    split = "" if metric == "IS" else row.split  # the Inception Score has no reference
+    if metric == "IS":  # it has no reference
+        split = ""
     return metric, row.resolution, size, row.fraction is None, row.n_generated, split, network, row.conditional
 
 
@@ -168,9 +176,12 @@ def _named(row: Row) -> str:
 
 
 def _section(group: list[Row]) -> Section:
+    """The rows of one protocol, best first. A row that repeats another has no rank."""
     first = next((row for row in group if row.kind in ("published", "paper")), group[0])
-    lower = BETTER[first.metric] == "lower"
-    best_first = sorted(group, key=lambda row: row.value if lower else -row.value)
+    sign = 1
+    if BETTER[first.metric] == "higher":
+        sign = -1
+    best_first = sorted(group, key=lambda row: sign * row.value)
     named = _named(first)
     repeated = repeats(best_first)
     lines, counted = [], []
@@ -184,27 +195,38 @@ def _section(group: list[Row]) -> Section:
 
 
 def _title(row: Row) -> str:
-    size = "images not stated"
-    if row.fraction is not None:
-        size = f"{100 * row.fraction:.4g} % of the training set"
-    elif row.n_images is not None:
-        size = f"{row.n_images:,} training images"
-    where = f"{row.resolution} px" if row.resolution else "resolution not stated"
-    generated = f"{row.n_generated:,} generated images" if row.n_generated else "number of generated images not stated"
-    parts = [f"{row.metric}, {where}, {size}: {generated}"]
+    """A row's protocol in words."""
+    resolution, generated = "resolution not stated", "number of generated images not stated"
+    if row.resolution:
+        resolution = f"{row.resolution} px"
+    if row.n_generated:
+        generated = f"{row.n_generated:,} generated images"
+    parts = [f"{row.metric}, {resolution}, {_training_images(row)}: {generated}"]
     if row.metric != "IS":
         against = {"": "reference not stated", "train": "against the training set", "test": "against the test set"}
         parts.append(against.get(row.split, f"against the {row.split} images"))
     if row.network:
         parts.append(f"extractor {row.network}")
-    if row.conditional:
-        parts.append("class-conditional" if row.conditional == "yes" else "unconditional")
+    if row.conditional == "yes":
+        parts.append("class-conditional")
+    elif row.conditional:
+        parts.append("unconditional")
     return ", ".join(parts)
+
+
+def _training_images(row: Row) -> str:
+    if row.fraction is not None:
+        return f"{100 * row.fraction:.4g} % of the training set"
+    if row.n_images is not None:
+        return f"{row.n_images:,} training images"
+    return "images not stated"
 
 
 def _order(section: Section, names: list[str]) -> tuple:
     row = section.lines[0][1]
-    named = names.index(section.named) if section.named else len(names)
+    named = len(names)
+    if section.named:
+        named = names.index(section.named)
     return named, list(BETTER).index(row.metric), -(row.resolution or 0), -(row.n_generated or 0), section.title
 
 
@@ -212,17 +234,23 @@ def listing(dataset: str, rows: list[Row]) -> str:
     """The sections of a data set as text."""
     text = []
     for section in sections(dataset, rows):
-        text += ["", section.title, "  " + (f"protocol {section.named!r}" if section.named else "not ranked")]
+        ranked = "  not ranked"
+        if section.named:
+            ranked = f"  protocol {section.named!r}"
+        text += ["", section.title, ranked]
         for rank, row in section.lines:
             text.append(_line(rank, row))
     return "\n".join(text)
 
 
 def _line(rank: int | None, row: Row) -> str:
-    spread = f"sd {row.sd:g}" if row.sd is not None else ""
+    spread = mark = ""
+    if row.sd is not None:
+        spread = f"sd {row.sd:g}"
     if row.tolerance is not None:
         spread = f"+-{row.tolerance:g}"
-    mark = "" if row.kind == "published" else f"[{row.kind}] "
+    if row.kind != "published":
+        mark = f"[{row.kind}] "
     facts = "; ".join(filter(None, [row.extractor, row.note, row.source]))
     grade = row.grade or " "
     return f"  {rank or '-':>3}  {row.value:>8g} {spread:<9} {grade}  {mark}{row.method}  ({facts})"
@@ -343,8 +371,10 @@ def _type_faults(what: str, found: object, wanted: dict[str, type]) -> list[str]
     faults = []
     for name, kind in wanted.items():
         value = found.get(name)
-        right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
-        if not right or isinstance(value, bool):
+        kinds = (kind,)
+        if kind is float:
+            kinds = (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool):
             faults.append(f"{what}: {name} is {value!r}, must be of type {kind.__name__}")
     return faults
 

@@ -1,4 +1,4 @@
-"""What a generator is judged by: pure functions of stored features of real and generated images.
+"""The metrics of generators: pure functions of stored features of real and generated images.
 
 All metrics come from one pass through a feature network. A new metric is a function here and its line in METRICS.
 Those of distributions are summed in float64, so that values hold to 1e-6 whatever the batch size, the device and the
@@ -30,7 +30,7 @@ DIRECTIONS = 1000  # that MIND projects features on
 
 
 class Features(NamedTuple):
-    """What a network said of N images: features [N, D] and logits [N, K], float32."""
+    """The outputs of a feature network for N images: features [N, D] and logits [N, K], float32."""
 
     features: np.ndarray
     logits: np.ndarray
@@ -62,7 +62,7 @@ class Reference(NamedTuple):
         """Real images by their features [N, D]. Raises InputError where nothing can be compared with them."""
         real = _valid(features, "real").to(device)
         mean, factor = _gaussian(real)
-        return cls(features, *(array.cpu().numpy() for array in (neighbours(real), mean, factor)))
+        return cls(features, neighbours(real).cpu().numpy(), mean.cpu().numpy(), factor.cpu().numpy())
 
 
 class Comparison:
@@ -78,24 +78,35 @@ class Comparison:
                  heldout: np.ndarray | None = None, device: str | torch.device = "cpu"):
         self.device = device
         self.real = _valid(real.features, "real").to(device)
-        self.nearest, self.mean, self.factor = (torch.from_numpy(array).to(device) for array in real[1:])
+        self.nearest = torch.from_numpy(real.nearest).to(device)
+        self.mean = torch.from_numpy(real.mean).to(device)
+        self.factor = torch.from_numpy(real.factor).to(device)
         self.generated = _valid(generated.features, "generated").to(device)
         self.logits = _valid(generated.logits, "generated").to(device)
-        self.heldout = None if heldout is None else _valid(heldout, "held-out").to(device)
-        for name, other in (("generated", self.generated), ("held-out", self.heldout)):
-            if other is not None and self.real.shape[1] != other.shape[1]:
-                raise InputError(f"{self.real.shape[1]} features of real, {other.shape[1]} of {name} images")
-        self.train = torch.from_numpy(np.ones(len(self.real), bool) if train is None else train).to(device)
+        self.heldout = None
+        if heldout is not None:
+            self.heldout = _valid(heldout, "held-out").to(device)
+        _require_as_many(self.real, self.generated, "generated")
+        if self.heldout is not None:
+            _require_as_many(self.real, self.heldout, "held-out")
+        if train is None:
+            train = np.ones(len(self.real), bool)
+        self.train = torch.from_numpy(train).to(device)
 
     @cached_property
     def trained(self) -> Tensor:
         """Features of the training images [T, D]."""
-        return self.real if self.train.all() else self.real[self.train]
+        if self.train.all():
+            return self.real
+        return self.real[self.train]
 
     @cached_property
     def spacing(self) -> Tensor:
         """Distance of each training image to the nearest other training image [T]."""
-        return (self.nearest if self.train.all() else neighbours(self.trained))[:, 0]
+        nearest = self.nearest
+        if not self.train.all():
+            nearest = neighbours(self.trained)
+        return nearest[:, 0]
 
     @cached_property
     def overlap(self) -> "Overlap":
@@ -126,6 +137,11 @@ def _valid(array: np.ndarray, name: str) -> Tensor:
     return torch.from_numpy(array).float()
 
 
+def _require_as_many(real: Tensor, other: Tensor, name: str) -> None:
+    if real.shape[1] != other.shape[1]:
+        raise InputError(f"{real.shape[1]} features of real, {other.shape[1]} of {name} images")
+
+
 # --- Distances between distributions ----------------------------------------------------------------------------------
 
 
@@ -136,7 +152,8 @@ def frechet_distance(pair: Comparison) -> Score:
     factors; where images outnumber features, their triangular part (A = QR) is a smaller one. Unlike the square root
     of a product of covariances this keeps its digits when there are fewer images than features.
     """
-    (m_r, A), (m_g, B) = (pair.mean, pair.factor), _gaussian(pair.generated)
+    m_r, A = pair.mean, pair.factor
+    m_g, B = _gaussian(pair.generated)
     trace = torch.linalg.svdvals(A @ B.T).sum()
     value = (m_r - m_g).square().sum() + A.square().sum() + B.square().sum() - 2 * trace
     return Score(max(value.item(), 0.0))
@@ -157,13 +174,20 @@ def kernel_distance(pair: Comparison, seed: int = 0) -> Score:
     A subset's sums are s'K s with s its 0/1 indicator, so each kernel matrix is worked out once for all subsets.
     """
     rng = np.random.default_rng(seed)
-    real, generated = (f[torch.from_numpy(rng.permutation(len(f))[:POOL])] for f in (pair.real, pair.generated))
+    real = _pool(pair.real, rng)
+    generated = _pool(pair.generated, rng)
     m = min(len(real), len(generated), SUBSET)
-    r, g = (_indicators(len(f), m, rng).to(f.device) for f in (real, generated))
+    r = _indicators(len(real), m, rng).to(real.device)
+    g = _indicators(len(generated), m, rng).to(real.device)
     within = _kernel_sums(real, real, r, r) + _kernel_sums(generated, generated, g, g)
-    within -= sum(s.double() @ _kernel(f, f, diagonal=True) for s, f in ((r, real), (g, generated)))
+    within -= r @ _kernel_of_itself(real) + g @ _kernel_of_itself(generated)
     values = within / (m * (m - 1)) - 2 * _kernel_sums(real, generated, r, g) / m**2
     return Score(values.mean().item(), values.std(correction=0).item())
+
+
+def _pool(features: Tensor, rng: np.random.Generator) -> Tensor:
+    """At most POOL rows in a random order."""
+    return features[torch.from_numpy(rng.permutation(len(features))[:POOL])]
 
 
 def _indicators(n: int, m: int, rng: np.random.Generator) -> Tensor:
@@ -171,15 +195,22 @@ def _indicators(n: int, m: int, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.argsort(rng.random((SUBSETS, n)), axis=1) < m).double()
 
 
-def _kernel(x: Tensor, y: Tensor, diagonal: bool = False) -> Tensor:
-    product = (x.double() * y).sum(1) if diagonal else x.double() @ y.double().T
-    return (product / x.shape[1] + 1) ** 3
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    """The kernel of each row of x with each row of y [N, M]."""
+    return (x.double() @ y.double().T / x.shape[1] + 1) ** 3
+
+
+def _kernel_of_itself(x: Tensor) -> Tensor:
+    """The kernel of each row with itself [N]."""
+    return ((x.double() * x).sum(1) / x.shape[1] + 1) ** 3
 
 
 def _kernel_sums(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor, rows: int = 1024) -> Tensor:
     """Sum of the kernel over each pair of subsets, [SUBSETS]."""
-    starts = range(0, len(x), rows)
-    return sum(((in_x[:, i : i + rows] @ _kernel(x[i : i + rows], y)) * in_y).sum(1) for i in starts)
+    sums = 0
+    for i in range(0, len(x), rows):
+        sums += ((in_x[:, i : i + rows] @ _kernel(x[i : i + rows], y)) * in_y).sum(1)
+    return sums
 
 
 def monge_distance(pair: Comparison, seed: int = 0) -> Score:
@@ -192,8 +223,10 @@ def monge_distance(pair: Comparison, seed: int = 0) -> Score:
     n, D = min(len(pair.real), len(pair.generated)), pair.real.shape[1]
     directions = torch.from_numpy(rng.standard_normal((D, DIRECTIONS))).to(pair.device)
     directions /= directions.norm(dim=0)
-    real, generated = (_some(features, n, rng).double() @ directions for features in (pair.real, pair.generated))
-    return Score(3 * D * (real.sort(0).values - generated.sort(0).values).square().mean().item())
+    real = _some(pair.real, n, rng).double() @ directions
+    generated = _some(pair.generated, n, rng).double() @ directions
+    transport = real.sort(0).values - generated.sort(0).values
+    return Score(3 * D * transport.square().mean().item())
 
 
 def _some(features: Tensor, n: int, rng: np.random.Generator) -> Tensor:
@@ -402,8 +435,11 @@ def data_copying(pair: Comparison) -> Score:
     """
     mean = pair.trained.double().mean(0)
     axes = torch.linalg.svd(_gaussian(pair.trained)[1], full_matrices=False).Vh[:COMPONENTS].T
-    sets = [(x.double() - mean) @ axes for x in (pair.trained, pair.heldout, pair.generated)]
-    trained, heldout, generated = (x.cpu().numpy() for x in sets)
+
+    def projected(x: Tensor) -> np.ndarray:
+        return ((x.double() - mean) @ axes).cpu().numpy()
+
+    trained, heldout, generated = projected(pair.trained), projected(pair.heldout), projected(pair.generated)
     means = KMeans(CELLS, n_init=10, random_state=0).fit(trained)
     own, of_heldout, of_generated = means.labels_, means.predict(heldout), means.predict(generated)
     scores, weights = [], []
@@ -412,13 +448,16 @@ def data_copying(pair: Comparison) -> Score:
         if len(inside[1]) and len(inside[2]) > 20:
             scores.append(_nearness(*inside))
             weights.append(len(inside[1]))
-    return Score(float(np.average(scores, weights=weights)) if scores else _nearness(trained, heldout, generated))
+    if not scores:
+        return Score(_nearness(trained, heldout, generated))
+    return Score(float(np.average(scores, weights=weights)))
 
 
 def _nearness(trained: np.ndarray, heldout: np.ndarray, generated: np.ndarray) -> float:
     """z-score of the Mann-Whitney statistic of the distances to training images: below 0, generated ones are nearer."""
     tree = NearestNeighbors(n_neighbors=1).fit(trained)
-    of_generated, of_heldout = (tree.kneighbors(x)[0][:, 0] for x in (generated, heldout))
+    of_generated = tree.kneighbors(generated)[0][:, 0]
+    of_heldout = tree.kneighbors(heldout)[0][:, 0]
     m, n = len(generated), len(heldout)
     u = mannwhitneyu(of_generated, of_heldout).statistic
     return float((u - (n * m / 2 - 0.5)) / np.sqrt(n * m * (n + m + 1) / 12))

@@ -141,11 +141,14 @@ def fingerprint(path: Path) -> str:
     """sha256 over names, sizes and times of the files at `path`; "" if there is nothing any more."""
     if not path.exists():
         return ""
-    lines = [_line(path, path.name)] if not path.is_dir() else []
+    lines = []
+    if not path.is_dir():
+        lines.append(_line(path, path.name))
     for folder, subfolders, files in os.walk(path):
         inside = os.path.relpath(folder, path)
-        lines += [_line(os.path.join(folder, name), os.path.join(inside, name)) for name in subfolders + files
-                  if not name.startswith(".")]
+        for name in subfolders + files:
+            if not name.startswith("."):
+                lines.append(_line(os.path.join(folder, name), os.path.join(inside, name)))
     return hashlib.sha256("\n".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -171,7 +174,9 @@ def _prepare(order: Order) -> None:
     try:
         source = order.opened()
         _check_count(order, source)
-        sources = {"": source} | ({HELDOUT: source.heldout} if source.heldout else {})
+        sources = {"": source}
+        if source.heldout:
+            sources[HELDOUT] = source.heldout
         _begin(partial, order, sources)
         parts = {prefix: _store(partial, prefix, order, part) for prefix, part in sources.items()}
         _check_content(order, source, parts)
@@ -183,12 +188,15 @@ def _prepare(order: Order) -> None:
 
 
 def _check_count(order: Order, source: Source) -> None:
+    """Refuse a set that has not as many images as it is known to have."""
     if order.allow_count:
         return
-    heldout = len(source.heldout.names) if source.heldout else 0
-    for count, known, what in ((len(source.names), order.count, "images"), (heldout, order.heldout, "test images")):
+    heldout = 0
+    if source.heldout:
+        heldout = len(source.heldout.names)
+    for count, known, kind in ((len(source.names), order.count, "images"), (heldout, order.heldout, "test images")):
         if known not in (None, count):
-            raise InputError(f"{order.path}: {count} {what}, but {order.name} has {known}; ALLOW_COUNT=1 "
+            raise InputError(f"{order.path}: {count} {kind}, but {order.name} has {known}; ALLOW_COUNT=1 "
                              "(--allow-count) takes them as they are and notes it in every result")
 
 
@@ -280,11 +288,13 @@ def _sorted(path: Path, part: Part) -> Part:
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _done(log: TextIO, array: int, first: int, size: int) -> dict[int, list[Hashes]]:
-    """What an interrupted preparation has finished and stored: first image of a chunk -> hashes of its images."""
+    """The chunks that an interrupted preparation has stored: first image of a chunk -> hashes of its images."""
     log.seek(0)
     rows = [json.loads(line) for line in log if line.endswith("\n")]
     if rows:
@@ -373,12 +383,14 @@ def _describe(partial: Path, order: Order, source: Source, parts: dict[str, Part
     train = parts[""]
     images = {name: hashes.file for name, hashes in zip(train.names, train.hashes, strict=True)}
     distinct = len(set(images.values()))
-    found = content(parts.values())
-    as_known = found == order.content if order.content else order.count == distinct == len(train.names)
+    sha256 = content(parts.values())
+    as_known = order.count == distinct == len(train.names)
+    if order.content:
+        as_known = sha256 == order.content
     manifest = {
         "name": order.name, "resolution": order.resolution, "count": len(train.names), "expected": order.count,
         "distinct": distinct, "allow_count": order.allow_count and not as_known, "classes": source.classes,
-        "digest": train.digest, "content": found, "how": "; ".join(filter(None, [source.note, HOW])),
+        "digest": train.digest, "content": sha256, "how": "; ".join(filter(None, [source.note, HOW])),
         "version": VERSION, "versions": {"pillow": PIL.__version__},
         "source": {"name": order.path.name, "sha256": hashlib.sha256(json.dumps(images).encode()).hexdigest()},
         "aside": source.aside, "images": images,

@@ -37,8 +37,12 @@ def typed(where: str, found: object, schema: Schema, remedy: str = "") -> dict:
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    if len(text) > 40:
+        text = f"{text[:37]}..."
+    return text
 
 
 def _then(remedy: str) -> str:
-    return f"; {remedy}" if remedy else ""
+    if not remedy:
+        return ""
+    return f"; {remedy}"

@@ -32,7 +32,7 @@ def chosen(arguments: list[str]) -> tuple[str, list[str], Settings]:
         raise InputError("METHOD: none given; a file of your own, a regularizer or an augmentation: make compare "
                          "METHOD=path/to/mine.py")
     table = known.table
-    if names == ["compare"] and not any(argument.startswith("TABLE=") for argument in given):
+    if names == ["compare"] and "TABLE" not in {argument.split("=")[0] for argument in given}:
         table = COMPARED
     if names in ([], ["compare"], ["lambda"]):
         return table, [], Settings.parse(given, table)
@@ -40,7 +40,8 @@ def chosen(arguments: list[str]) -> tuple[str, list[str], Settings]:
         if names[0] not in TABLES:
             raise InputError(f"table {names[0]!r}: not one of {', '.join(TABLES)}")
         return names[0], [], Settings.parse(given, names[0])
-    return "", list(dict.fromkeys(Run.from_id(name).id for name in names)), known
+    run_ids = [Run.from_id(name).id for name in names]
+    return "", list(dict.fromkeys(run_ids)), known
 
 
 def listed(table: str, settings: Settings, method: Method | None = None, weights: bool = False) -> list[str]:
@@ -78,12 +79,11 @@ def main() -> int:
             return InputError.status
         for run_id, reason in found.left_out.items():
             outcome[run_id] = Attempt(run_id, "left out", reason)
-        if method:
-            note(method, settings)
-        if found.run_ids:
-            outcome |= ENGINES[settings.engine](found.run_ids, settings)
-    elif method:
+        left = found.run_ids
+    if method:
         note(method, settings)
+    if left:
+        outcome |= ENGINES[settings.engine](left, settings)
     return conclude(run_ids, outcome, settings)
 
 
