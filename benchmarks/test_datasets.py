@@ -404,7 +404,7 @@ def test_status_names_every_set_and_how_to_get_it(tmp_path, capsys):
 
 
 def test_table_covers_the_paper_and_links_nothing_dead():
-    runs = [cell.run for table in TABLES.values() for cell in table.cells]
+    runs = [cell.run for table in ("table1", "table2", "table3", "open", "smoke") for cell in TABLES[table].cells]
     assert {(run.dataset, run.resolution) for run in runs} <= {(name, row.resolution) for name, row in DATASETS.items()}
     assert not [address for row in DATASETS.values() for address in DEAD if address in row.get + " ".join(row.urls)]
 

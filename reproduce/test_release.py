@@ -254,7 +254,7 @@ def test_options_that_make_no_network(folder):
     config |= {"id": run.id, "run": config["run"] | {"override": run.override}, "recipe": config["recipe"] | wide}
     (folder / "config.json").write_text(json.dumps(config))
     record.write_generator(folder / "generator.safetensors", nn.Linear(1, 1), run, 2)
-    refused(folder, "make no network")
+    refused(folder, "width 1000000000", "at most 16")
 
 
 def rewritten(folder: Path, change) -> None:

@@ -145,8 +145,8 @@ def test_a_conditional_model_uses_its_label(name):
     with torch.no_grad():
         for parameter in [*G.parameters(), *D.parameters()]:  # some label tables begin at constants
             parameter.add_(0.05 * torch.randn_like(parameter))
-    G, D, z = G.eval(), D.eval(), torch.randn(1, G.latent).expand(2, -1)
+    G, D, z = G.eval(), D.eval(), torch.randn(1, G.latent).expand(4, -1)
     torch.manual_seed(1)
-    x, y = torch.randn(1, 3, 32, 32).expand(2, -1, -1, -1), torch.tensor([0, 1])
+    x, y = torch.randn(1, 3, 32, 32).expand(4, -1, -1, -1), torch.tensor([0, 1, 2, 3])
     scores, images = D(x, y), G(z, y)
     assert scores[0] != scores[1] and (images[0] - images[1]).abs().max() > 1e-4

@@ -6,8 +6,14 @@ from torch import nn
 
 from baselines.regularizers import REGULARIZERS, Training
 from baselines.scoring import Scorer
-from reproduce.bench.regularizers import CASES, FORMS, gradient, iterations_of_a_round
+from reproduce.bench.regularizers import CASES, EXTRA, FORMS, gradient, iterations_of_a_round
 from reproduce.counting import Operations
+
+
+@pytest.fixture(autouse=True)
+def extra_members(monkeypatch):
+    for name, make in EXTRA.items():
+        monkeypatch.setitem(REGULARIZERS, name, make)
 
 
 class Smooth(nn.Module):
