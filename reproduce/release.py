@@ -47,7 +47,7 @@ OPTIONS = {"OUT": "grid.png", "COUNT": "", "SEED": "0", "TRUNCATION": "1", "FORM
 
 
 class Released(NamedTuple):
-    """A generator in evaluation mode, forward(z [N, G.latent], y [N]) -> [N, 3, R, R] in [-1, 1], and what it is."""
+    """A generator in evaluation mode, forward(z [N, G.latent], y [N]) -> [N, 3, R, R] in [-1, 1], and its origin."""
 
     G: nn.Module
     run: Run
@@ -88,7 +88,10 @@ def _read_config(path: Path) -> tuple[Run, int, str]:
     _same(f"{path}: recipe", config["recipe"], asdict(recipe))
     if dataset["name"] != run.dataset or dataset["classes"] < 0:
         raise InputError(f"{path}: dataset {dataset['name']!r} of {dataset['classes']} classes is not that of {run.id}")
-    return run, dataset["classes"] if recipe.conditional else 0, dataset["digest"]
+    classes = 0
+    if recipe.conditional:
+        classes = dataset["classes"]
+    return run, classes, dataset["digest"]
 
 
 def _typed(where: str, found: object, wanted: dict[str, type]) -> dict:
@@ -212,11 +215,16 @@ def _kind(out: str, form: str) -> tuple[str, Path]:
     if form not in ("", "png", "npz"):
         raise InputError(f"FORMAT={form}: must be png or npz")
     if out.endswith("/") or not path.suffix or path.is_dir():
-        return form or "png", path / "samples.npz" if form == "npz" else path
+        if form == "npz":
+            path = path / "samples.npz"
+        return form or "png", path
     kind = {".png": "grid", ".npz": "npz"}.get(path.suffix)
     if kind is None or (form and form != kind):
-        raise InputError(f"OUT={out}{f' FORMAT={form}' if form else ''}: OUT must end in .png for a grid, in .npz for "
-                         "an array, or in / for a folder of samples")
+        given = f"OUT={out}"
+        if form:
+            given += f" FORMAT={form}"
+        raise InputError(f"{given}: OUT must end in .png for a grid, in .npz for an array, or in / for a folder of "
+                         "samples")
     return kind, path
 
 
@@ -229,11 +237,15 @@ def _whole(name: str, text: str, least: int) -> int:
 def main() -> None:
     folders = [argument for argument in sys.argv[1:] if "=" not in argument]
     if len(folders) != 1:
-        raise InputError("give one FOLDER, with config.json and generator.safetensors, and "
-                         f"{', '.join(f'{name}=...' for name in OPTIONS)} as needed")
+        valid = ", ".join(f"{name}=..." for name in OPTIONS)
+        raise InputError(f"give one FOLDER, with config.json and generator.safetensors, and {valid} as needed")
     chosen = options([argument for argument in sys.argv[1:] if "=" in argument], OPTIONS)
     kind, out = _kind(chosen["OUT"], chosen["FORMAT"])
-    count = _whole("COUNT", chosen["COUNT"] or ("64" if kind == "grid" else "5000"), 1)
+    count = 5000
+    if kind == "grid":
+        count = 64
+    if chosen["COUNT"]:
+        count = _whole("COUNT", chosen["COUNT"], 1)
     seed = _whole("SEED", chosen["SEED"], 0)
     if chosen["LABELS"] not in ("", "turn"):
         raise InputError(f"LABELS={chosen['LABELS']}: must be turn, or left out")

@@ -98,18 +98,24 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
             return f"{order.id}: already scored with {asked}"
         features = extractor(images.stream(found, order.resolution))
         entries = subject.entries(features)
+        done = [other for other in known.get("evaluated", []) if other != asked]
+        others = [entry for entry in known.get("metrics", []) if not subject.replaces(entry)]
+        resize, train = "none", {"fraction": order.fraction, "seed": order.seed}
+        if size[0] != order.resolution:
+            resize = "Lanczos"
+        if trained:
+            train = trained.facts
         record.write_json(folder / "metrics.json", {
             "id": order.id,
             "run": {"name": order.name, "dataset": order.dataset, "resolution": order.resolution,
                     "fraction": order.fraction, "seed": order.seed},
             "status": "external",
             "images_sha256": sha256,
-            "images": {"count": found.count, "height": size[0], "width": size[1],
-                       "resize": "Lanczos" if size[0] != order.resolution else "none"},
-            "evaluated": [*(other for other in known.get("evaluated", []) if other != asked), asked],
-            "metrics": [*(entry for entry in known.get("metrics", []) if not subject.replaces(entry)), *entries],
+            "images": {"count": found.count, "height": size[0], "width": size[1], "resize": resize},
+            "evaluated": [*done, asked],
+            "metrics": [*others, *entries],
             "dataset": {"name": dataset.name, "count": len(dataset.images), "digest": dataset.digest},
-            "train": trained.facts if trained else {"fraction": order.fraction, "seed": order.seed},
+            "train": train,
             "provenance": record.provenance(device),
             "seconds": {"evaluate": round(time.monotonic() - began, 2)},
             "peak_bytes": {"train": None, "evaluate": record.peak_bytes(device)},
@@ -209,13 +215,17 @@ class Subject:
             against = Comparison(full, features, device=self.device)
         entries = []
         for name, metric in self.metrics.items():
-            pair = copying if metric.of_training else against
+            pair = against
+            if metric.of_training:
+                pair = copying
             entries.append(self._entry(name, metric.measure(pair), len(pair.real)))
         return entries
 
     def _copying(self, full: Reference, tested: Reference | None, features: Features) -> Comparison:
         """The images against those that the generator was trained on, and against held-out ones where there are any."""
-        heldout = tested.features if tested else None
+        heldout = None
+        if tested:
+            heldout = tested.features
         if self.trained:
             stream = images.stream(self.trained.images, self.order.resolution)
             own = Reference.of(self.extractor(stream).features, self.device)
@@ -249,7 +259,9 @@ def parse(arguments: list[str]) -> tuple[Order, Path, Path, torch.device]:
     if not 0 < fraction <= 1:
         raise InputError(f"FRACTION={chosen['FRACTION']}: must be above 0 and at most 1")
     protocol, against, resolution = _protocol(chosen)
-    train = Path(chosen["TRAIN"]) if chosen["TRAIN"] else None
+    train = None
+    if chosen["TRAIN"]:
+        train = Path(chosen["TRAIN"])
     order = Order(Path(chosen["IMAGES"]), name, chosen["DATASET"], resolution, fraction, seed, train, protocol, against,
                   chosen["RESIZE"] == "1")
     return order, Path(chosen["DATA"]), Path(chosen["RESULTS"]), record.device(chosen["DEVICE"])
@@ -267,13 +279,17 @@ def _protocol(chosen: dict[str, str]) -> tuple[Protocol, str, int]:
     for option, value in fixed.items():
         if chosen["PROTOCOL"] and value and chosen[option] not in ("", str(value)):
             raise InputError(f"{option}={chosen[option]}: PROTOCOL={name} has {value}; leave one of the two out")
-    extractor = chosen["EXTRACTOR"] or named.extractor
-    samples = _whole(chosen, "SAMPLES", 1) if chosen["SAMPLES"] else named.n_generated
+    extractor, samples = chosen["EXTRACTOR"] or named.extractor, named.n_generated
+    if chosen["SAMPLES"]:
+        samples = _whole(chosen, "SAMPLES", 1)
     resolution = named.resolution or DATASETS.get(chosen["DATASET"], OWN).resolution
     if chosen["RESOLUTION"]:
         resolution = _whole(chosen, "RESOLUTION", 8)
-    weights = chosen["WEIGHTS"] or os.environ.get(extractor.split("_")[0].upper())
-    return Protocol(extractor, samples, weights=Path(weights) if weights else None), named.reference, resolution
+    weights = None
+    file = chosen["WEIGHTS"] or os.environ.get(extractor.split("_")[0].upper())
+    if file:
+        weights = Path(file)
+    return Protocol(extractor, samples, weights=weights), named.reference, resolution
 
 
 def _whole(chosen: dict[str, str], name: str, least: int) -> int:
