@@ -51,7 +51,7 @@ def install(venv: Path, checkout: Path) -> None:
 
 def make(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     plain = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    for name in ("MAKEFLAGS", "CONDA_DEFAULT_ENV"):
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "CONDA_DEFAULT_ENV"):
         plain.pop(name, None)
     return subprocess.run(["make", f"PYTHON={sys.executable}", *arguments], cwd=checkout, capture_output=True,
                           text=True, env=plain | environment, timeout=60)  # fmt: skip
