@@ -1,6 +1,7 @@
 """The boards of `python -m reports status`, from made-up run folders, and that it needs no installation."""
 
 import fcntl
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -81,3 +82,11 @@ def test_bad_input_is_one_line_and_status_2(arguments, message):
     results = [] if any("RESULT" in argument for argument in arguments) else [f"RESULTS={ROOT / 'benchmarks'}"]
     done = reports(*arguments, *results)
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
+
+
+def test_a_terminal_without_plus_minus_signs_is_no_reason_to_fail(tmp_path):
+    (tmp_path / "results").mkdir()
+    command = [sys.executable, "-m", "reports", "render", "table3", f"RESULTS={tmp_path}/results"]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=ROOT, env=ascii_only, capture_output=True, text=True)
+    assert done.returncode == 0 and "Table 3" in done.stdout and not done.stderr

@@ -185,6 +185,8 @@ if importlib.util.find_spec("torch_fidelity"):
 
 def main() -> None:
     results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
+    print(f"each of {', '.join(TOOLS)} measures {IMAGES} images of {' and of '.join(map(str, SIDES))} px: minutes each",
+          flush=True)  # fmt: skip
     torch.set_num_threads(1)
     table: dict[int, dict[str, dict]] = {}
     with tempfile.TemporaryDirectory() as place, torch.inference_mode():
