@@ -81,11 +81,11 @@ def has_batch_norm(network: nn.Module) -> bool:
     return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
-def require_groups(batch: int, group: int) -> None:
-    """Raises InputError where there are more processes than groups of rows that a discriminator must see together."""
+def require_groups(batch: int, group: int, count: int) -> None:
+    """Raises InputError where `count` processes are more than the groups that a discriminator must see together."""
     group = group_size(batch, group)
-    if processes() > batch // group:
-        raise InputError(f"GPUS_PER_RUN={processes()}: a batch of {batch} in groups of {group} (minibatch standard "
+    if count > batch // group:
+        raise InputError(f"GPUS_PER_RUN={count}: a batch of {batch} in groups of {group} (minibatch standard "
                          f"deviation) is enough for at most {batch // group}")
 
 

@@ -191,8 +191,8 @@ def _shape(run: Run) -> str:
 
 def require_processes(runs: list[Run], settings: Settings) -> None:
     """GPUS_PER_RUN is no more than there are GPUs or, without any, cores; nor than a batch can be cut into."""
-    from baselines.layers import group_size
     from reproduce import record
+    from reproduce.pieces import require_groups
 
     processes = settings.gpus_per_run
     if processes == 1:
@@ -209,10 +209,7 @@ def require_processes(runs: list[Run], settings: Settings) -> None:
         if run.model == record.HELDOUT:
             continue
         _, recipe = record.resolve(run)
-        group = group_size(run.batch, recipe.discriminator.get("mbstd_group", 1))
-        if processes > run.batch // group:
-            raise InputError(f"GPUS_PER_RUN={processes}: a batch of {run.batch} in groups of {group} (minibatch "
-                             f"standard deviation) is enough for at most {run.batch // group}")
+        require_groups(run.batch, recipe.discriminator.get("mbstd_group", 1), processes)
 
 
 def require_writable(folder: Path) -> None:

@@ -46,7 +46,7 @@ def train(run: Run, settings: Settings, device: torch.device, recorder: Callable
     # 1. What is asked for, checked before anything is written
     record.require_method(run)
     _, recipe = record.resolve(run)
-    require_groups(run.batch, recipe.discriminator.get("mbstd_group", 1))
+    require_groups(run.batch, recipe.discriminator.get("mbstd_group", 1), parallel.processes())
     with parallel.first():
         dataset = load(run.dataset, run.resolution, settings.data)
     indices = subset(len(dataset.images), run.fraction, run.seed)
