@@ -24,8 +24,8 @@ def test_the_lowest_distance_at_the_end_wins(tmp_path):
     for value, run in zip((1.0, 2.0), second.tries.values(), strict=False):
         write(tmp_path, run, value)
     (row,) = csv.DictReader(io.StringIO(tune.table(tmp_path)))
-    assert row == {"baseline": first.task.id, "regularizer": "gradgap", "weight": "1",
-                   "tries": "0.1=50.0 1=30.5 10=inf"}
+    assert row == {"baseline": first.task.id, "regularizer": "gradgap", "weight": "10",
+                   "tries": "1=50.0 10=30.5 100=inf"}
 
 
 def test_every_regularizer_has_as_many_tries_on_seeds_that_no_table_shows():
