@@ -17,6 +17,8 @@ from scipy import stats
 MIN_SEEDS = 3  # below, no interval is shown and no verdict is given
 LEVEL = 0.05
 POWER = 0.8  # at which "the smallest effect that could have been seen" would have been
+Weights = dict[str, float]  # cell -> its coefficient in a contrast of logarithms
+Contrasts = dict[str, Weights]  # what a contrast is about -> the contrast
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,19 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def contrast(logs: pd.DataFrame, weights: Mapping[str, float]) -> pd.Series:
     """The weighted sum of cells (columns) within each seed (row), for the seeds that all of these cells have."""
-    if not set(weights) <= set(logs.columns):
+    if not weights or not set(weights) <= set(logs.columns):
         return pd.Series(dtype=float)
     values = logs[list(weights)].to_numpy() @ np.array(list(weights.values()))
     return pd.Series(values, index=logs.index).dropna()
+
+
+def average(contrasts: Contrasts) -> Weights:
+    """The mean of several contrasts, as one."""
+    mean: Weights = {}
+    for weights in contrasts.values():
+        for cell, weight in weights.items():
+            mean[cell] = mean.get(cell, 0.0) + weight / len(contrasts)
+    return mean
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -1,27 +1,28 @@
-"""What one table shows, computed once: its cells, the values of their seeds, the means and the effects.
+"""What one table shows, computed once: its cells, the values of their seeds, and a summary of each cell and metric.
 
-A view keeps numbers of two protocols apart. `values` has those of the table's own protocol; `others` has, by the way in
-which they depart from it, all that was measured differently.
+A view keeps numbers of two protocols apart. `values` has those of the table's own protocol; `rows` says of each number
+how it departs from that.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.runs import Protocol, Run
 from benchmarks.tables import TABLES, Cell, Table
-from reports.data.records import Results, cell_id
+from reports.data.records import GAP, Results, cell_id
 from reports.data.stats import Estimate, contrast, estimate
 
 TUNING = 100  # training seeds from here on chose weights; they are never shown as results
 MEANINGLESS = [("is_effnet", "digits")]  # real held-out digits score below untrained generators
 DECIMALS = {"fid": 2, "fd": 2, "is": 2, "kid": 4, "precision": 3, "recall": 3, "density": 3, "coverage": 3,
             "memorised": 3}  # fmt: skip
-ORDER = [*DECIMALS, "norm"]
 REAL, UNTRAINED, ELSEWHERE = "held-out real images", "untrained generator", "trained elsewhere"
-PLACE = ["dataset", "resolution", "fraction"]
+KINDS = ["baseline", "method", "untrained", "heldout", "external"]
 
 
 @dataclass
@@ -29,13 +30,13 @@ class View:
     """One table's numbers.
 
     folder     where under the reports folder it is written
-    cells      a row for each cell, by its id: model, dataset, resolution, fraction, method, kind ("baseline", "method",
-               "untrained", "heldout" or "external"), baseline (the id of its baseline, "" without one), and whether it
-               is the claimed method or the positive control
-    published  what the paper printed: cell, metric, value
+    cells      a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
+               (the id of its baseline, "" without one), and whether it is the claimed method or the positive control
     rows       the rows of the frame that belong to the cells, and the protocol's departure of each ("" for none)
-    values     at the table's protocol, the mean over the draws: cell, metric, seed, value, draws, draw_sd, run, record
+    published  what the paper printed: cell, metric, value
+    values     at the table's protocol, the mean over the draws: cell, metric, seed, value, draws, draw_sd
     effects    (cell, metric) -> log ratio to its baseline, over the seeds that both have
+    summary    a row for each cell and metric: mean, sd, n, published, diverged
     """
 
     name: str
@@ -43,49 +44,59 @@ class View:
     table: Table
     iterations: int | None
     cells: pd.DataFrame
-    published: pd.DataFrame
     rows: pd.DataFrame
+    published: pd.DataFrame
     values: pd.DataFrame
-    effects: dict[tuple[str, str], Estimate] = field(default_factory=dict)
-    published_effects: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    effects: dict[tuple[str, str], Estimate]
+    summary: pd.DataFrame
 
     @property
     def headline(self) -> list[str]:
         """The metrics that the table is about: the published ones, or those of its extractor."""
-        if len(self.published):
-            return list(self.published["metric"].unique())
-        return score_names(self.table.protocol.extractor)
+        return headline(self.table, self.published)
 
     @property
     def trained(self) -> pd.DataFrame:
         return self.cells[self.cells["kind"].isin(["baseline", "method"])]
 
+    @property
+    def smallest(self) -> list[str]:
+        return smallest(self.cells)
+
+    def address(self, cell: str) -> str:
+        """Where the page finds the records of a cell."""
+        return f"{self.folder}/records.html#{quote(cell)}"
+
     def metrics(self) -> list[str]:
-        """Every metric of `values`, the headline first."""
-        found = set(self.values["metric"]) - set(self.headline)
-        return self.headline + sorted(found, key=_metric_order)
+        """Every metric of the summary, the headline first."""
+        return list(self.summary["metric"].unique())
 
     def scores(self, metric: str) -> pd.DataFrame:
-        """Cell id -> mean, std and count over the training seeds."""
-        chosen = self.values[self.values["metric"] == metric]
-        return chosen.groupby("cell")["value"].agg(["mean", "std", "count"])
+        """Cell id -> mean, sd and n over the training seeds, of the cells that were measured."""
+        chosen = self.summary[(self.summary["metric"] == metric) & (self.summary["n"] > 0)]
+        return chosen.set_index("cell")[["mean", "sd", "n"]]
 
     def logs(self, metric: str) -> pd.DataFrame:
         """Logarithms of a metric: a row for each seed, a column for each cell. Values near zero are left out."""
-        chosen = self.values[(self.values["metric"] == metric) & (self.values["value"] >= near_zero(metric))]
-        wide = chosen.pivot(index="seed", columns="cell", values="value").astype(float)
-        return wide.map(math.log, na_action="ignore")
+        return logs_of(self.values, metric)
 
     def done(self) -> pd.Series:
-        """Cell id -> how many of its seeds were measured."""
+        """Trained cell id -> how many of its seeds were measured."""
         measured = self.values[self.values["metric"].isin(self.headline)]
-        counts = measured.groupby("cell")["seed"].nunique()
-        return counts.reindex(self.cells.index, fill_value=0)
+        return measured.groupby("cell")["seed"].nunique().reindex(self.trained.index, fill_value=0)
 
-    def diverged(self) -> pd.Series:
-        """Cell id -> how many of its seeds diverged."""
-        lost = self.rows[self.rows["status"] == "diverged"].groupby("cell")["seed"].nunique()
-        return lost.reindex(self.cells.index, fill_value=0)
+
+def smallest(cells: pd.DataFrame) -> list[str]:
+    """The baselines at the smallest fraction of each model and data set: where data are fewest."""
+    baselines = cells[cells["kind"] == "baseline"]
+    first = baselines.sort_values("fraction", kind="stable").groupby(["model", "dataset", "resolution"]).head(1)
+    return [cell for cell in baselines.index if cell in first.index]
+
+
+def headline(table: Table, published: pd.DataFrame) -> list[str]:
+    if len(published):
+        return list(published["metric"].unique())
+    return score_names(table.protocol.extractor)
 
 
 def score_names(extractor: str) -> list[str]:
@@ -102,91 +113,21 @@ def decimals(metric: str) -> int:
     return DECIMALS.get(family(metric), 4)
 
 
-def near_zero(metric: str) -> float:
-    """Below this a value has fewer than two digits where it is printed, and a ratio of it says nothing."""
-    return 10.0 ** (1 - decimals(metric))
+def share(fraction: float) -> str:
+    """A fraction of a data set as it is printed: "10%", "0.4%"."""
+    return f"{100 * fraction:.3g}%"
 
 
-def _metric_order(metric: str) -> tuple[int, str]:
-    place = ORDER.index(family(metric)) if family(metric) in ORDER else len(ORDER)
-    return place, metric
+def logs_of(values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    near_zero = 10.0 ** (1 - decimals(metric))  # below, fewer than two digits are printed, and a ratio says nothing
+    chosen = values[(values["metric"] == metric) & (values["value"] >= near_zero)]
+    return np.log(chosen.pivot(index="seed", columns="cell", values="value").astype(float))
 
 
 def method(run: Run, label: str = "") -> str:
     """What a row is called: "baseline", "gradgap100", "gradgap100 + diffaugment"."""
-    if label:
-        return label
-    if run.model == "heldout":
-        return REAL
-    if run.iterations == 0:
-        return UNTRAINED
-    return run.method.removeprefix("baseline-").replace("-", " + ")
-
-
-def view(results: Results, name: str, iterations: int | None = None, extra: Sequence[Cell] = ()) -> View:
-    """The view of a table, its cells followed by `extra`; `iterations` replaces those of its longer runs."""
-    table = TABLES[name]
-    listed = [_shortened(cell, iterations) for cell in [*table.cells, *extra]]
-    frame = results.frame
-    cells = pd.concat([_cells(listed), _external(listed, frame)])
-    rows = frame[frame["cell"].isin(cells.index) & (frame["seed"] < TUNING)].copy()
-    for metric, dataset in MEANINGLESS:
-        rows = rows[(rows["metric"] != metric) | (rows["dataset"] != dataset)]
-    rows["departure"] = _departures(rows, table.protocol)
-    published = _published(listed)
-    folder = name if iterations is None else f"{name}-i{iterations}"
-    values = values_of(rows[rows["departure"] == ""])
-    made = View(name, folder, table, iterations, cells, published, rows, values)
-    for metric in made.metrics():
-        made.effects |= _effects(made, metric)
-    for metric in made.headline:
-        made.published_effects |= _published_effects(made, metric)
-    return made
-
-
-def _published(listed: Sequence[Cell]) -> pd.DataFrame:
-    rows = []
-    for cell in listed:
-        for metric, value in cell.published.items():
-            rows.append((cell_id(cell.run), metric, value))
-    return pd.DataFrame(rows, columns=["cell", "metric", "value"])
-
-
-def _shortened(cell: Cell, iterations: int | None) -> Cell:
-    if iterations is None or cell.run.iterations <= iterations:
-        return cell
-    return replace(cell, run=replace(cell.run, iterations=iterations), published={})
-
-
-def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
-    """The cells as a frame, each with its baseline."""
-    baselines: dict[tuple, str] = {}
-    for cell in listed:
-        if kind(cell.run) == "baseline":
-            baselines[_task(cell.run)] = cell_id(cell.run)
-    rows = {}
-    for cell in listed:
-        run = cell.run
-        baseline = baselines.get(_task(run), "") if kind(run) == "method" else ""
-        rows[cell_id(run)] = {
-            "model": run.model, "dataset": run.dataset, "resolution": run.resolution, "fraction": run.fraction,
-            "method": method(run, cell.label), "kind": kind(run), "baseline": baseline, "claimed": False,
-            "control": run.augment.startswith("diffaugment") and not run.regularizers, "run": run,
-        }  # fmt: skip
-    for number in _claimed(listed).values():
-        rows[cell_id(listed[number].run)]["claimed"] = True
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _claimed(listed: Sequence[Cell]) -> dict[tuple, int]:
-    """Task -> the cell that stands for the paper's regularizer there: of several weights, the one with a label."""
-    chosen: dict[tuple, int] = {}
-    for number, cell in enumerate(listed):
-        if list(cell.run.regularizers) == ["gradgap"] and not cell.run.augment:
-            before = chosen.get(_task(cell.run))
-            if before is None or (cell.label and not listed[before].label):
-                chosen[_task(cell.run)] = number
-    return chosen
+    names = {"heldout": REAL, "untrained": UNTRAINED}
+    return label or names.get(kind(run)) or run.method.removeprefix("baseline-").replace("-", " + ")
 
 
 def kind(run: Run) -> str:
@@ -197,10 +138,85 @@ def kind(run: Run) -> str:
     return "method" if run.regularizers or run.augment else "baseline"
 
 
-def _task(run: Run) -> tuple:
-    """What a method and its baseline have in common."""
-    override = tuple(sorted(run.override.items()))
-    return run.model, run.dataset, run.resolution, run.fraction, run.iterations, run.batch, override
+def view(results: Results, name: str, iterations: int | None = None, extra: Sequence[Cell] = ()) -> View:
+    """The view of a table, its cells followed by `extra`; `iterations` replaces those of its longer runs."""
+    table, folder = TABLES[name], name
+    if iterations is not None:
+        folder = f"{name}-i{iterations}"
+    listed = [_shortened(cell, iterations) for cell in [*table.cells, *extra]]
+    published = _published(listed)
+    cells = pd.concat([_cells(listed), _external(listed, results.frame)])
+    rows = results.frame[results.frame["cell"].isin(cells.index) & (results.frame["seed"] < TUNING)].copy()
+    for metric, dataset in MEANINGLESS:
+        rows = rows[(rows["metric"] != metric) | (rows["dataset"] != dataset)]
+    rows["departure"] = _departures(rows, table.protocol)
+    values = values_of(rows[rows["departure"] == ""])
+    first = headline(table, published)
+    metrics = first + sorted(set(values["metric"]) - set(first), key=_metric_order)
+    effects = _effects(cells, values, metrics)
+    summary = _summary(cells, rows, values, published, metrics)
+    return View(name, folder, table, iterations, cells, rows, published, values, effects, summary)
+
+
+def _shortened(cell: Cell, iterations: int | None) -> Cell:
+    if iterations is None or cell.run.iterations <= iterations:
+        return cell
+    return replace(cell, run=replace(cell.run, iterations=iterations), published={})
+
+
+def _published(listed: Sequence[Cell]) -> pd.DataFrame:
+    rows = []
+    for cell in listed:
+        for metric, value in cell.published.items():
+            rows.append((cell_id(cell.run), metric, value))
+    return pd.DataFrame(rows, columns=["cell", "metric", "value"])
+
+
+def baseline_of(run: Run) -> Run:
+    return replace(run, regularizers={}, augment="")
+
+
+def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
+    """The cells as a frame, in the order of a table's rows: each model's methods together, the yardsticks last.
+
+    Of several weights of gradgap, the first that the table lists stands for the paper's regularizer.
+    """
+    rows: dict[str, dict] = {}
+    trained = {cell_id(cell.run) for cell in listed if kind(cell.run) == "baseline"}
+    claimed: set[str] = set()  # baselines that have it
+    for cell in listed:
+        run, baseline = cell.run, ""
+        if kind(run) == "method" and cell_id(baseline_of(run)) in trained:
+            baseline = cell_id(baseline_of(run))
+        first = is_gradgap(run) and baseline not in claimed
+        if first:
+            claimed.add(baseline)
+        rows[cell_id(run)] = {
+            "model": run.model, "dataset": run.dataset, "resolution": run.resolution, "fraction": run.fraction,
+            "method": method(run, cell.label), "kind": kind(run), "baseline": baseline, "claimed": first,
+            "control": run.augment.startswith("diffaugment") and not run.regularizers, "run": run,
+        }  # fmt: skip
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    place = pd.DataFrame({"last": frame["kind"].isin(KINDS[3:]), "model": pd.factorize(frame["model"])[0],
+                          "kind": frame["kind"].map(KINDS.index)})  # fmt: skip
+    return frame.iloc[np.lexsort([place["kind"], place["model"], place["last"]])]
+
+
+def off_table(results: Results, made: View) -> list[Run]:
+    """What was trained on a table's baselines and is none of its cells, as runs of seed 0."""
+    frame = results.frame[(results.frame["kind"] == "run") & (results.frame["seed"] < TUNING)]
+    baselines = made.cells.index[made.cells["kind"] == "baseline"]
+    found = []
+    for cell in frame["cell"].unique():
+        run = Run.from_id(f"{cell}-s0")
+        if cell not in made.cells.index and cell_id(baseline_of(run)) in baselines:
+            found.append(run)
+    return found
+
+
+def is_gradgap(run: Run) -> bool:
+    """Whether a run has the paper's regularizer, at any weight, and nothing else."""
+    return list(run.regularizers) == ["gradgap"] and not run.augment
 
 
 def _external(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
@@ -215,16 +231,24 @@ def _external(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _departures(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
-    """How each row was measured otherwise than the table says, in words; "" where it was not."""
-    usual = _usual(rows, protocol)
+def _departures(rows: pd.DataFrame, protocol: Protocol) -> list[str]:
+    """How each row was measured otherwise than the table says, in words; "" where it was not.
+
+    Of network file, resize, weights and data, what most rows of a data set have is the table's own.
+    """
+    averaged = rows["weights"].where(~rows["model"].isin(["heldout", "external"]), "ema")  # where nothing is averaged
+    way = rows["extractor_sha256"].astype(str) + rows["resize"].astype(str) + averaged.astype(str) + rows["data_digest"]
+    own = (rows["extractor"] == protocol.extractor) & (rows["checkpoint"] == "last")
+    usual = {}
+    for dataset, ways in way[own].groupby(rows["dataset"]):
+        usual[dataset] = ways.mode()[0]
     texts = []
-    for row in rows.itertuples():
-        texts.append(_departure(row, protocol, usual))
-    return pd.Series(texts, index=rows.index, dtype=object)
+    for row, its_way in zip(rows.itertuples(), way, strict=True):
+        texts.append(_departure(row, protocol, its_way == usual.get(row.dataset)))
+    return texts
 
 
-def _departure(row, protocol: Protocol, usual: Mapping[str, tuple]) -> str:
+def _departure(row, protocol: Protocol, is_usual: bool) -> str:
     if row.extractor == "log" or pd.isna(row.metric):
         return ""
     parts = []
@@ -236,54 +260,49 @@ def _departure(row, protocol: Protocol, usual: Mapping[str, tuple]) -> str:
         parts.append(f"against {row.n_reference:,.0f} images")
     if row.checkpoint != "last":
         parts.append(f"checkpoint {row.checkpoint}")
-    if not parts and _way(row) != usual[row.dataset]:
+    if not parts and not is_usual:
         parts.append(f"extractor file {row.extractor_sha256[:12]}, resize {row.resize}, {row.weights} weights, "
                      f"data {row.data_digest}")  # fmt: skip
     return ", ".join(parts)
 
 
-def _way(row) -> tuple:
-    weights = "ema" if row.model in ("heldout", "external") else row.weights  # there, nothing is averaged
-    return row.extractor_sha256, row.resize, weights, row.data_digest
-
-
-def _usual(rows: pd.DataFrame, protocol: Protocol) -> dict[str, tuple]:
-    """Data set -> the most common network file, resize, weights and data digest: what differs gets no column there."""
-    counts: dict[str, dict[tuple, int]] = {}
-    chosen = rows[(rows["extractor"] == protocol.extractor) & (rows["checkpoint"] == "last")]
-    for row in chosen.itertuples():
-        ways = counts.setdefault(row.dataset, {})
-        ways[_way(row)] = ways.get(_way(row), 0) + 1
-    return {dataset: max(sorted(ways), key=ways.get) for dataset, ways in counts.items()}
-
-
 def values_of(rows: pd.DataFrame) -> pd.DataFrame:
     """The mean over the draws of each cell, metric and seed."""
     groups = rows.dropna(subset=["metric"]).groupby(["cell", "metric", "seed"], sort=True)
-    made = groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std"), run=("run", "first"),
-                      record=("record", "first"))  # fmt: skip
+    made = groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std"))
     return made.reset_index()
 
 
-def _effects(made: View, metric: str) -> dict[tuple[str, str], Estimate]:
-    logs, effects = made.logs(metric), {}
-    for cell, baseline in made.cells["baseline"].items():
-        found = contrast(logs, {cell: 1.0, baseline: -1.0})
-        if len(found):
-            effects[cell, metric] = estimate(found)
-    return effects
+def _metric_order(metric: str) -> tuple[int, str]:
+    order = [*DECIMALS, family(GAP), family(metric)]
+    return order.index(family(metric)), metric
 
 
-def _published_effects(made: View, metric: str) -> dict[tuple[str, str], Estimate]:
-    chosen = made.published[made.published["metric"] == metric].set_index("cell")["value"]
+def _effects(cells: pd.DataFrame, values: pd.DataFrame, metrics: list[str]) -> dict[tuple[str, str], Estimate]:
     effects = {}
-    for cell, baseline in made.cells["baseline"].items():
-        if cell in chosen.index and baseline in chosen.index:
-            effects[cell, metric] = Estimate(math.log(chosen[cell] / chosen[baseline]))
+    for metric in metrics:
+        logs = logs_of(values, metric)
+        for cell, baseline in cells["baseline"].items():
+            found = contrast(logs, {cell: 1.0, baseline: -1.0})
+            if len(found):
+                effects[cell, metric] = estimate(found)
     return effects
 
 
-def curves(results: Results, made: View, metric: str) -> pd.DataFrame:
+def _summary(cells: pd.DataFrame, rows: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,
+             metrics: list[str]) -> pd.DataFrame:  # fmt: skip
+    places = pd.MultiIndex.from_product([metrics, cells.index], names=["metric", "cell"])
+    groups = values.groupby(["metric", "cell"])["value"]
+    made = groups.agg(mean="mean", sd="std", n="count").reindex(places)
+    made["n"] = made["n"].fillna(0).astype(int)
+    made["published"] = published.set_index(["metric", "cell"])["value"].reindex(places)
+    lost = rows[rows["status"] == "diverged"].groupby("cell")["seed"].nunique()
+    made = made.reset_index()
+    made["diverged"] = made["cell"].map(lost).fillna(0).astype(int)
+    return made
+
+
+def curves(made: View, metric: str) -> pd.DataFrame:
     """The scores of generators kept on the way, and of the last: cell, seed, iteration, value."""
     rows = made.rows[(made.rows["metric"] == metric) & (made.rows["extractor"] != "log")]
     kept = rows[rows["checkpoint"].str.isdigit() | (rows["checkpoint"] == "last")].dropna(subset=["iteration"])
@@ -295,13 +314,13 @@ def curves(results: Results, made: View, metric: str) -> pd.DataFrame:
 
 def norms(results: Results, made: View) -> pd.DataFrame:
     """|n_R - n_F| over training, from the logs: cell, seed, iteration, value (the median of each fiftieth)."""
-    parts = []
+    parts = [pd.DataFrame(columns=["cell", "seed", "iteration", "value"])]
     for cell, run in made.trained["run"].items():
         for seed in range(TUNING):
             log = results.logs.get(replace(run, seed=seed).id)
             if log is not None:
                 parts.append(_binned(log, run).assign(cell=cell, seed=seed))
-    return pd.concat(parts) if parts else pd.DataFrame(columns=["cell", "seed", "iteration", "value"])
+    return pd.concat(parts[1:] or parts)
 
 
 def _binned(log: pd.DataFrame, run: Run, bins: int = 50) -> pd.DataFrame:

@@ -8,12 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.runs import Run
-from reports.show.grids import simple
-from reports.show.tables import Section
-from reports.show.words import NOTHING, title
+import pandas as pd
 
-APART = ("total", "fid", "all", "error")  # what is no stage of a tool
+from benchmarks.runs import Run
+from reports.show.grids import Section, simple
+from reports.show.words import NOTHING, commit, title
+
+SIZES = {"model": "model", "resolution": "px", "classes": "classes", "parameters_g": "parameters G",
+         "parameters_d": "parameters D", "gflop_g": "GFLOP / image, G", "gflop_d": "D",
+         "gflop_iteration": "one D + one G step", "peak_gb": "GB at the peak"}  # fmt: skip
+SPEED = {"model": "model", "resolution": "px", "batch": "batch", "gflop_per_s": "GFLOP / CPU s",
+         "convolution_gflop_per_s": "of the convolution", "ratio": "ratio"}  # fmt: skip
 
 
 def evaluation(data: dict) -> Section:
@@ -21,18 +26,12 @@ def evaluation(data: dict) -> Section:
     rows = []
     for side, tools in data["cpu_seconds"].items():
         for tool, row in tools.items():
-            line = {"px": side, "tool": tool}
-            for stage, seconds in row.items():
-                if stage not in APART:
-                    line[stage] = f"{seconds:.2f}"
-            line["total"] = f"{row['total']:.2f}"
-            line["of clean-fid"] = f"{row['total'] / tools['clean-fid']['total']:.2f}"
-            line["FID"] = f"fails: {row['error']}" if row["fid"] is None else f"{row['fid']:.4f}"
-            rows.append(line)
-    grid = simple(rows, "A stage that a tool does not tell apart is -.", labels=2, missing=NOTHING)
-    ends = ["total", "of clean-fid", "FID"]
-    grid.text = grid.text[[*grid.text.columns.drop(ends), *ends]]
-    return Section("Evaluation: CPU seconds of each tool", [grid], [
+            fid = f"fails: {row['error']}" if row["fid"] is None else f"{row['fid']:.4f}"
+            stages = {name: row[name] for name in row if name not in ("total", "fid", "all", "error")}
+            rows.append({"px": side, "tool": tool, "FID": fid, "total": row["total"],
+                         "of clean-fid": row["total"] / tools["clean-fid"]["total"]} | stages)  # fmt: skip
+    return Section("Evaluation: CPU seconds of each tool", [
+        simple(rows, "A stage that a tool does not tell apart is -.", labels=2, missing=NOTHING)], [
         f"{data['images']} generated images against {data['references']} references, PNG files of smooth noise, one "
         "thread, one network for all: Inception-v3 with random weights, so FID compares the tools only.",
         "clean-fid gives FID; torch-fidelity, which resizes in its own way, FID, IS, KID, precision and recall; ours "
@@ -41,38 +40,26 @@ def evaluation(data: dict) -> Section:
 
 def models(data: dict) -> Section:
     """Parameters, operations and memory of every model at every size, and the speed of some."""
-    sizes, speed = [], []
-    for row in data["sizes"]:
-        sizes.append({
-            "model": title(row["model"]), "size": f"{row['resolution']} px", "classes": row["classes"] or NOTHING,
-            "parameters G": f"{row['parameters_g']:,}", "parameters D": f"{row['parameters_d']:,}",
-            "GFLOP / image, G": f"{row['gflop_g']:.2f}", "D": f"{row['gflop_d']:.2f}",
-            "one D + one G step": f"{row['gflop_iteration']:.2f}", "GB at the peak": f"{row['peak_gb']:.2f}",
-        })  # fmt: skip
-    for row in data["speed"]:
-        speed.append({
-            "model": title(row["model"]), "size": f"{row['resolution']} px", "batch": row["batch"],
-            "GFLOP / CPU s": f"{row['gflop_per_s']:.1f}", "of the convolution": f"{row['convolution_gflop_per_s']:.1f}",
-            "ratio": f"{row['ratio']:.2f}",
-        })  # fmt: skip
+    sizes, speed = pd.DataFrame(data["sizes"])[list(SIZES)], pd.DataFrame(data["speed"])[list(SPEED)]
+    for frame in (sizes, speed):
+        frame["model"] = frame["model"].map(title)
     return Section("The models", [
-        simple(sizes, "Parameters, operations and, at batch 16, memory.", labels=2),
-        simple(speed, "CPU time per operation of an iteration, as a multiple of a plain 3x3 convolution's.", labels=2)])
+        simple(sizes.rename(columns=SIZES), "Parameters, operations and, at batch 16, memory.", labels=2),
+        simple(speed.rename(columns=SPEED), "CPU time per operation of an iteration, as a multiple of a plain 3x3 "
+               "convolution's.", labels=2)])  # fmt: skip
 
 
 def regularizers(data: dict) -> Section:
     """The price of each form of the regularizer."""
     rows = []
     for row in data["rows"]:
-        run = Run.from_id(row["run"])
-        line = {"model": title(run.model)}
+        line = {"model": title(Run.from_id(row["run"]).model)}
         for name, form in row["forms"].items():
             if name != "none":
                 line[name] = f"{form['ratio']:.2f} [{form['ratio_low']:.2f}, {form['ratio_high']:.2f}]"
-                line[f"operations, {name}"] = f"{form['operations_ratio']:.2f}"
-        for name, form in row["forms"].items():
-            line[f"MB, {name}"] = f"{form['peak_bytes'] / 1e6:.0f}"
-        line["gradgap / naive"] = f"{row['gradgap_extra_over_naive_extra']:.2f}"
+                line[f"operations, {name}"] = form["operations_ratio"]
+            line[f"MB, {name}"] = form["peak_bytes"] / 1e6
+        line["gradgap / naive"] = row["gradgap_extra_over_naive_extra"]
         line["gradient error"] = f"{row['finite_differences_gradient_error']:.1e}"
         rows.append(line)
     return Section("The price of gradgap", [simple(rows, "Time of a training iteration over that without gradgap.")], [
@@ -90,12 +77,9 @@ def regularizers(data: dict) -> Section:
 
 def feeding(data: dict) -> Section:
     """Images a second of preparing and feeding a data set beside what others do with the same files."""
-    rows = []
-    for name, value in data["images_per_second"].items():
-        rows.append({"what": name, "images / s": f"{value:,.1f}"})
-    for name, value in data["ratios"].items():
-        rows.append({"what": name, "images / s": f"{value:.2f}x"})
-    return Section("Preparing and feeding images", [simple(rows, "Images a second, and their ratios.")], [
+    rates = [{"what": name, "images / s": value} for name, value in data["images_per_second"].items()]
+    ratios = [{"what": name, "ratio": value} for name, value in data["ratios"].items()]
+    return Section("Preparing and feeding images", [simple(rates, "Images a second."), simple(ratios, "Ratios.")], [
         f"{data['count']} images of {data['resolution']} px, batches of {data['batch']}, {data['cores']} cores. "
         "pillow_loop: one process, a file at a time. image_folder: torchvision's ImageFolder and DataLoader. feed: "
         "ours, for sets within the budget; streamed: ours, for larger ones."])  # fmt: skip
@@ -103,39 +87,32 @@ def feeding(data: dict) -> Section:
 
 def training(data: dict) -> Section:
     """Speed and memory of training, eager and in graphs, with and without gradgap."""
-    rows, failed, ms = [], [], {}
+    rows, ms = [], {(row["run"], row["mode"]): row.get("ms") for row in data["rows"]}
     for row in data["rows"]:
+        run, mode = Run.from_id(row["run"]), row["mode"]
+        line = {"run": run.id, "mode": mode}
         if "error" in row:
-            failed.append(f"{row['run']}, {row['mode']}: {row['error']}.")
-        else:
-            ms[row["run"], row["mode"]] = row["ms"]
-            rows.append(row)
-    lines = [_speed(row, ms, data["matrix_peak"]) for row in rows]
-    return Section("Training", [simple(lines, "Time of an iteration and memory.", labels=2, missing=NOTHING)], [
+            rows.append(line | {"ms / iteration": f"fails: {row['error']}"})
+            continue
+        precise = {name: value for name, value in run.override.items() if name != "bf16"}
+        eager = ms.get((replace(run, override=precise).id, "eager"))
+        without = ms.get((replace(run, regularizers={}).id, mode))
+        line |= {"ms / iteration": row["ms"], "over iterations": row["iterations"],
+                 "images / s": row["images_per_second"]}  # fmt: skip
+        if row["peak_bytes"]:
+            line["GB at the peak"] = row["peak_bytes"] / 1e9
+        if data["matrix_peak"]:
+            line["of the bf16 matrix peak"] = row["flop_per_second"] / data["matrix_peak"]
+        if eager and mode == "graphs":
+            line["eager / this"] = eager / row["ms"]
+        if without and run.regularizers:
+            line["with gradgap / without"] = row["ms"] / without
+        rows.append(line)
+    return Section("Training", [simple(rows, "Time of an iteration and memory.", labels=2, missing=NOTHING)], [
         f"Each trained for {data['seconds']:g} s on noise, in turn. An iteration is all steps of both networks; its "
         "time is the median in the second half, or the mean of all where they are few.",
         "Of the peak: operations of the networks' own steps, without penalties, over those of a bf16 product. Without "
-        "bf16 a GPU's convolutions are in TF32, as PyTorch has it.", *failed])  # fmt: skip
-
-
-def _speed(row: dict, ms: dict[tuple[str, str], float], peak: float | None) -> dict[str, str]:
-    run, mode = Run.from_id(row["run"]), row["mode"]
-    precise = dict(run.override)
-    precise.pop("bf16", None)
-    eager = ms.get((replace(run, override=precise).id, "eager"))
-    without = ms.get((replace(run, regularizers={}).id, mode))
-    line = {"model": title(run.model), "size": f"{run.resolution} px", "batch": str(run.batch), "method": run.method,
-            "mode": mode if precise == run.override else f"{mode}, bf16", "ms / iteration": f"{row['ms']:.1f}",
-            "over iterations": str(row["iterations"]), "images / s": f"{row['images_per_second']:.1f}"}  # fmt: skip
-    if row["peak_bytes"]:
-        line["GB at the peak"] = f"{row['peak_bytes'] / 1e9:.2f}"
-    if peak:
-        line["of the bf16 matrix peak"] = f"{row['flop_per_second'] / peak:.1%}"
-    if eager and mode == "graphs":
-        line["eager / this"] = f"{eager / row['ms']:.2f}"
-    if without and run.regularizers:
-        line["with gradgap / without"] = f"{row['ms'] / without:.2f}"
-    return line
+        "bf16 a GPU's convolutions are in TF32, as PyTorch has it."])  # fmt: skip
 
 
 def drills(data: dict) -> Section:
@@ -143,14 +120,15 @@ def drills(data: dict) -> Section:
     rows = []
     for row in data["rows"]:
         line = {"drill": row["drill"], "what is done": row["what"]}
-        for key, words in (("not_run", "not run"), ("failed", "FAILED")):
-            if key in row:
-                line["measured"] = f"{words}: {row[key]}"
-        if "measured" not in line:
+        if "not_run" in row:
+            line["measured"] = f"not run: {row['not_run']}"
+        elif "failed" in row:
+            line["measured"] = f"FAILED: {row['failed']}"
+        else:
             figures = [f"{name}: {value:.3g}" for name, value in row["figures"].items()]
-            line |= {"how often": row["times"], "measured": ", ".join(figures), "message shown": row["message"],
-                     "equal": f"NO: {', '.join(row['differences'])}" if row["differences"] else "yes",
-                     "leftovers": ", ".join(row["leftovers"]) or "none"}  # fmt: skip
+            equal = f"NO: {', '.join(row['differences'])}" if row["differences"] else "yes"
+            line |= {"measured": ", ".join(figures), "how often": row["times"], "message shown": row["message"],
+                     "equal": equal, "leftovers": ", ".join(row["leftovers"]) or "none"}  # fmt: skip
         rows.append(line)
     return Section("Drills", [simple(rows, "Fault injection: kill, corrupt, starve.", missing=NOTHING)], [
         f"Subject: {len(data['runs'])} runs ({', '.join(data['runs'])}) on 24 images of noise, by the same commands as "
@@ -177,17 +155,11 @@ def benches(results: Path, problems: list[str]) -> dict[str, Section]:
             continue
         try:
             data = json.loads(path.read_text("utf-8"))
-            section = renderer(data)
-            section.lines.append(_provenance(name, data))
+            section, origin = renderer(data), data["provenance"]
+            versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
+            section.lines.append(f"Made by `{data.get('command', COMMANDS[name])}`: commit "
+                                 f"{commit(origin['commit'], origin['dirty'])}, {origin['device']}, {versions}.")
             made[name] = section
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             problems.append(f"{path}: damaged or of an older version ({error!r}); `{COMMANDS[name]}` makes it anew")
     return made
-
-
-def _provenance(name: str, data: dict) -> str:
-    origin = data["provenance"]
-    versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
-    dirty = " (changed)" if origin["dirty"] else ""
-    return (f"Made by `{data.get('command', COMMANDS[name])}`: commit {origin['commit'][:10]}{dirty}, "
-            f"{origin['device']}, {versions}.")  # fmt: skip

@@ -6,29 +6,27 @@ every cell" is tested with Holm's correction; "on average" is the mean of the co
 """
 
 import json
-import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from benchmarks.tables import TABLES
 from reports.data.records import GAP
-from reports.data.stats import LEVEL, MIN_SEEDS, Estimate, contrast, estimate, holm
-from reports.data.views import MEANINGLESS, View, family
-from reports.show.grids import Grid, simple
-from reports.show.words import change, interval, title
+from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
+from reports.data.views import MEANINGLESS, View, family, smallest
+from reports.show import words
+from reports.show.contest import is_judged
+from reports.show.grids import Section, simple
+from reports.show.words import NOTHING, change, interval, title
 
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not enough evidence"
 UNTESTABLE, CONSISTENT, INCONSISTENT = "not testable here", "consistent", "not consistent"
-NOTHING = "nothing published"
-PAPER, BENCH = "the paper's numbers", "bench-regularizers"
+UNPUBLISHED = "nothing published"
+PAPER, OURS, BENCH = "the paper's numbers", "Tables 1-3", "bench-regularizers"
 CHEAP = 0.10  # share of training time: what is taken as "almost no extra cost"
 QUANTITIES = {"fid": "distance", "fd": "distance", "is": "is", "norm": "gap"}  # by the family of a metric
-Weights = dict[str, float]  # cell id -> its coefficient in a contrast
-Contrasts = dict[str, Weights]  # what a contrast is about -> the contrast
 
 
 @dataclass
@@ -65,17 +63,16 @@ class Claim:
 
 @dataclass
 class Finding:
-    """The outcome of a claim's test."""
+    """The outcome of a claim's test: how large its effect is, which cells it covers, what it could have seen."""
 
     verdict: str
-    effect: str = "-"
-    covered: str = "-"
-    smallest: str = "-"
+    effect: str = NOTHING
+    covered: str = NOTHING
+    smallest: str = NOTHING
 
-    def row(self, source: str) -> dict[str, str]:
-        """As a row of the details of a claim."""
-        return {"source": source, "verdict": self.verdict, "effect [95 % interval]": self.effect,
-                "cells covered": self.covered, "smallest effect seen": self.smallest}  # fmt: skip
+    def row(self, claim: str) -> dict[str, str]:
+        return {"claim": claim, "verdict": self.verdict, "effect [95 % interval]": self.effect,
+                "cells covered": self.covered, "could have been seen": self.smallest}  # fmt: skip
 
 
 def gain(cells: pd.DataFrame) -> Contrasts:
@@ -111,10 +108,10 @@ def gain_shrinking(cells: pd.DataFrame) -> Contrasts:
 
 
 def control(cells: pd.DataFrame) -> Contrasts:
-    """DiffAugment less the baseline, at the smallest fraction of each model and data set that has several."""
+    """DiffAugment less the baseline, where data are fewest."""
     made = {}
-    for name, small, _ in _ends(cells[cells["control"]]):
-        made[name] = {small: 1.0, cells["baseline"][small]: -1.0}
+    for cell, row in cells[cells["control"] & cells["baseline"].isin(smallest(cells))].iterrows():
+        made[cell] = {cell: 1.0, row["baseline"]: -1.0}
     return made
 
 
@@ -126,15 +123,6 @@ def _ends(cells: pd.DataFrame) -> list[tuple[str, str, str]]:
         if group["fraction"].iloc[0] < group["fraction"].iloc[-1]:
             ends.append((f"{title(model)}, {dataset}", group.index[0], group.index[-1]))
     return ends
-
-
-def average(contrasts: Contrasts) -> Weights:
-    """The mean of several contrasts, as one."""
-    mean: Weights = {}
-    for weights in contrasts.values():
-        for cell, weight in weights.items():
-            mean[cell] = mean.get(cell, 0.0) + weight / len(contrasts)
-    return mean
 
 
 DISTANCE = "the distance (FID, or fd_effnet where that stands in)"
@@ -156,15 +144,15 @@ CLAIMS = [
 ]  # fmt: skip
 
 
-C4, C4_PLACE = "C4. R costs almost nothing", 5  # it has a measurement of its own; its place among CLAIMS
-COST = (f"Effect: CPU time of a whole training iteration with gradgap over that without, in the bench; up to "
-        f"{CHEAP:.0%} is taken as \"almost nothing\".")  # fmt: skip
+C4 = "C4. R costs almost nothing"
+COST = (f"CPU time of a whole training iteration with gradgap over that without, in the bench; up to {CHEAP:.0%} is "
+        "taken as \"almost nothing\"")  # fmt: skip
 
 
 def judge(claim: Claim, source: Evidence) -> Finding:
     """The verdict of a source's seeds on a claim, without regard to its precondition."""
     contrasts, logs = claim.contrasts(source.cells[claim.quantity]), source.logs[claim.quantity]
-    needed = _needed(contrasts)
+    needed = list(average(contrasts))
     if not needed:
         return Finding(UNTESTABLE, "no such cells in this table")
     counts = logs.count().reindex(needed, fill_value=0)
@@ -172,27 +160,22 @@ def judge(claim: Claim, source: Evidence) -> Finding:
     mean = contrast(logs, average(contrasts))
     complete = (counts >= MIN_SEEDS).all() and len(mean) >= MIN_SEEDS
     if complete and not claim.every:
-        return _on_average(claim, estimate(list(mean)), covered)
+        return _on_average(claim, estimate(mean), covered)
     found = {}
     for name, weights in contrasts.items():
         seeds = contrast(logs, weights)
         if len(seeds):
-            found[name] = estimate(list(seeds))
-    return _in_every(claim, found, covered) if complete else Finding(OPEN, _partial(found), covered)
+            found[name] = estimate(seeds)
+    if complete:
+        return _in_every(claim, list(found.values()), covered)
+    partial = "nothing measured"
+    if found:
+        partial = f"{change(_means(found.values()).mean())} in the {len(found)} contrasts that were measured"
+    return Finding(OPEN, partial, covered)
 
 
-def _needed(contrasts: Contrasts) -> list[str]:
-    cells: dict[str, None] = {}
-    for weights in contrasts.values():
-        cells |= dict.fromkeys(weights)
-    return list(cells)
-
-
-def _partial(found: dict[str, Estimate]) -> str:
-    if not found:
-        return "nothing measured"
-    mean = sum(effect.mean for effect in found.values()) / len(found)
-    return f"{change(mean)} in the {len(found)} contrasts that were measured"
+def _means(found) -> np.ndarray:
+    return np.array([effect.mean for effect in found])
 
 
 def _on_average(claim: Claim, effect: Estimate, covered: str) -> Finding:
@@ -200,32 +183,24 @@ def _on_average(claim: Claim, effect: Estimate, covered: str) -> Finding:
     verdict = OPEN
     if effect.p < LEVEL:
         verdict = SUPPORTED if effect.mean * claim.sign > 0 else CONTRADICTED
-    return Finding(verdict, f"{interval(effect)}, {effect.n} seeds", covered, _size(effect.smallest()))
+    return Finding(verdict, f"{interval(effect)}, {effect.n} seeds", covered, words.smallest(effect))
 
 
-def _in_every(claim: Claim, found: dict[str, Estimate], covered: str) -> Finding:
+def _in_every(claim: Claim, found: list[Estimate], covered: str) -> Finding:
     """Supported where each contrast has the sign after Holm's correction, contradicted where one has the other."""
-    names = list(found)
-    adjusted = holm([found[name].p for name in names])
-    agree, against = 0, 0
-    for name, p in zip(names, adjusted, strict=True):
-        if p < LEVEL:
-            right = found[name].mean * claim.sign > 0
-            agree, against = agree + right, against + (not right)
+    right = _means(found) * claim.sign > 0
+    sure = holm([effect.p for effect in found]) < LEVEL
+    agree, against = (sure & right).sum(), (sure & ~right).sum()
     verdict = OPEN
-    if against or agree == len(names):
-        verdict = CONTRADICTED if against else SUPPORTED
-    means = pd.Series(found).map(operator.attrgetter("mean"))
-    side = (means * claim.sign > 0).sum()
-    least = (means * claim.sign).min() * claim.sign
-    effect = (f"{change(means.mean())} on average, {change(least)} in the least; on the claim's side in "
-              f"{side} of {len(names)}, for sure in {agree}, for sure against it in {against}")  # fmt: skip
-    smallest = max(effect.smallest(len(names)) for effect in found.values())
-    return Finding(verdict, effect, covered, f"{_size(smallest)} in one of {len(names)}")
-
-
-def _size(log_ratio: float) -> str:
-    return f"{100 * -math.expm1(-log_ratio):.0f} % less or {100 * math.expm1(min(log_ratio, 50)):.0f} % more"
+    if against:
+        verdict = CONTRADICTED
+    elif agree == len(found):
+        verdict = SUPPORTED
+    least = (_means(found) * claim.sign).min() * claim.sign
+    effect = (f"{change(_means(found).mean())} on average, {change(least)} in the least; on the claim's side in "
+              f"{right.sum()} of {len(found)}, for sure in {agree}, for sure against it in {against}")  # fmt: skip
+    widest = max(found, key=lambda effect: effect.error)
+    return Finding(verdict, effect, covered, f"{words.smallest(widest, len(found))} in one of {len(found)}")
 
 
 def judge_printed(claim: Claim, source: Evidence) -> Finding:
@@ -235,23 +210,25 @@ def judge_printed(claim: Claim, source: Evidence) -> Finding:
     """
     cells, logs = source.cells[claim.quantity], source.logs[claim.quantity]
     contrasts = claim.contrasts(cells)
-    clusters: dict[str, list[float]] = {}
+    rows = []
     for name, weights in contrasts.items():
-        datasets = list(dict.fromkeys(cells["dataset"][list(weights)]))
-        for value in contrast(logs, weights):
-            clusters.setdefault(datasets[0] if len(datasets) == 1 else name, []).append(value)
-    if not clusters:
-        return Finding(NOTHING)
-    values = [value for group in clusters.values() for value in group]
-    means = [sum(group) / len(group) for group in clusters.values()]
-    effect = estimate(means)
+        datasets = cells["dataset"][list(weights)].unique()
+        if len(datasets) == 1:
+            name = datasets[0]
+        rows += [(name, value) for value in contrast(logs, weights)]
+    if not rows:
+        return Finding(UNPUBLISHED)
+    values = pd.DataFrame(rows, columns=["cluster", "value"])
+    effect = estimate(values.groupby("cluster")["value"].mean())
     agrees = effect.mean * claim.sign > 0
     if claim.every:
-        agrees = all(value * claim.sign > 0 for value in values)
-    text = interval(effect) if effect.n >= MIN_SEEDS else f"{change(effect.mean)}, no interval"
-    kind = "data sets" if set(clusters) <= set(cells["dataset"]) else "models"
-    unit = f"by {kind} ({len(means)}), {len(values)} numbers"
-    return Finding(CONSISTENT if agrees else INCONSISTENT, f"{text}, {unit}", f"{len(values)} of {len(contrasts)}")
+        agrees = (values["value"] * claim.sign > 0).all()
+    unit = "data sets" if values["cluster"].isin(cells["dataset"]).all() else "models"
+    text = interval(effect)
+    if effect.n < MIN_SEEDS:
+        text += ", no interval"
+    return Finding(CONSISTENT if agrees else INCONSISTENT, f"{text}, by {unit} ({effect.n}), {len(values)} numbers",
+                   f"{len(values)} of {len(contrasts)}")  # fmt: skip
 
 
 def verdicts(source: Evidence) -> dict[str, Finding]:
@@ -260,9 +237,8 @@ def verdicts(source: Evidence) -> dict[str, Finding]:
     for claim in CLAIMS:
         finding = judge_printed(claim, source) if source.printed else judge(claim, source)
         holds = not claim.needs or found[claim.needs].verdict in (SUPPORTED, CONSISTENT)
-        if not holds and finding.verdict in (SUPPORTED, CONTRADICTED):
-            finding.verdict = UNTESTABLE
-        elif not holds and finding.verdict == OPEN and finding.smallest != "-":
+        complete = finding.verdict in (SUPPORTED, CONTRADICTED) or finding.smallest != NOTHING
+        if complete and not holds:
             finding.verdict = UNTESTABLE
         found[claim.name] = finding
     return found
@@ -289,14 +265,11 @@ def cost(results: Path) -> Finding:
 
 
 def sources(views: dict[str, View]) -> list[Evidence]:
-    """The printed numbers, ours for the paper's tables together, and ours for each other table of 3 seeds or more.
-
-    A table of fewer seeds (smoke) shows that the suite works; it has no verdicts.
-    """
+    """The printed numbers, ours for the paper's tables together, and ours for each other table meant for verdicts."""
     paper = [view for view in views.values() if len(view.published)]
-    found = [_printed(paper), _measured("Tables 1-3", paper)] if paper else []
+    found = [_printed(paper), _measured(OURS, paper)] if paper else []
     for view in views.values():
-        if view not in paper and TABLES[view.name].seeds >= MIN_SEEDS:
+        if view not in paper and is_judged(view):
             found.append(_measured(view.name, [view]))
     return found
 
@@ -320,7 +293,7 @@ def _printed(views: list[View]) -> Evidence:
     cells, logs = {"gap": every}, {"gap": pd.DataFrame()}
     for metric in ("fid", "is"):
         chosen = numbers[numbers["metric"] == metric].set_index("cell")["value"]
-        logs[QUANTITIES[metric]] = chosen.map(math.log).to_frame().T
+        logs[QUANTITIES[metric]] = np.log(chosen).to_frame().T
         cells[QUANTITIES[metric]] = every.loc[chosen.index]
     return Evidence(PAPER, cells, logs, printed=True)
 
@@ -331,52 +304,47 @@ class Judged:
 
     findings: dict[str, dict[str, Finding]]
     cost: Finding
-    measured: list[str]  # the sources of ours that have anything at all
+    measured: list[str]  # the sources that have anything at all
 
-    def summary(self) -> Grid:
-        """A row for each claim, a column for each source; ours only where something was measured."""
+    def sections(self) -> list[Section]:
+        """The verdicts of each source that has anything, with what stands behind them, and how they are reached."""
         rows = []
         for claim in CLAIMS:
-            row = {"claim": claim.title}
-            for name, found in self.findings.items():
-                if name == PAPER or name in self.measured:
-                    row[name] = found[claim.name].verdict
-            rows.append(row)
-        rows.insert(C4_PLACE, {"claim": C4, BENCH: self.cost.verdict})
-        return simple(rows, "What each source says about each claim.", missing="-")
-
-    def details(self) -> dict[str, Grid]:
-        """What stands behind the verdicts: for each claim its effect in each source."""
-        made = {}
-        for number, claim in enumerate(CLAIMS):
-            if number == C4_PLACE:
-                made[C4] = simple([self.cost.row(BENCH)], COST)
-            rows = [found[claim.name].row(name) for name, found in self.findings.items()]
-            made[claim.title] = simple(rows, f"Effect: {claim.effect}.")
-        return made
+            verdict = {source: self.findings[source][claim.name].verdict for source in self.measured}
+            rows.append({"claim": claim.title} | verdict)
+        rows.append({"claim": C4, BENCH: self.cost.verdict})
+        unmeasured = [source for source in self.findings if source not in self.measured]
+        caption = "What each source says about each claim."
+        if unmeasured:
+            caption += f" Nothing is measured yet of {', '.join(unmeasured)}."
+        made = [Section("", [simple(rows, caption, missing=NOTHING)])]
+        for source in self.measured:
+            lines = [self.findings[source][claim.name].row(claim.title) for claim in CLAIMS]
+            made.append(Section(f"Behind the verdicts: {source}", [simple(lines, f"{source}.")], folded=True))
+        made.append(Section(f"Behind the verdicts: {BENCH}", [simple([self.cost.row(C4)], f"{BENCH}.")], folded=True))
+        return [*made, Section("How a verdict is reached", lines=NOTES, folded=True)]
 
 
 NOTES = [
     "Every effect is the log ratio of two conditions, taken within each training seed, its mean over the seeds and "
     "Student's t interval, printed as percent of change.",
+    *[f"{claim.name}: {claim.effect}." for claim in CLAIMS],
+    f"C4: {COST}; iterations measured in turn on one thread, not the wall clock of shared machines.",
     f"A verdict needs every cell that the claim speaks of, with at least {MIN_SEEDS} seeds each; \"cells covered\" "
     "says how many have them.",
     f"\"In every cell\" (C1, C5) is tested with Holm's correction at {LEVEL:.0%}, and the claims on average by their "
     "95 % interval.",
-    "Smallest effect seen: what a test with this many seeds and this spread would have found 4 times in 5.",
+    "Could have been seen: the smallest change that a test with this many seeds and this spread would have found 4 "
+    "times in 5.",
     "C0 is the precondition of C2 and C3: where the baseline does not get worse as data shrink, they are not testable.",
     "The control is no claim of the paper: DiffAugment is known to help with few images, so a benchmark that cannot "
     "see that may not see a gain of gradgap either.",
     "The paper's numbers are single runs: they can be consistent with a claim, and cannot support it. The unit is the "
     "data set; \"in every cell\" is taken at its word.",
-    "C4 compares training iterations measured in turn on one thread, not the wall clock of shared machines.",
 ]
 
 
 def judge_all(views: dict[str, View], results: Path) -> Judged:
     found = sources(views)
-    measured = []
-    for source in found:
-        if not source.printed and any(len(logs) for logs in source.logs.values()):
-            measured.append(source.name)
+    measured = [source.name for source in found if any(len(logs) for logs in source.logs.values())]
     return Judged({source.name: verdicts(source) for source in found}, cost(results), measured)

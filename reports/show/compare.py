@@ -2,17 +2,15 @@
 
 from dataclasses import replace
 
-import pandas as pd
-
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES, Cell
 from reports.data.records import Results, cell_id
 from reports.data.stats import contrast, estimate
-from reports.data.views import View, kind, view
-from reports.show.claims import average
-from reports.show.grids import Grid, simple
-from reports.show.tables import Section, change_grid, coverage, direction, present, score_grid
-from reports.show.words import NOTHING, interval, protocol, score, title
+from reports.data.views import View, is_gradgap, kind, off_table, share, view
+from reports.show.contest import duel_grid, duels
+from reports.show.grids import Grid, Section, simple
+from reports.show.tables import change_grid, coverage, direction, score_grid
+from reports.show.words import NOTHING, interval, protocol, scores, title
 
 PLUMBING = ("The smoke table checks the plumbing: one seed of tiny networks, trained for a minute, says nothing about "
             "the method.")  # fmt: skip
@@ -20,7 +18,6 @@ LEGEND = [
     "Ours: mean ± standard deviation over the training seeds. Changes are log ratios as percent, within each training "
     "seed, with 95 % intervals from 3 seeds on.",
     "Rank: that of the method among everything trained in the same cell, by its mean; 1 is the best.",
-    "The last row is the mean over the cells that have the method, its seeds paired.",
     "Other people's published numbers on these data sets, ranked within one protocol: "
     "`python -m benchmarks.field DATASET=name`.",
 ]
@@ -33,6 +30,8 @@ def compared(results: Results, table: str, name: str, iterations: int | None = N
     except InputError as error:
         raise InputError(f"METHOD={name}: not a method's name as run ids have it, such as gradgap100 or "
                          "baseline-diffaugment") from error  # fmt: skip
+    if kind(asked) == "baseline":
+        raise InputError(f"METHOD={name}: that is the baseline itself")
     known = [cell.run for cell in TABLES[table].cells]
     pairs, extra = {}, []
     for baseline in known:
@@ -41,8 +40,6 @@ def compared(results: Results, table: str, name: str, iterations: int | None = N
             if run not in known:
                 extra.append(Cell(run))
             pairs[_id(baseline, iterations)] = _id(run, iterations)
-    if not asked.regularizers and not asked.augment:
-        raise InputError(f"METHOD={name}: that is the baseline itself")
     return view(results, table, iterations, extra), pairs
 
 
@@ -50,104 +47,60 @@ def _id(run: Run, iterations: int | None) -> str:
     return cell_id(run if iterations is None else replace(run, iterations=min(run.iterations, iterations)))
 
 
-def extra_methods(results: Results, table: str) -> list[str]:
+def extra_methods(results: Results, made: View) -> list[str]:
     """The methods that were run on a table's baselines and are not in it, but for gradgap's weights."""
-    known = {cell_id(cell.run) for cell in TABLES[table].cells}
-    found: dict[str, None] = {}
-    frame = results.frame[results.frame["kind"] == "run"]
-    baselines = [cell.run for cell in TABLES[table].cells if kind(cell.run) == "baseline"]
-    for run_id in frame.loc[~frame["cell"].isin(known) & (frame["seed"] < 100), "run"].unique():
-        run = replace(Run.from_id(run_id), seed=0)
-        swept = list(run.regularizers) == ["gradgap"] and not run.augment
-        if kind(run) == "method" and not swept and replace(run, regularizers={}, augment="") in baselines:
-            found[run.method] = None
-    return list(found)
+    methods = [run.method for run in off_table(results, made) if not is_gradgap(run)]
+    return list(dict.fromkeys(methods))
 
 
 def comparison(made: View, pairs: dict[str, str], name: str) -> list[Section]:
-    """The cells one by one, with the mean over them; then everything that was trained."""
+    """The method against each other and in each cell; then everything that was trained."""
     metric = made.headline[0]
-    first = Section("Scores", [_by_cell(made, pairs, name, metric)],
-                    [f"{_measured(made, pairs)} of {len(pairs)} cells have the method. {coverage(made)}",
-                     protocol(made.table, made.iterations), *LEGEND])  # fmt: skip
-    if made.name == "smoke":
-        first.lines.insert(0, PLUMBING)
-    grids = present(score_grid, made, [[metric]]) + present(change_grid, made, [[metric]])
-    return [first, Section("Everything that was trained", grids)]
-
-
-def measured_everywhere(made: View, pairs: dict[str, str]) -> bool:
-    return _measured(made, pairs) == len(pairs)
-
-
-def _measured(made: View, pairs: dict[str, str]) -> int:
-    scores = made.scores(made.headline[0])
-    return sum(cell in scores.index for cell in pairs.values())
-
-
-def _by_cell(made: View, pairs: dict[str, str], name: str, metric: str) -> Grid:
-    logs, rows, against = made.logs(metric), [], {"baseline": {}, "gradgap": {}}
-    for baseline, cell in pairs.items():
-        row, gradgap = made.cells.loc[baseline], _gradgap(made, baseline)
-        line = {"model": title(row["model"]), "data set": f"{row['dataset']}, {row['resolution']} px",
-                "fraction": f"{row['fraction']:.0%}"}  # fmt: skip
-        if len(made.published):
-            line |= {"published baseline": _printed(made, baseline, metric),
-                     "published R": _printed(made, gradgap, metric)}  # fmt: skip
-        line |= {"baseline": _ours(made, baseline, metric), "gradgap": _ours(made, gradgap, metric),
-                 name: _ours(made, cell, metric)}  # fmt: skip
-        for other, reference in (("baseline", baseline), ("gradgap", gradgap)):
-            weights = {cell: 1.0, reference: -1.0}
-            line[f"against {other}"] = NOTHING
-            if reference not in ("", cell) and len(contrast(logs, weights)):
-                line[f"against {other}"] = _change(logs, weights)
-                against[other][cell] = weights
-        line["rank"] = _rank(made, baseline, cell, metric)
-        rows.append(line)
-    rows.append(_mean_row(logs, against, rows))
-    return simple(rows, f"{title(metric)} ({direction(made, metric)} is better) of {name} on the {made.name} table.",
-                  labels=3, missing=NOTHING)  # fmt: skip
-
-
-def _mean_row(logs: pd.DataFrame, against: dict[str, dict], rows: list[dict]) -> dict[str, str]:
-    line = {"model": "mean over cells", "data set": "", "fraction": ""}
-    for other, contrasts in against.items():
-        line[f"against {other}"] = _change(logs, average(contrasts))
-    ranks = [int(row["rank"].split()[0]) for row in rows if row["rank"] != NOTHING]
+    cells, ranks = _by_cell(made, pairs, name, metric)
+    lines = [f"{measured(made, pairs)} of {len(pairs)} cells have the method. {coverage(made)}",
+             protocol(made.table, made.iterations), *LEGEND]  # fmt: skip
     if ranks:
-        line["rank"] = f"{sum(ranks) / len(ranks):.1f}"
-    return line
+        lines.insert(1, f"Its mean rank is {sum(ranks) / len(ranks):.1f}.")
+    if made.name == "smoke":
+        lines.insert(0, PLUMBING)
+    against = duels(made, pairs)
+    grids = [duel_grid(made, against, name)] if against else []
+    every = [score_grid(made, [metric]), change_grid(made, [metric])]
+    return [Section("", [*grids, cells], lines),
+            Section("Everything that was trained", list(filter(None, every)), folded=True)]  # fmt: skip
 
 
-def _change(logs: pd.DataFrame, weights: dict[str, float]) -> str:
-    """A contrast with its interval."""
-    found = contrast(logs, weights)
-    if not weights or found.empty:
-        return NOTHING
-    return interval(estimate(list(found)))
+def measured(made: View, pairs: dict[str, str]) -> int:
+    """In how many cells the method was measured."""
+    return int(made.scores(made.headline[0]).index.isin(list(pairs.values())).sum())
 
 
-def _gradgap(made: View, baseline: str) -> str:
-    """The claimed method's cell beside a baseline, "" where the table has none."""
-    beside = made.cells[(made.cells["baseline"] == baseline) & made.cells["claimed"]]
-    return beside.index[0] if len(beside) else ""
+def _by_cell(made: View, pairs: dict[str, str], name: str, metric: str) -> tuple[Grid, list[float]]:
+    """The cells one by one, with what the paper printed for them; and the method's ranks."""
+    printed = made.published[made.published["metric"] == metric].set_index("cell")["value"].map("{:g}".format)
+    ours, rows, ranks = scores(made, metric), [], []
+    for baseline, cell in pairs.items():
+        row = made.cells.loc[baseline]
+        beside = made.cells[(made.cells["baseline"] == baseline) | (made.cells.index == baseline)]
+        gradgap = (*beside.index[beside["claimed"]], "")[0]  # "" where the table has none
+        line = {"model": title(row["model"]), "data set": f"{row['dataset']}, {row['resolution']} px",
+                "fraction": share(row["fraction"])}  # fmt: skip
+        if len(printed):
+            line |= {"published baseline": printed.get(baseline), "published R": printed.get(gradgap)}
+        line |= {"baseline": ours.get(baseline), "gradgap": ours.get(gradgap), name: ours.get(cell),
+                 "against baseline": _against(made, cell, baseline, metric),
+                 "against gradgap": _against(made, cell, gradgap, metric)}  # fmt: skip
+        means = made.scores(metric)["mean"].reindex(beside.index).dropna()
+        place = means.rank(ascending=direction(made, metric) == "lower", method="min").get(cell)
+        if place is not None:
+            ranks.append(place)
+            line["rank"] = f"{place:.0f} of {len(means)}"
+        rows.append(line)
+    caption = f"{title(metric)} ({direction(made, metric)} is better) of {name} on the {made.name} table."
+    return simple(rows, caption, labels=3, missing=NOTHING), ranks
 
 
-def _ours(made: View, cell: str, metric: str) -> str:
-    scores = made.scores(metric)
-    return score(*scores.loc[cell, ["mean", "std"]], metric) if cell in scores.index else NOTHING
-
-
-def _printed(made: View, cell: str, metric: str) -> str:
-    chosen = made.published[(made.published["cell"] == cell) & (made.published["metric"] == metric)]
-    return f"{chosen['value'].iloc[0]:g}" if len(chosen) else NOTHING
-
-
-def _rank(made: View, baseline: str, cell: str, metric: str) -> str:
-    """The method's place among everything trained on the same baseline, as "2 of 6"."""
-    own = made.cells.index[(made.cells["baseline"] == baseline) | (made.cells.index == baseline)]
-    means = made.scores(metric)["mean"].reindex(own).dropna()
-    if cell not in means.index:
-        return NOTHING
-    ranks = means.rank(ascending=direction(made, metric) == "lower", method="min")
-    return f"{ranks[cell]:.0f} of {len(means)}"
+def _against(made: View, cell: str, other: str, metric: str) -> str:
+    """The change from another cell, with its interval."""
+    found = contrast(made.logs(metric), {cell: 1.0, other: -1.0})
+    return NOTHING if cell == other or found.empty else interval(estimate(found))

@@ -29,9 +29,10 @@ caption span { position: sticky; left: .6rem; display: inline-block; max-width: 
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #eceef1; vertical-align: top; }
 td { white-space: nowrap; }
 thead th { text-align: center; }
-tbody th { text-align: left; font-weight: normal; }
+tbody th { text-align: left; font-weight: normal; min-width: 4rem; }
+@media (min-width: 721px) { tbody th { white-space: nowrap; } }
 .prose td { text-align: left; white-space: normal; min-width: 8rem; }
-.prose tbody th { min-width: 10rem; }
+.prose tbody th { min-width: 10rem; white-space: normal; }
 figure { margin: 1rem 0; }
 figure .scroll { width: 100%; border: 0; }
 figure img { display: block; max-width: none; width: 100%; min-width: 620px; }

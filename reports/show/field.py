@@ -11,6 +11,8 @@ import pandas as pd
 import benchmarks.field as field
 from benchmarks.field import Row
 from reports.data.folders import write
+from reports.show.grids import markdown, simple
+from reports.show.words import NOTHING
 
 LEGEND = (
     "Numbers of two protocols do not rank against each other, so only the numbers of a named protocol are ranked. "
@@ -20,8 +22,8 @@ LEGEND = (
     "and of images of other code.",
     "± is the standard deviation of the value, or the tolerance that its source gives.",
 )  # fmt: skip
-SHOWN = ("rank", "value", "±", "method", "augmentation", "extractor", "grade", "source", "note")
-MARKS = {"paper": "**{}**", "ours": "*{}*", "external": "*{}*"}
+SHOWN = ["rank", "value", "method", "augmentation", "extractor", "grade", "source", "note"]
+MARKS = {"paper": "**", "ours": "*", "external": "*"}
 
 
 def field_frame(dataset: str, rows: list[Row]) -> pd.DataFrame:
@@ -52,25 +54,23 @@ def field_markdown(dataset: str, rows: list[Row]) -> str:
 
 def _table(part: pd.DataFrame) -> str:
     """Some lines of the frame as Markdown; what is not known is blank."""
-    lines = [list(SHOWN), ["---:", "---:", "---:", *["---"] * (len(SHOWN) - 3)]]
-    for row in part.to_dict("records"):
-        spread = row["tolerance"] if pd.isna(row["sd"]) else row["sd"]
-        row["±"] = "" if pd.isna(spread) else f"{spread:g}"
-        row["rank"] = "-" if pd.isna(row["rank"]) else row["rank"]
-        row["value"] = f"{row['value']:g}"
-        row["method"] = MARKS.get(row["kind"], "{}").format(row["method"])
-        lines.append([str(row[column]).replace("|", "\\|").replace("<", "&lt;") for column in SHOWN])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    shown = part[SHOWN].astype(object)
+    shown["rank"] = shown["rank"].where(part["rank"].notna(), NOTHING)
+    shown["value"] = part["value"].map("{:g}".format)
+    spread = part["sd"].fillna(part["tolerance"])
+    shown.insert(2, "±", spread.map("{:g}".format).where(spread.notna(), ""))
+    for kind, mark in MARKS.items():
+        shown["method"] = shown["method"].where(part["kind"] != kind, mark + part["method"] + mark)
+    return markdown(simple(shown, "", labels=1))
 
 
 def render(results: Path, reports: Path) -> list[Path]:
-    """Write the field of every data set that others measured. Returns the files."""
+    """Write the field of every data set that others measured. Returns its Markdown files."""
     rows = [*field.read(), *field.paper_rows(), *field.scored_rows(results)]
     written = []
     for dataset in field.DATASETS:
-        for suffix, text in ((".md", field_markdown(dataset, rows)),
-                             (".csv", field_frame(dataset, rows).to_csv(index=False))):  # fmt: skip
-            path = reports / "field" / f"{dataset}{suffix}"
-            write(path, text)
-            written.append(path)
+        path = reports / "field" / f"{dataset}.md"
+        write(path, field_markdown(dataset, rows))
+        write(path.with_suffix(".csv"), field_frame(dataset, rows).to_csv(index=False))
+        written.append(path)
     return written

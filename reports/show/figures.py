@@ -6,7 +6,7 @@ carries its name at its end instead of a legend.
 
 import io
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -14,17 +14,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from benchmarks.runs import Run
 from benchmarks.tables import Cell
 from reports.data.records import Results
-from reports.data.views import REAL, TUNING, UNTRAINED, View, curves, norms, view
-from reports.show.words import title
+from reports.data.stats import MIN_SEEDS, Estimate
+from reports.data.views import REAL, UNTRAINED, View, curves, is_gradgap, norms, off_table, share, view
+from reports.show.contest import champions, duels, is_judged
+from reports.show.words import interval, title
 
 matplotlib.use("Agg")
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]  # Okabe and Ito
 STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
          "grid.alpha": 0.3, "svg.hashsalt": "reports", "svg.fonttype": "none"}  # fmt: skip
 GAP_LABEL = "| n_R - n_F |"
+TICKS = [-90, -80, -65, -50, -30, -20, -10, 0, 10, 25, 50, 100, 200, 400, 900]  # percent
 
 
 @dataclass
@@ -46,9 +48,9 @@ class Figure:
 
 
 def figures(view: View, results: Results) -> list[Figure]:
-    """Those that the records of a table have something for."""
+    """Those that the records of a table have something for; the first is the one to look at."""
     made = []
-    for draw in (effects, by_fraction, gradient_norms, learning_curves, weights):
+    for draw in (contest, effects, by_fraction, gradient_norms, learning_curves, weights):
         with plt.rc_context(STYLE):
             figure = draw(view, results)
         if figure:
@@ -64,48 +66,87 @@ def _save(name: str, caption: str, figure: plt.Figure) -> Figure:
     return Figure(name, caption, buffer.getvalue())
 
 
+def contest(view: View, results: Results) -> Figure | None:
+    """The paper's regularizer against each competitor, where data are fewest."""
+    found = duels(view, champions(view)) if is_judged(view) else []
+    if not found:
+        return None
+    figure, axis = plt.subplots(figsize=(7, 1.1 + 0.27 * len(found)), layout="constrained")
+    limit = _limit([duel.effect for duel in found])
+    for y, duel in enumerate(found):
+        _forest_line(axis, y, duel.effect, COLOURS[1], len(found), limit)
+        axis.plot(np.clip(list(duel.each.values()), -limit, limit), [y] * len(duel.each), "|", color="0.25", ms=6)
+        axis.annotate(f"{interval(duel.effect)}  {duel.verdict}, {len(duel.each)} of {duel.listed} cells", (1.02, y),
+                      xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False)  # fmt: skip
+    _forest_axis(axis, [f"against {duel.opponent}" for duel in found], limit)
+    metric = title(view.headline[0])
+    axis.set_xlabel(f"change of {metric}, percent")
+    axis.set_title("\u2190 better", loc="left")
+    axis.set_title("worse \u2192", loc="right")
+    return _save("contest", f"gradgap against the baseline and each competitor where data are fewest: change of "
+                 f"{metric}, mean over the cells that have both (strokes: each of them), with its 95 % interval over "
+                 f"the training seeds. Grey: changes too small to be seen with these seeds. Verdicts are "
+                 f"Holm-corrected.", figure)  # fmt: skip
+
+
+def _limit(found: list[Estimate]) -> float:
+    """How far an axis reaches to each side: all means, and intervals up to twice as far."""
+    ends = [0.1]
+    for effect in found:
+        ends.append(1.25 * abs(effect.mean))
+        if math.isfinite(effect.low):
+            ends.append(min(1.1 * max(-effect.low, effect.high), 2.5 * abs(effect.mean) + 0.3))
+    return min(max(ends), 3.0)
+
+
+def _forest_line(axis: plt.Axes, y: int, effect: Estimate, colour: str, tests: int, limit: float) -> None:
+    """An effect with its interval, above the grey range of what could not have been seen."""
+    if effect.n >= MIN_SEEDS:
+        unseen = min(effect.smallest(tests), limit)
+        axis.barh(y, 2 * unseen, left=-unseen, height=0.72, color="0.5", alpha=0.22, lw=0)
+        axis.plot(np.clip([effect.low, effect.high], -limit, limit), [y, y], "-", lw=1.8, color=colour)
+    axis.plot(np.clip(effect.mean, -limit, limit), y, "o", ms=4.5, color=colour)
+
+
+def _forest_axis(axis: plt.Axes, names: list[str], limit: float) -> None:
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.axvline(0, color="0.3", lw=1)
+    axis.set_xlim(-limit, limit)
+    kept: list[float] = [0.0]
+    for tick in sorted(np.log1p(np.array(TICKS) / 100), key=abs, reverse=True):
+        near = np.abs(np.array(kept) - tick).min()
+        if abs(tick) < limit and near > 0.3 * limit:  # ticks leave each other room
+            kept.append(float(tick))
+    axis.set_xticks(kept)
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * math.expm1(x):+.0f}".replace("+0", "0")))
+
+
 def effects(view: View, results: Results) -> Figure | None:
-    """Each method's change against its baseline, a panel for each column of the table."""
+    """Each method's change against its baseline, a panel for each model and data set, a line for each method."""
     metric = view.headline[0]
     cells = view.cells.loc[[cell for cell, name in view.effects if name == metric]]
     if cells.empty:
         return None
-    columns = list(cells.groupby(["dataset", "fraction"], sort=False))
-    rows = list(dict.fromkeys(zip(cells["model"], cells["method"], strict=True)))
-    figure, axes = plt.subplots(1, len(columns), squeeze=False, sharey=True, layout="constrained",
-                                figsize=(2.2 + 1.7 * len(columns), 1.0 + 0.21 * len(rows)))  # fmt: skip
-    limit = max(0.1, 1.6 * max(abs(view.effects[cell, metric].mean) for cell in cells.index))
-    for axis, ((dataset, fraction), group) in zip(axes[0], columns, strict=True):
+    panels = list(cells.groupby(["model", "dataset", "fraction"], sort=False))
+    names = list(dict.fromkeys(cells["method"]))
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, sharey=True, layout="constrained",
+                                figsize=(2 + 1.75 * columns, 0.5 + rows * (0.4 + 0.2 * len(names))))  # fmt: skip
+    limit = _limit([view.effects[cell, metric] for cell in cells.index])
+    for axis, ((model, dataset, fraction), group) in zip(axes.flat, panels, strict=False):
         for cell, row in group.iterrows():
-            _interval(axis, rows.index((row["model"], row["method"])), view.effects[cell, metric], row, limit)
-        axis.set_title(f"{dataset} {fraction:.0%}")
-        axis.axvline(0, color="0.3", lw=1)
-        axis.set_xlim(-limit, limit)
-        ticks = np.log1p(np.array([-80, -50, -30, -10, 0, 10, 30, 100, 300]) / 100)
-        axis.set_xticks(_thin(ticks[np.abs(ticks) < limit], limit))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * math.expm1(x):+.0f}"))
-    axes[0, 0].set_yticks(range(len(rows)), [f"{title(model)}, {method}" for model, method in rows])
-    axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
+            colour = COLOURS[1] if row["claimed"] else COLOURS[0]
+            _forest_line(axis, names.index(row["method"]), view.effects[cell, metric], colour, 1, limit)
+        _forest_axis(axis, names, limit)
+        axis.set_title(f"{title(model)}, {dataset} {share(fraction)}")
+    for axis in axes.flat[len(panels):]:
+        axis.axis("off")
     figure.supxlabel(f"change of {title(metric)} against the baseline, percent", fontsize=9)
-    return _save("effects", f"Change of {title(metric)} against the same model's baseline, with its 95 % interval over "
-                 "the training seeds (none below 3 seeds). Left of zero is better; the paper's regularizer is in "
-                 "orange.", figure)  # fmt: skip
-
-
-def _thin(ticks: np.ndarray, limit: float) -> list[float]:
-    """Ticks that leave each other room: no two nearer than a fifth of the axis."""
-    kept = [0.0]
-    for tick in sorted(ticks, key=abs, reverse=True):
-        if all(abs(tick - other) > 0.4 * limit for other in kept):
-            kept.append(float(tick))
-    return kept
-
-
-def _interval(axis: plt.Axes, y: int, effect, row: pd.Series, limit: float) -> None:
-    colour = COLOURS[1] if row["claimed"] else COLOURS[0]
-    axis.plot([effect.mean], [y], "o", ms=4.5, color=colour)
-    if math.isfinite(effect.low):
-        axis.plot([max(effect.low, -limit), min(effect.high, limit)], [y, y], "-", lw=1.6, color=colour)
+    return _save("effects", f"Change of {title(metric)} against the same model's baseline in each cell, with its 95 % "
+                 "interval over the training seeds (none below 3 seeds). Left of zero is better; the paper's "
+                 "regularizer is in orange; grey: changes too small to be seen with these seeds.", figure)  # fmt: skip
 
 
 def by_fraction(view: View, results: Results) -> Figure | None:
@@ -170,7 +211,7 @@ def gradient_norms(view: View, results: Results) -> Figure | None:
 def learning_curves(view: View, results: Results) -> Figure | None:
     """The headline metric of the generators that were kept on the way."""
     metric = view.headline[0]
-    panels = _over_training(view, curves(results, view, metric))
+    panels = _over_training(view, curves(view, metric))
     if not panels:
         return None
     figure = _draw(panels, "share of training", title(metric), percent=True, log_x=False)
@@ -194,7 +235,7 @@ def _over_training(view: View, points: pd.DataFrame) -> list[Panel]:
             lines = {}
             for cell, row in part.sort_values("fraction").iterrows():
                 own = points[points["cell"] == cell]
-                lines[f"{row['fraction']:.0%}"] = own.assign(x=own["iteration"] / row["run"].iterations)
+                lines[share(row["fraction"])] = own.assign(x=own["iteration"] / row["run"].iterations)
             panels.append(Panel(f"{title(model)}, {dataset}: {name}{_ratio(lines)}", lines))
     return panels
 
@@ -209,43 +250,27 @@ def _ratio(lines: dict[str, pd.DataFrame]) -> str:
     return f" (×{late[0] / late[-1]:.2g})" if late[-1] > 0 else ""
 
 
-def weights(view: View, results: Results) -> Figure | None:
+def weights(table: View, results: Results) -> Figure | None:
     """The headline metric against the weight of gradgap, where a baseline was run with three weights at least."""
-    swept = view_of_weights(view, results)
-    if swept is None:
+    extra = [Cell(run) for run in off_table(results, table) if is_gradgap(run)]
+    if not extra:
         return None
-    metric = view.headline[0]
-    values = swept.values[swept.values["metric"] == metric].set_index("cell")
+    swept = view(results, table.name, table.iterations, extra)
+    values = swept.values[swept.values["metric"] == swept.headline[0]].set_index("cell")
     panels: dict[str, Panel] = {}
     for (model, dataset, fraction), group in swept.trained.groupby(["model", "dataset", "fraction"], sort=False):
-        x = group["run"].map(lambda run: run.regularizers.get("gradgap", 0.0))
-        points = values.join(x.rename("x"), how="inner")
+        runs = group.loc[group["run"].map(is_gradgap) | (group["kind"] == "baseline"), "run"]
+        x = runs.map(lambda run: run.regularizers.get("gradgap", 0.0)).rename("x")
+        points = values.join(x, how="inner")
         if points["x"].nunique() > 2:
-            smallest = points.loc[points["x"] > 0, "x"].min()
-            points["x"] = points["x"].replace(0.0, smallest / 10)
+            points["x"] = points["x"].replace(0.0, points.loc[points["x"] > 0, "x"].min() / 10)
             panel = panels.setdefault(f"{title(model)}, {dataset}", Panel(f"{title(model)}, {dataset}", {}))
-            panel.lines[f"{fraction:.0%}"] = points.reset_index()[["x", "seed", "value"]]
+            panel.lines[share(fraction)] = points[["x", "seed", "value"]]
     if not panels:
         return None
-    figure = _draw(list(panels.values()), "weight of gradgap", title(metric))
-    return _save("weights", f"{title(metric)} against the weight of gradgap; the baseline, whose weight is 0, stands a "
-                 "tenth below the smallest weight.", figure)  # fmt: skip
-
-
-def view_of_weights(made: View, results: Results) -> View | None:
-    """The table's baselines with gradgap at every weight that there are records of."""
-    frame = results.frame[(results.frame["kind"] == "run") & (results.frame["seed"] < TUNING)]
-    baselines = made.cells.loc[made.cells["kind"] == "baseline", "run"]
-    found, counts = {}, {}
-    for run_id in frame.loc[frame["method"].str.fullmatch(r"gradgap\d[\d.]*"), "cell"].unique():
-        run = Run.from_id(f"{run_id}-s0")
-        baseline = replace(run, regularizers={})
-        if baseline in list(baselines):
-            found[run_id] = Cell(run)
-            counts[baseline.id] = counts.get(baseline.id, 0) + 1
-    if max(counts.values(), default=0) < 2:
-        return None
-    return view(results, made.name, made.iterations, list(found.values()))
+    metric = title(swept.headline[0])
+    return _save("weights", f"{metric} against the weight of gradgap; the baseline, whose weight is 0, stands a tenth "
+                 "below the smallest weight.", _draw(list(panels.values()), "weight of gradgap", metric))  # fmt: skip
 
 
 def _draw(panels: list[Panel], x_label: str, y_label: str, percent: bool = False, log_x: bool = True) -> plt.Figure:
@@ -279,7 +304,7 @@ def _panel(axis: plt.Axes, panel: Panel, log_x: bool, percent: bool) -> list[tup
         ends.append((name, *_line(axis, points, COLOURS[number % len(COLOURS)])))
     if log_x and percent:
         ticks = sorted({x for points in panel.lines.values() for x in points["x"]})
-        axis.set_xticks(ticks, [f"{x:.0%}" for x in ticks])
+        axis.set_xticks(ticks, [share(x) for x in ticks])
         axis.xaxis.set_minor_locator(NullLocator())
     elif percent:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0%}"))

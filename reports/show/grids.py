@@ -1,10 +1,16 @@
-"""A table of text in the formats of a report. LaTeX and HTML come from pandas' Styler; Markdown has no Styler."""
+"""Tables of text, and the sections of a report that they stand in, as Markdown, LaTeX and HTML.
+
+LaTeX and HTML come from pandas' Styler; Markdown has no Styler.
+"""
 
 import html as escaping
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import pandas as pd
+
+from reports.show.document import folded, paragraphs
 
 LONG = 40  # characters, from which the places of a table are prose and may break
 
@@ -24,15 +30,57 @@ class Grid:
     links: pd.DataFrame | None = None
 
 
-def simple(rows: list[dict], caption: str, labels: int = 1, missing: str = "") -> Grid:
+@dataclass
+class Section:
+    """A part of a report: a heading, its grids, and lines of text below them. The page folds what is not for all."""
+
+    heading: str
+    grids: list[Grid] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    folded: bool = False
+
+
+def simple(rows: Iterable[dict] | pd.DataFrame, caption: str, labels: int = 1, missing: str = "") -> Grid:
     """A grid from one dictionary for each row; the first `labels` columns name the row."""
-    frame = pd.DataFrame(rows).astype(object).fillna(missing).astype(str)
-    return Grid(frame.set_index(list(frame.columns[:labels])), caption)
+    frame = pd.DataFrame(rows, dtype=object)
+    text = frame.where(frame.notna(), missing).map(_text)
+    return Grid(text.set_index(list(text.columns[:labels])), caption)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def report(title: str, sections: Iterable[Section], problems: Iterable[str] = ()) -> str:
+    """A whole Markdown file."""
+    text = [f"# {title}"]
+    for section in sections:
+        if section.heading:
+            text.append(f"## {section.heading}")
+        for grid in section.grids:
+            text += [markdown(grid), grid.caption]
+        if section.lines:
+            text.append("- " + "\n- ".join(section.lines))
+    text += [f"Left out: {problem}" for problem in problems]
+    return "\n\n".join(text) + "\n"
+
+
+def section_html(section: Section) -> str:
+    """A section of the page, below a heading of its own or folded."""
+    body = "".join(map(html, section.grids)) + paragraphs(section.lines)
+    if section.folded:
+        return folded(section.heading, body)
+    heading = f"<h3>{section.heading}</h3>\n" if section.heading else ""
+    return heading + body
 
 
 def markdown(grid: Grid) -> str:
     """Levels of the header stand side by side, since Markdown knows only one; the best values are bold."""
-    frame = _marked(grid, "**{}**") if grid.best is not None else grid.text
+    frame = grid.text
+    if grid.best is not None:
+        frame = frame.where(~grid.best, "**" + frame + "**")
     labels = [name or "" for name in frame.index.names]
     header = labels + [" ".join(_levels(column)) for column in frame.columns]
     rule = ["---"] * len(labels) + ["---:"] * len(frame.columns)
@@ -50,10 +98,6 @@ def _markdown_line(line: list[str]) -> str:
 def _levels(name) -> list[str]:
     levels = name if isinstance(name, tuple) else (name,)
     return [str(level) for level in levels]
-
-
-def _marked(grid: Grid, form: str) -> pd.DataFrame:
-    return grid.text.where(~grid.best, grid.text.map(form.format))
 
 
 def latex(grid: Grid) -> str:

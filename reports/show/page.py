@@ -6,21 +6,24 @@ from pathlib import Path
 
 from reports.data.records import GAP, Results
 from reports.data.views import TUNING, View, values_of
-from reports.show.claims import CLAIMS, NOTES, OPEN, PAPER, Finding, Judged
+from reports.show.claims import CLAIMS, OPEN, OURS, PAPER, Finding, Judged
+from reports.show.contest import champions, duels, in_words, is_judged
 from reports.show.document import bullets, document, folded, link, paragraphs
 from reports.show.figures import Figure
-from reports.show.grids import html, simple
-from reports.show.tables import Section, relative
+from reports.show.grids import Section, html, section_html, simple
+from reports.show.tables import coverage, relative
 from reports.show.words import score, title
 
 DOI = "10.12677/aam.2023.123139"
 QUESTION = "Do GANs trained on few images get better when the discriminator's gradient norms are held equal?"
 ROOT = Path(__file__).parents[2]  # of the project, with the Makefile
-SAID = ("supported", "contradicted", "consistent", "not consistent")
-PHRASES = {"supported": "supported:", "contradicted": "contradicted:", "consistent": "consistent with",
-           "not consistent": "not consistent with", "not enough evidence": "not enough evidence for",
-           "not testable here": "not testable here:", "nothing published": "nothing is published for"}  # fmt: skip
-WORDS = {"supported": "good", "contradicted": "bad", "not consistent": "bad"}
+SAID = {"supported": "supported:", "contradicted": "contradicted:", "consistent": "consistent with",
+        "not consistent": "not consistent with"}  # fmt: skip
+UNSAID = {"not enough evidence": "not enough evidence for", "not testable here": "not testable here:",
+          "nothing published": "nothing is published for"}  # fmt: skip
+WORDS = {"supported": "good", "better": "good", "contradicted": "bad", "worse": "bad", "not consistent": "bad"}
+FILES = {"table.csv": "table.csv", "seeds.csv": "seeds.csv (every seed)", "table.tex": "LaTeX", "table.md": "Markdown",
+         "records.html": "records"}  # fmt: skip
 
 
 @dataclass
@@ -30,8 +33,8 @@ class Part:
     view: View
     sections: list[Section]
     figures: list[Figure]
-    samples: bool
     method: str = ""
+    samples: bool = False  # whether there is a sheet of them
 
     @property
     def measured(self) -> bool:
@@ -45,22 +48,30 @@ class Part:
 def page(results: Results, reports: Path, parts: list[Part], judged: Judged, compares: list[Part],
          benches: dict[str, Section], fields: list[Path]) -> str:  # fmt: skip
     """The whole page. `fields` are the files with the published numbers of each data set."""
-    root = relative(ROOT, reports)
+    root, records = relative(ROOT, reports), relative(results.folder, reports)
     ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", not part.measured))
-    picture = _picture(ordered, judged)
-    body = [f"<h1>{QUESTION}</h1>\n", _introduction(root), _answer(judged)]
+    picture = _picture(ordered)
+    body = [f"<h1>{QUESTION}</h1>\n", _introduction(root), _answer(ordered, judged)]
     if picture:
         body.append(_figure(*picture))
-    body += [_navigation(ordered, compares, benches), _claims(judged)]
+    body += [_navigation(ordered, compares, benches), '<h2 id="claims">The claims</h2>\n']
+    body += [*map(_coloured, judged.sections()), f"<p>{link('claims.md', 'claims.md')}</p>\n"]
     for part in ordered:
         body.append(_table(part, root, picture))
     if compares:
         body.append('<h2 id="compare">Comparisons</h2>\n')
     for part in compares:
-        body.append(_comparison(part, root))
-    body.append(_benches(benches, results, reports, root))
-    body.append(_fields(fields, reports))
-    body.append(_other_runs(results, reports, parts + compares))
+        body += [f'<h3 id="{part.anchor}">{part.method} on {part.view.name}</h3>\n', *map(_coloured, part.sections),
+                 _files(part, root, f"make compare METHOD={part.method} TABLE={part.view.name}")]  # fmt: skip
+    if benches:
+        body.append('<h2 id="bench">The suite, measured</h2>\n')
+    for name, section in benches.items():
+        files = f"<p>{link(f'{records}/bench/{name}.json', 'record')}, {link(f'bench/{name}.md', 'Markdown')}</p>\n"
+        body.append(folded(section.heading, section_html(Section("", section.grids, section.lines)) + files))
+    links = [link(str(path.relative_to(reports)), path.stem) for path in fields]
+    body.append('<h2 id="field">The field</h2>\n<p>What others published for each data set, ranked within one '
+                f"protocol only, with the paper's numbers and ours in place: {', '.join(links)}.</p>\n")  # fmt: skip
+    body.append(_other_runs(results, records, parts + compares))
     problems = list(dict.fromkeys(results.problems))
     if problems:
         body.append(f'<h2 id="left-out">Left out</h2>\n{bullets(problems)}')
@@ -74,16 +85,19 @@ def _introduction(root: str) -> str:
             f"page puts its claims to the test. {link(f'{root}/README.md', 'How to run it')}.</p>\n")  # fmt: skip
 
 
-def _answer(judged: Judged) -> str:
-    """A few sentences made from the verdicts."""
-    tables = "Tables 1-3"
-    if tables in judged.measured:
-        lines = [f"Did it reproduce? The paper's {tables}: {_sentence(judged.findings[tables])}"]
-    else:
-        lines = [f"Did it reproduce? The paper's {tables} are not run yet: they need a GPU."]
-    for name in judged.measured:
-        if name != tables:
-            lines.append(f"On the table {name}: {_sentence(judged.findings[name])}")
+def _answer(parts: list[Part], judged: Judged) -> str:
+    """A few sentences made from the contests and the verdicts."""
+    lines = [f"Did it reproduce? The paper's {OURS} are not run yet: they need a GPU."]
+    if OURS in judged.measured:
+        lines = [f"Did it reproduce? The paper's {OURS}: {_sentence(judged.findings[OURS])}"]
+    for part in parts:
+        view = part.view
+        if view.name in judged.measured:
+            found = duels(view, champions(view))
+            if found:
+                lines.append(f"Where data are fewest, on the {view.name} table: {in_words(view, found, 'gradgap')}")
+            lines.append(f"Of the claims, on the {view.name} table ({coverage(view).removesuffix('.')}): "
+                         f"{_sentence(judged.findings[view.name])}")  # fmt: skip
     if judged.cost.verdict != OPEN:
         lines.append(f"Cost: {judged.cost.effect} (\"almost nothing\" is {judged.cost.verdict}).")
     lines.append(f"The paper's own numbers, single runs, are {_sentence(judged.findings[PAPER])}")
@@ -92,29 +106,27 @@ def _answer(judged: Judged) -> str:
 
 def _sentence(found: dict[str, Finding]) -> str:
     """Which claims have which verdict: those with evidence in words and with their size, the others by name."""
-    groups: dict[str, list[str]] = {}
-    for claim in CLAIMS:
-        finding = found[claim.name]
-        text = claim.name
-        if finding.verdict in SAID:
+    parts = []
+    for verdict, phrase in (SAID | UNSAID).items():
+        names = []
+        for claim in CLAIMS:
+            finding = found[claim.name]
             size = re.match(r"[-+][\d.]+ %", finding.effect)
-            text = f'{claim.name} "{claim.statement}"'
-            if size:
-                text += f" ({size[0]})"
-        groups.setdefault(finding.verdict, []).append(text)
-    order = sorted(groups, key=lambda verdict: verdict not in SAID)
-    return "; ".join(f"{PHRASES[verdict]} {', '.join(groups[verdict])}" for verdict in order) + "."
+            if finding.verdict == verdict and verdict in UNSAID:
+                names.append(claim.name)
+            elif finding.verdict == verdict:
+                names.append(f'{claim.name} "{claim.statement}"' + (f" ({size[0]})" if size else ""))
+        if names:
+            parts.append(f"{phrase} {', '.join(names)}")
+    return "; ".join(parts) + "."
 
 
-def _picture(parts: list[Part], judged: Judged) -> tuple[Part, Figure] | None:
-    """The effects of a measured table that has verdicts, else the first figure of the paper's numbers."""
-    paper = [part for part in parts if len(part.view.published)]
-    with_verdict = [part for part in parts if part.view.name in judged.measured]
-    if "Tables 1-3" in judged.measured:
-        with_verdict = [*paper, *with_verdict]
-    for part in [*with_verdict, *reversed(paper)]:
-        if part.figures:
-            return part, part.figures[0]
+def _picture(parts: list[Part]) -> tuple[Part, Figure] | None:
+    """The first figure of a measured table that has verdicts, else of the paper's numbers."""
+    measured = [part for part in parts if part.measured and part.figures and is_judged(part.view)]
+    printed = [part for part in reversed(parts) if len(part.view.published) and part.figures]
+    for part in measured + printed:
+        return part, part.figures[0]
     return None
 
 
@@ -130,92 +142,48 @@ def _image(address: str, text: str) -> str:
 
 
 def _navigation(parts: list[Part], compares: list[Part], benches: dict[str, Section]) -> str:
-    links = [link("#claims", "Claims")]
-    for part in parts:
-        links.append(link(f"#{part.anchor}", part.view.name))
-    if compares:
-        links.append(link("#compare", "Comparisons"))
-    if benches:
-        links.append(link("#bench", "Benches"))
+    links = [link("#claims", "Claims"), *[link(f"#{part.anchor}", part.view.name) for part in parts]]
+    for there, anchor, text in ((compares, "#compare", "Comparisons"), (benches, "#bench", "Benches")):
+        if there:
+            links.append(link(anchor, text))
     links.append(link("#field", "The field"))
     return f"<nav>{' '.join(links)}</nav>\n"
 
 
-def _claims(judged: Judged) -> str:
-    summary = html(judged.summary())
+def _coloured(section: Section) -> str:
+    text = section_html(section)
     for word, kind in WORDS.items():
-        summary = re.sub(f">{word}<", f'><span class="{kind}">{word}</span><', summary)
-    named = ""
-    for name, grid in judged.details().items():
-        named += f"<h3>{name}</h3>\n{html(grid)}"
-    return (f'<h2 id="claims">The claims</h2>\n{summary}{folded("The effect behind each verdict", named)}'
-            f"{folded('How a verdict is reached', bullets(NOTES))}<p>{link('claims.md', 'claims.md')}</p>\n")
+        text = text.replace(f">{word}<", f'><span class="{kind}">{word}</span><')
+    return text
 
 
 def _table(part: Part, root: str, picture: tuple | None) -> str:
-    """The scores and the change in the open, the rest folded; a table without records is its published part."""
-    view = part.view
-    body = [f'<h2 id="{part.anchor}">{view.table.title}</h2>\n']
-    command = link(f"{root}/Makefile", f"make {view.name}")
-    if not part.measured:
-        body += map(html, part.sections[0].grids)
-        body.append(f"<p>{part.sections[0].lines[0]} Run it with <code>{command}</code>.</p>\n")
-        return "".join(body) + folded("Notes", bullets(part.sections[-1].lines))
+    """What answers first, then the figures, then the rest, folded; without records, the published part alone."""
+    view, shown = part.view, [section for section in part.sections if not section.folded]
+    body = [f'<h2 id="{part.anchor}">{view.table.title}</h2>\n', *map(_coloured, shown)]
+    if part.measured:
+        for figure in part.figures:
+            if (part, figure) != picture:
+                body.append(_figure(part, figure))
+        if part.samples:
+            sheet = _image(f"{view.folder}/samples.png", "samples of the generators")
+            body.append(folded("Samples", f'<div class="scroll">{sheet}</div><p>Drawn at fixed latents, of the first '
+                               "seed.</p>\n"))  # fmt: skip
     for section in part.sections:
-        content = "".join(map(html, section.grids))
-        lines = paragraphs(section.lines)
-        if section.heading == "Scores":
-            body.append(content + lines)
-        elif section.heading.startswith("Change"):
-            body.append(f"<h3>{section.heading}</h3>\n{content}{lines}")
-        elif section.heading != "Notes":
-            body.append(folded(section.heading, content + lines))
-    for figure in part.figures:
-        if (part, figure) != picture:
-            body.append(_figure(part, figure))
-    if part.samples:
-        address = f"{view.folder}/samples.png"
-        body.append(folded("Samples", f'<div class="scroll">{_image(address, "samples of the generators")}</div>'
-                           "<p>Drawn at fixed latents, of the first seed.</p>\n"))  # fmt: skip
-    body.append(folded("Notes", bullets(part.sections[-1].lines)))
-    return "".join(body) + f"<p>{_files(view)}; made with <code>{command}</code></p>\n"
+        if section.folded:
+            body.append(_coloured(section))
+    return "".join(body) + _files(part, root, f"make {view.name}")
 
 
-def _files(view: View) -> str:
-    names = {"table.csv": "table.csv", "seeds.csv": "seeds.csv (every seed)", "table.tex": "LaTeX", "table.md":
-             "Markdown", "records.html": "records"}  # fmt: skip
-    return ", ".join(link(f"{view.folder}/{address}", text) for address, text in names.items())
+def _files(part: Part, root: str, command: str) -> str:
+    made = f"<code>{link(f'{root}/Makefile', command)}</code>"
+    if not part.measured:
+        return f"<p>Run it with {made}.</p>\n"
+    links = [link(f"{part.view.folder}/{address}", text) for address, text in FILES.items()]
+    return f"<p>{', '.join(links)}; made with {made}</p>\n"
 
 
-def _comparison(part: Part, root: str) -> str:
-    body = [f'<h3 id="{part.anchor}">{part.method} on {part.view.name}</h3>\n']
-    first, every = part.sections
-    body += [*map(html, first.grids), bullets(first.lines)]
-    body.append(folded(every.heading, "".join(map(html, every.grids))))
-    command = link(f"{root}/Makefile", f"make compare METHOD={part.method} TABLE={part.view.name}")
-    return "".join(body) + f"<p>{_files(part.view)}; made with <code>{command}</code></p>\n"
-
-
-def _benches(benches: dict[str, Section], results: Results, reports: Path, root: str) -> str:
-    if not benches:
-        return ""
-    body = ['<h2 id="bench">The suite, measured</h2>\n']
-    for name, section in benches.items():
-        content = "".join(map(html, section.grids))
-        record = link(f"{relative(results.folder, reports)}/bench/{name}.json", "record")
-        table = link(f"bench/{name}.md", "Markdown")
-        body.append(folded(section.heading, f"{content}{bullets(section.lines)}<p>{record}, {table}</p>\n"))
-    return "".join(body)
-
-
-def _fields(fields: list[Path], reports: Path) -> str:
-    """Links to the published numbers of other methods, a file for each data set."""
-    links = [link(str(path.relative_to(reports)), path.stem) for path in fields]
-    text = "What others published for each data set, ranked within one protocol only, with the paper's numbers and ours"
-    return f'<h2 id="field">The field</h2>\n<p>{text} in place: {", ".join(links)}.</p>\n'
-
-
-def _other_runs(results: Results, reports: Path, parts: list[Part]) -> str:
+def _other_runs(results: Results, records: str, parts: list[Part]) -> str:
     """Runs that belong to no table and no comparison: a data set of one's own, other lengths of training."""
     known: set[str] = set()
     for part in parts:
@@ -227,10 +195,9 @@ def _other_runs(results: Results, reports: Path, parts: list[Part]) -> str:
         if metric.startswith(("fid", "fd")):
             rows.append({"run": f"{cell}-s*", "metric": title(metric), "seeds": len(values),
                          "value": score(values["value"].mean(), values["value"].std(), metric)})  # fmt: skip
-            links.append(f"{relative(results.folder, reports)}/{values['record'].iloc[0]}")
+            links.append(f"{records}/{others.loc[others['cell'] == cell, 'record'].iloc[0]}")
     if not rows:
         return ""
     grid = simple(rows, "Runs of no table, with the record of the first seed.", labels=2)
-    grid.links = grid.text.map(lambda _: "")
-    grid.links["value"] = links
+    grid.links = grid.text.assign(seeds="", value=links)
     return f'<h2 id="others">Other runs</h2>\n{html(grid)}'

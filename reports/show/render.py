@@ -9,14 +9,14 @@ from reports.data.records import Results, read
 from reports.data.views import View, view
 from reports.show import field
 from reports.show.bench import benches
-from reports.show.claims import NOTES, Judged, judge_all
-from reports.show.compare import compared, comparison, extra_methods, measured_everywhere
+from reports.show.claims import judge_all
+from reports.show.compare import compared, comparison, extra_methods, measured
 from reports.show.evidence import evidence
 from reports.show.figures import figures
-from reports.show.grids import markdown
+from reports.show.grids import Section, report
 from reports.show.page import Part, page
 from reports.show.samples import sheet
-from reports.show.tables import Section, sections, seeds_csv, summary_csv, to_latex, to_markdown
+from reports.show.tables import sections, seeds_csv, summary_csv, to_latex
 
 
 def tables(results: Path, reports: Path, names: list[str], iterations: int | None = None) -> int:
@@ -26,9 +26,8 @@ def tables(results: Path, reports: Path, names: list[str], iterations: int | Non
     for name in names:
         if name == "bench":
             _write_benches(results, reports, found.problems)
-            continue
-        part = _table(found, view(found, name, iterations), reports)
-        print(f"{to_markdown(part.view, part.sections[:2], [])}\nwrote {reports / part.view.folder}")
+        else:
+            _say(_table(found, view(found, name, iterations), reports), reports)
     _say_left_out(found)
     return 0
 
@@ -37,18 +36,16 @@ def everything(results: Path, reports: Path) -> int:
     """Every table, the claims, the benches, the comparisons that there are records for, and the page."""
     claim_reports(results, reports)
     found = read(results)
-    parts = []
-    for name in TABLES:
-        parts.append(_table(found, view(found, name), reports))
+    parts = [_table(found, view(found, name), reports) for name in TABLES]
     judged = judge_all({part.view.name: part.view for part in parts}, results)
-    write(reports / "claims.md", _claims_markdown(judged, found.problems))
+    write(reports / "claims.md", report("Claims of the paper", judged.sections(), found.problems))
     compares = []
-    for table in TABLES:
-        for method in extra_methods(found, table):
-            compares.append(_comparison(found, reports, table, method)[0])
-    measured = _write_benches(results, reports, found.problems)
-    fields = [path for path in field.render(results, reports) if path.suffix == ".md"]
-    write(reports / "index.html", page(found, reports, parts, judged, compares, measured, fields))
+    for part in parts:
+        for method in extra_methods(found, part.view):
+            compares.append(_comparison(found, reports, part.view.name, method)[0])
+    suite = _write_benches(results, reports, found.problems)
+    fields = field.render(results, reports)
+    write(reports / "index.html", page(found, reports, parts, judged, compares, suite, fields))
     _say_left_out(found)
     print(f"wrote {reports / 'index.html'}, claims.md and a folder for each table")
     return 0
@@ -59,16 +56,16 @@ def comparison_of(results: Path, reports: Path, method: str, table: str, iterati
     claim_reports(results, reports)
     found = read(results)
     part, complete = _comparison(found, reports, table, method, iterations)
-    print(f"{to_markdown(part.view, part.sections[:1], [])}\nwrote {reports / part.view.folder}")
+    _say(part, reports)
     _say_left_out(found)
     return 0 if complete else 1
 
 
 def _table(found: Results, made: View, reports: Path) -> Part:
     """A table's folder: the table, its CSVs and records, the figures, and the sample sheet."""
-    folder, shown = reports / made.folder, sections(made, found)
-    drawn = figures(made, found)
-    _write_folder(found, made, shown, folder)
+    folder, drawn = reports / made.folder, figures(made, found)
+    part = Part(made, sections(made, found), drawn)
+    _write_folder(found, part, folder)
     for path in folder.glob("*.svg"):
         if path.stem not in [figure.name for figure in drawn]:
             path.unlink()
@@ -77,20 +74,22 @@ def _table(found: Results, made: View, reports: Path) -> Part:
     samples = sheet(made, found)
     if samples:
         write(folder / "samples.png", samples)
-    return Part(made, shown, drawn, (folder / "samples.png").exists())
+    part.samples = (folder / "samples.png").exists()
+    return part
 
 
 def _comparison(found: Results, reports: Path, table: str, method: str, iterations=None) -> tuple[Part, bool]:
     made, pairs = compared(found, table, method, iterations)
     made.folder = f"compare/{method}/{made.folder}"
-    shown = comparison(made, pairs, method)
-    _write_folder(found, made, shown, reports / made.folder)
-    return Part(made, shown, [], False, method), measured_everywhere(made, pairs)
+    part = Part(made, comparison(made, pairs, method), [], method)
+    _write_folder(found, part, reports / made.folder)
+    return part, measured(made, pairs) == len(pairs)
 
 
-def _write_folder(found: Results, made: View, shown: list[Section], folder: Path) -> None:
-    write(folder / "table.md", to_markdown(made, shown, found.problems))
-    write(folder / "table.tex", to_latex(made, shown))
+def _write_folder(found: Results, part: Part, folder: Path) -> None:
+    made = part.view
+    write(folder / "table.md", report(made.table.title, part.sections, found.problems))
+    write(folder / "table.tex", to_latex(made, part.sections))
     write(folder / "table.csv", summary_csv(made))
     if len(made.values):
         write(folder / "seeds.csv", seeds_csv(made))
@@ -101,22 +100,15 @@ def _write_folder(found: Results, made: View, shown: list[Section], folder: Path
 
 
 def _write_benches(results: Path, reports: Path, problems: list[str]) -> dict[str, Section]:
-    measured = benches(results, problems)
-    for name, section in measured.items():
-        text = [f"# {section.heading}"]
-        for grid in section.grids:
-            text += [markdown(grid), grid.caption]
-        lines = "\n".join(f"- {line}" for line in section.lines)
-        write(reports / "bench" / f"{name}.md", "\n\n".join([*text, lines]) + "\n")
-    return measured
+    suite = benches(results, problems)
+    for name, section in suite.items():
+        write(reports / "bench" / f"{name}.md", report(section.heading, [Section("", section.grids, section.lines)]))
+    return suite
 
 
-def _claims_markdown(judged: Judged, problems: list[str]) -> str:
-    text = ["# Claims of the paper", markdown(judged.summary())]
-    for name, grid in judged.details().items():
-        text += [f"## {name}", grid.caption, markdown(grid)]
-    lines = [*NOTES, *(f"Left out: {problem}" for problem in problems)]
-    return "\n\n".join([*text, "## Notes", "\n".join(f"- {line}" for line in lines)]) + "\n"
+def _say(part: Part, reports: Path) -> None:
+    shown = [section for section in part.sections if not section.folded]
+    print(f"{report(part.view.table.title, shown)}\nwrote {reports / part.view.folder}")
 
 
 def _say_left_out(found: Results) -> None:

@@ -5,7 +5,7 @@ import io
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from reports.data.records import Results
-from reports.data.views import View
+from reports.data.views import View, share
 from reports.show.words import title
 
 TILE, GAP, LABEL = 128, 6, 14  # pixels: side of a tile, space between tiles, height of a line of text
@@ -32,7 +32,7 @@ def sheet(view: View, results: Results) -> bytes | None:
     image = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
     for number, (dataset, fraction) in enumerate(columns):
-        draw.text((NAMES + number * (TILE + GAP), 2), f"{dataset} {fraction:.0%}", "black", font)
+        draw.text((NAMES + number * (TILE + GAP), 2), f"{dataset} {share(fraction)}", "black", font)
     for number, (model, method) in enumerate(rows):
         draw.text((4, LABEL + GAP + number * (TILE + GAP) + TILE // 2 - 12), f"{title(model)}\n{method}", "black", font)
     for cell, tile in tiles.items():

@@ -50,7 +50,7 @@ def row(cell: Cell) -> str:
 
 
 def column(run: Run) -> str:
-    return f"{run.dataset} {run.fraction:.0%}"
+    return f"{run.dataset} {100 * run.fraction:.3g}%"
 
 
 def text(states: list[State]) -> str:

@@ -13,7 +13,8 @@ from reports.conftest import entry
 from reports.data.records import read
 from reports.data.views import view
 from reports.show import render
-from reports.show.tables import coverage, score_grid, sections, seeds_csv, summary_csv, to_markdown
+from reports.show.grids import markdown, report
+from reports.show.tables import coverage, score_grid, sections, seeds_csv, summary_csv
 
 TABLE3 = TABLES["table3"].cells
 BASELINE = TABLE3[0].run
@@ -24,7 +25,7 @@ def made(writer, name, **changes):
     results = read(writer.folder)
     found = view(results, name, **changes)
     shown = sections(found, results)
-    return found, shown, to_markdown(found, shown, results.problems)
+    return found, shown, report(found.table.title, shown, results.problems)
 
 
 def three_seeds(writer):
@@ -45,7 +46,7 @@ def test_means_published_and_change(writer):
 def test_a_table_without_records_is_its_published_part_and_one_line(writer):
     _, shown, text = made(writer, "table3")
     assert "Not run yet: none of its 12 cells is measured." in text and "49.61" in text
-    assert [section.heading for section in shown] == ["Scores", "Notes"] and "missing" not in text
+    assert [section.heading for section in shown] == ["", "Scores", "Notes"] and "missing" not in text
 
 
 def test_numbers_of_two_protocols_do_not_share_a_column(writer):
@@ -55,8 +56,9 @@ def test_numbers_of_two_protocols_do_not_share_a_column(writer):
     writer.write(BASELINE, scores)
     found, shown, text = made(writer, "table3")
     assert "52.00 ± 2.00" in text
-    assert {section.heading for section in shown if section.heading.startswith("Other")} == {
-        "Other protocol: 300 images", "Other protocol: checkpoint best", "Other protocol: against 49 images"}
+    other = next(section for section in shown if section.heading == "Measured otherwise")
+    lines = {line.split(" | ")[0]: line.rsplit(" | ", 1)[1] for line in markdown(other.grids[0]).splitlines()[2:]}
+    assert lines == {"| 300 images": "1.00 |", "| checkpoint best": "2.00 |", "| against 49 images": "3.00 |"}
 
 
 def test_another_network_file_gets_no_column_of_the_table(writer):

@@ -8,7 +8,7 @@ from benchmarks.runs import BATCH, ITERATIONS
 from benchmarks.tables import Table
 from reports.data.records import GAP
 from reports.data.stats import MIN_SEEDS, Estimate, percent
-from reports.data.views import decimals
+from reports.data.views import View, decimals
 
 NAMES = {"wgan": "WGAN", "stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN", "heldout": "",
          "external": "other code", "fid": "FID", "is": "IS", GAP: "|n_R - n_F|"}  # fmt: skip
@@ -26,6 +26,11 @@ def score(mean: float, sd: float, metric: str) -> str:
     return f"{mean:.{digits}f}" if pd.isna(sd) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
+def scores(view: View, metric: str) -> dict[str, str]:
+    """Cell id -> its score, of the cells that were measured."""
+    return {cell: score(row["mean"], row["sd"], metric) for cell, row in view.scores(metric).iterrows()}
+
+
 def change(value: float) -> str:
     """A log ratio as percent of change."""
     if math.isinf(value):
@@ -35,10 +40,16 @@ def change(value: float) -> str:
 
 
 def interval(effect: Estimate) -> str:
-    """The change with its 95 % interval; where there are too few seeds for one, with their number."""
+    """The change with its 95 % interval; where there are too few seeds for one, without."""
     if effect.n < MIN_SEEDS:
         return change(effect.mean)
     return f"{change(effect.mean)} [{change(effect.low)[:-2]}, {change(effect.high)[:-2]}]"
+
+
+def smallest(effect: Estimate, tests: int = 1) -> str:
+    """The smallest changes, down and up, that would have been seen."""
+    size = effect.smallest(tests)
+    return NOTHING if math.isinf(size) else f"{change(-size)[:-2]} or {change(size)}"
 
 
 def span(values: list[int]) -> str:
@@ -47,12 +58,17 @@ def span(values: list[int]) -> str:
     return " to ".join(f"{value:,}" for value in ends)
 
 
+def commit(name: str, dirty: bool) -> str:
+    """A commit, and whether the tree was changed since."""
+    return f"{name[:12]} (changed)" if dirty else name[:12]
+
+
 def protocol(table: Table, iterations: int | None = None) -> str:
     """How a table's runs are trained and measured, in one sentence."""
     runs = [cell.run for cell in table.cells if cell.run.iterations]
     lengths = [min(run.iterations, iterations or run.iterations) for run in runs]
-    trained = f"{span(lengths)} iterations at batch {span([run.batch for run in runs])}"
-    paper = "" if trained == f"{ITERATIONS:,} iterations at batch {BATCH}" else \
-        f" (the paper's: {ITERATIONS:,} at batch {BATCH})"
+    trained, paper = f"{span(lengths)} iterations at batch {span([run.batch for run in runs])}", ""
+    if trained != f"{ITERATIONS:,} iterations at batch {BATCH}":
+        paper = f" (the paper's: {ITERATIONS:,} at batch {BATCH})"
     return (f"Protocol: {trained}{paper}; {table.protocol.samples:,} generated images against the full training set, "
             f"features of {table.protocol.extractor}, the averaged generator of the last iteration.")  # fmt: skip
