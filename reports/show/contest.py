@@ -13,6 +13,7 @@ from reports.show.words import NOTHING, change, interval, scores, smallest, titl
 
 PLACES = ["held-out real images", "baseline, most data", "baseline, fewest data", "untrained", "fewer data",
           "DiffAugment", "trained"]  # fmt: skip
+BASELINE = "baseline"
 BETTER, WORSE, ALIKE, FEW = "better", "worse", "not told apart", "too few seeds"
 
 
@@ -23,12 +24,15 @@ class Duel:
     each    the mean log ratio in each of these cells, by what the cell is called
     listed  in how many cells the table has both
     effect  the mean over the cells, within each seed
+    p       of "no effect", corrected for the number of `tests`
     """
 
     opponent: str
     each: dict[str, float]
     listed: int
     effect: Estimate
+    p: float
+    tests: int = 1
     verdict: str = FEW
 
 
@@ -46,7 +50,7 @@ def champions(view: View) -> dict[str, str]:
 def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:
     """Each method of `sides` (baseline -> its cell) against the baseline and everything else that was trained on it.
 
-    The verdicts are Holm-corrected for the number of opponents.
+    The baseline is the question, at LEVEL; the verdicts on the others are Holm-corrected for their number.
     """
     logs, found = view.logs(view.headline[0]), []
     for opponent, contrasts in _opponents(view, sides).items():
@@ -56,11 +60,15 @@ def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:
         values = contrast(logs, average(measured))
         if len(values):
             each = {_task(view, cell): seeds[cell].mean() for cell in measured}
-            found.append(Duel(opponent, each, len(contrasts), estimate(values)))
-    judged = [duel for duel in found if duel.effect.n >= MIN_SEEDS]
-    for duel, p in zip(judged, holm([duel.effect.p for duel in judged]), strict=True):
-        duel.verdict = ALIKE
-        if p < LEVEL:
+            effect = estimate(values)
+            found.append(Duel(opponent, each, len(contrasts), effect, effect.p))
+    others = [duel for duel in found if duel.opponent != BASELINE]
+    for duel, p in zip(others, holm([duel.effect.p for duel in others]), strict=True):
+        duel.p, duel.tests = p, len(others)
+    for duel in found:
+        if duel.effect.n >= MIN_SEEDS:
+            duel.verdict = ALIKE
+        if duel.p < LEVEL:
             duel.verdict = BETTER if duel.effect.mean < 0 else WORSE  # the headline is a distance
     return found
 
@@ -90,11 +98,11 @@ def duel_grid(view: View, found: list[Duel], name: str) -> Grid:
     for duel in found:
         rows.append({f"{name} against": duel.opponent, f"{title(view.headline[0])}": interval(duel.effect),
                      "verdict": duel.verdict, "cells": f"{len(duel.each)} of {duel.listed}", "seeds": duel.effect.n,
-                     "could have been seen": smallest(duel.effect, len(found))})  # fmt: skip
+                     "could have been seen": smallest(duel.effect, duel.tests)})  # fmt: skip
     return simple(rows, f"Change of {title(view.headline[0])} (below zero: {name} is better) against each other method "
                   "on the same data, mean over the cells that have both, with its 95 % interval over the training "
-                  f"seeds. The verdict is at the 5 % level, Holm-corrected for {len(found)} opponents; the last column "
-                  "is the smallest change that it would have seen 4 times in 5.")  # fmt: skip
+                  "seeds. Verdicts are at the 5 % level, Holm-corrected for the number of competitors; the last column is "
+                  "the smallest change that would have been seen 4 times in 5.")  # fmt: skip
 
 
 def in_words(view: View, found: list[Duel], name: str) -> str:
@@ -102,7 +110,7 @@ def in_words(view: View, found: list[Duel], name: str) -> str:
     groups: dict[str, list[str]] = {}
     parts = []
     for duel in found:
-        if duel.opponent == "baseline":
+        if duel.opponent == BASELINE:
             parts.append(f"{name} changes {title(view.headline[0])} by {interval(duel.effect)} against the baseline "
                          f"({duel.verdict}; {len(duel.each)} of {duel.listed} cells, {duel.effect.n} seeds)")
         elif duel.verdict in (BETTER, WORSE):

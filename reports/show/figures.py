@@ -74,7 +74,7 @@ def contest(view: View, results: Results) -> Figure | None:
     figure, axis = plt.subplots(figsize=(7, 1.1 + 0.27 * len(found)), layout="constrained")
     limit = _limit([duel.effect for duel in found])
     for y, duel in enumerate(found):
-        _forest_line(axis, y, duel.effect, COLOURS[1], len(found), limit)
+        _forest_line(axis, y, duel.effect, COLOURS[1], duel.tests, limit)
         axis.plot(np.clip(list(duel.each.values()), -limit, limit), [y] * len(duel.each), "|", color="0.25", ms=6)
         axis.annotate(f"{interval(duel.effect)}  {duel.verdict}, {len(duel.each)} of {duel.listed} cells", (1.02, y),
                       xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False)  # fmt: skip
@@ -85,8 +85,7 @@ def contest(view: View, results: Results) -> Figure | None:
     axis.set_title("worse \u2192", loc="right")
     return _save("contest", f"gradgap against the baseline and each competitor where data are fewest: change of "
                  f"{metric}, mean over the cells that have both (strokes: each of them), with its 95 % interval over "
-                 f"the training seeds. Grey: changes too small to be seen with these seeds. Verdicts are "
-                 f"Holm-corrected.", figure)  # fmt: skip
+                 "the training seeds. Grey: changes too small to be seen with these seeds.", figure)  # fmt: skip
 
 
 def _limit(found: list[Estimate]) -> float:
@@ -123,26 +122,28 @@ def _forest_axis(axis: plt.Axes, names: list[str], limit: float) -> None:
 
 
 def effects(view: View, results: Results) -> Figure | None:
-    """Each method's change against its baseline, a panel for each model and data set, a line for each method."""
+    """Each method's change against its baseline, a panel for each column of the table, three in a row."""
     metric = view.headline[0]
     cells = view.cells.loc[[cell for cell, name in view.effects if name == metric]]
     if cells.empty:
         return None
-    panels = list(cells.groupby(["model", "dataset", "fraction"], sort=False))
-    names = list(dict.fromkeys(cells["method"]))
-    columns = min(3, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, sharey=True, layout="constrained",
-                                figsize=(2 + 1.75 * columns, 0.5 + rows * (0.4 + 0.2 * len(names))))  # fmt: skip
+    cells = cells.assign(name=cells["model"].map(title) + ", " + cells["method"])
+    columns = list(cells.groupby(["dataset", "fraction"], sort=False))
+    rows = [columns[start:start + 3] for start in range(0, len(columns), 3)]
+    names = [list(pd.concat([group for _, group in row])["name"].unique()) for row in rows]
+    figure, axes = plt.subplots(len(rows), min(3, len(columns)), squeeze=False, sharey="row", layout="constrained",
+                                figsize=(2.2 + 1.75 * min(3, len(columns)), sum(0.7 + 0.2 * len(own) for own in names)),
+                                height_ratios=[len(own) + 1 for own in names])  # fmt: skip
     limit = _limit([view.effects[cell, metric] for cell in cells.index])
-    for axis, ((model, dataset, fraction), group) in zip(axes.flat, panels, strict=False):
+    for axis in axes.flat[len(columns):]:
+        axis.axis("off")
+    for number, (axis, ((dataset, fraction), group)) in enumerate(zip(axes.flat, columns, strict=False)):
+        own = names[number // 3]
         for cell, row in group.iterrows():
             colour = COLOURS[1] if row["claimed"] else COLOURS[0]
-            _forest_line(axis, names.index(row["method"]), view.effects[cell, metric], colour, 1, limit)
-        _forest_axis(axis, names, limit)
-        axis.set_title(f"{title(model)}, {dataset} {share(fraction)}")
-    for axis in axes.flat[len(panels):]:
-        axis.axis("off")
+            _forest_line(axis, own.index(row["name"]), view.effects[cell, metric], colour, 1, limit)
+        _forest_axis(axis, own, limit)
+        axis.set_title(f"{dataset} {share(fraction)}")
     figure.supxlabel(f"change of {title(metric)} against the baseline, percent", fontsize=9)
     return _save("effects", f"Change of {title(metric)} against the same model's baseline in each cell, with its 95 % "
                  "interval over the training seeds (none below 3 seeds). Left of zero is better; the paper's "
