@@ -101,8 +101,8 @@ def duel_grid(view: View, found: list[Duel], name: str) -> Grid:
                      "could have been seen": smallest(duel.effect, duel.tests)})  # fmt: skip
     return simple(rows, f"Change of {title(view.headline[0])} (below zero: {name} is better) against each other method "
                   "on the same data, mean over the cells that have both, with its 95 % interval over the training "
-                  "seeds. Verdicts are at the 5 % level, Holm-corrected for the number of competitors; the last column is "
-                  "the smallest change that would have been seen 4 times in 5.")  # fmt: skip
+                  "seeds. Verdicts are at the 5 % level, Holm-corrected for the number of competitors. The last "
+                  "column is the smallest change that would have been seen 4 times in 5.")  # fmt: skip
 
 
 def in_words(view: View, found: list[Duel], name: str) -> str:
