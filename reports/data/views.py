@@ -4,7 +4,6 @@ A view keeps numbers of two protocols apart. `values` has those of the table's o
 how it departs from that.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -52,7 +51,7 @@ class View:
 
     @property
     def headline(self) -> list[str]:
-        """The metrics that the table is about: the published ones, or those of its extractor."""
+        """The metrics that the table is about, the first of which is a distance."""
         return headline(self.table, self.published)
 
     @property
@@ -172,8 +171,9 @@ def _published(listed: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "metric", "value"])
 
 
-def baseline_of(run: Run) -> Run:
-    return replace(run, regularizers={}, augment="")
+def baseline_of(run: Run) -> str:
+    """The cell of a run's baseline."""
+    return cell_id(replace(run, regularizers={}, augment=""))
 
 
 def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
@@ -186,8 +186,8 @@ def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
     claimed: set[str] = set()  # baselines that have it
     for cell in listed:
         run, baseline = cell.run, ""
-        if kind(run) == "method" and cell_id(baseline_of(run)) in trained:
-            baseline = cell_id(baseline_of(run))
+        if kind(run) == "method" and baseline_of(run) in trained:
+            baseline = baseline_of(run)
         first = is_gradgap(run) and baseline not in claimed
         if first:
             claimed.add(baseline)
@@ -197,9 +197,8 @@ def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
             "control": run.augment.startswith("diffaugment") and not run.regularizers, "run": run,
         }  # fmt: skip
     frame = pd.DataFrame.from_dict(rows, orient="index")
-    place = pd.DataFrame({"last": frame["kind"].isin(KINDS[3:]), "model": pd.factorize(frame["model"])[0],
-                          "kind": frame["kind"].map(KINDS.index)})  # fmt: skip
-    return frame.iloc[np.lexsort([place["kind"], place["model"], place["last"]])]
+    kinds = frame["kind"].map(KINDS.index)
+    return frame.iloc[np.lexsort([kinds, pd.factorize(frame["model"])[0], kinds > 2])]
 
 
 def off_table(results: Results, made: View) -> list[Run]:
@@ -209,7 +208,7 @@ def off_table(results: Results, made: View) -> list[Run]:
     found = []
     for cell in frame["cell"].unique():
         run = Run.from_id(f"{cell}-s0")
-        if cell not in made.cells.index and cell_id(baseline_of(run)) in baselines:
+        if cell not in made.cells.index and baseline_of(run) in baselines:
             found.append(run)
     return found
 
@@ -304,26 +303,20 @@ def _summary(cells: pd.DataFrame, rows: pd.DataFrame, values: pd.DataFrame, publ
 
 def curves(made: View, metric: str) -> pd.DataFrame:
     """The scores of generators kept on the way, and of the last: cell, seed, iteration, value."""
-    rows = made.rows[(made.rows["metric"] == metric) & (made.rows["extractor"] != "log")]
+    rows = made.rows[(made.rows["metric"] == metric) & (made.rows["n_generated"] == made.table.protocol.samples)]
     kept = rows[rows["checkpoint"].str.isdigit() | (rows["checkpoint"] == "last")].dropna(subset=["iteration"])
-    kept = kept[kept["n_generated"] == made.table.protocol.samples]
-    several = kept.groupby("run")["iteration"].nunique()
-    kept = kept[kept["run"].isin(several[several > 1].index)]
+    kept = kept[kept.groupby("run")["iteration"].transform("nunique") > 1]
     return kept.groupby(["cell", "seed", "iteration"])["value"].mean().reset_index()
 
 
 def norms(results: Results, made: View) -> pd.DataFrame:
     """|n_R - n_F| over training, from the logs: cell, seed, iteration, value (the median of each fiftieth)."""
     parts = [pd.DataFrame(columns=["cell", "seed", "iteration", "value"])]
-    for cell, run in made.trained["run"].items():
-        for seed in range(TUNING):
-            log = results.logs.get(replace(run, seed=seed).id)
-            if log is not None:
-                parts.append(_binned(log, run).assign(cell=cell, seed=seed))
+    for run_id, log in results.logs.items():
+        run = Run.from_id(run_id)
+        if cell_id(run) in made.trained.index and run.seed < TUNING:
+            step = run.iterations / 50
+            end = np.ceil(log["iteration"] / step) * step
+            gaps = log["gap"].abs().groupby(end).median()
+            parts.append(gaps.rename("value").reset_index().assign(cell=cell_id(run), seed=run.seed))
     return pd.concat(parts[1:] or parts)
-
-
-def _binned(log: pd.DataFrame, run: Run, bins: int = 50) -> pd.DataFrame:
-    step = run.iterations / bins
-    place = ((log["iteration"] / step).apply(math.ceil) * step).rename("iteration")
-    return log["gap"].abs().groupby(place).median().rename("value").reset_index()

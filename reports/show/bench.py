@@ -14,12 +14,6 @@ from benchmarks.runs import Run
 from reports.show.grids import Section, simple
 from reports.show.words import NOTHING, commit, title
 
-SIZES = {"model": "model", "resolution": "px", "classes": "classes", "parameters_g": "parameters G",
-         "parameters_d": "parameters D", "gflop_g": "GFLOP / image, G", "gflop_d": "D",
-         "gflop_iteration": "one D + one G step", "peak_gb": "GB at the peak"}  # fmt: skip
-SPEED = {"model": "model", "resolution": "px", "batch": "batch", "gflop_per_s": "GFLOP / CPU s",
-         "convolution_gflop_per_s": "of the convolution", "ratio": "ratio"}  # fmt: skip
-
 
 def evaluation(data: dict) -> Section:
     """CPU seconds of an evaluation by each tool, split by stage."""
@@ -40,13 +34,13 @@ def evaluation(data: dict) -> Section:
 
 def models(data: dict) -> Section:
     """Parameters, operations and memory of every model at every size, and the speed of some."""
-    sizes, speed = pd.DataFrame(data["sizes"])[list(SIZES)], pd.DataFrame(data["speed"])[list(SPEED)]
-    for frame in (sizes, speed):
+    grids = []
+    for part, caption in (("sizes", "Parameters, operations an image and an iteration, and memory."),
+                          ("speed", "Operations a CPU second, beside those of a plain 3x3 convolution.")):  # fmt: skip
+        frame = pd.DataFrame(data[part])
         frame["model"] = frame["model"].map(title)
-    return Section("The models", [
-        simple(sizes.rename(columns=SIZES), "Parameters, operations and, at batch 16, memory.", labels=2),
-        simple(speed.rename(columns=SPEED), "CPU time per operation of an iteration, as a multiple of a plain 3x3 "
-               "convolution's.", labels=2)])  # fmt: skip
+        grids.append(simple(frame.rename(columns=lambda name: name.replace("_", " ")), caption, labels=2))
+    return Section("The models", grids)
 
 
 def regularizers(data: dict) -> Section:

@@ -345,6 +345,9 @@ NOTES = [
 
 
 def judge_all(views: dict[str, View], results: Path) -> Judged:
-    found = sources(views)
-    measured = [source.name for source in found if any(len(logs) for logs in source.logs.values())]
-    return Judged({source.name: verdicts(source) for source in found}, cost(results), measured)
+    judged = Judged({}, cost(results), [])
+    for source in sources(views):
+        judged.findings[source.name] = verdicts(source)
+        if sum(map(len, source.logs.values())):
+            judged.measured.append(source.name)
+    return judged

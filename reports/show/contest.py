@@ -7,28 +7,34 @@ import pandas as pd
 
 from reports.data.records import cell_id
 from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
-from reports.data.views import View, share
+from reports.data.views import View
 from reports.show.grids import Grid, simple
 from reports.show.words import NOTHING, change, interval, scores, smallest, title
 
-PLACES = ["held-out real images", "baseline, most data", "baseline, fewest data", "untrained", "fewer data",
-          "DiffAugment", "trained"]  # fmt: skip
+PRECONDITIONS = ["model", "data set", "held-out real images", "most data", "fewest data", "untrained", "fewer data",
+                 "DiffAugment", "trained"]  # fmt: skip
+SEEN = ("{0} from what a perfect generator would reach (held-out real images, scored as if generated), over the "
+        "baseline with the most and the fewest data, to where training starts. A table can answer only where fewer "
+        "data make the baseline worse and DiffAugment, which is known to help, is seen to help (below zero) where data "
+        "are fewest. Trained: how many of the trained cells have at most half of their untrained generator's {0}.")
 BASELINE = "baseline"
 BETTER, WORSE, ALIKE, FEW = "better", "worse", "not told apart", "too few seeds"
+PHRASES = {BETTER: "is better than", WORSE: "is worse than", ALIKE: "is not told apart from",
+           FEW: "has too few seeds to be compared with"}  # fmt: skip
 
 
 @dataclass
 class Duel:
     """A method against one other, over the cells that have both.
 
-    each    the mean log ratio in each of these cells, by what the cell is called
+    each    the mean log ratio in each of these cells
     listed  in how many cells the table has both
     effect  the mean over the cells, within each seed
     p       of "no effect", corrected for the number of `tests`
     """
 
     opponent: str
-    each: dict[str, float]
+    each: list[float]
     listed: int
     effect: Estimate
     p: float
@@ -52,16 +58,9 @@ def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:
 
     The baseline is the question, at LEVEL; the verdicts on the others are Holm-corrected for their number.
     """
-    logs, found = view.logs(view.headline[0]), []
+    found = []
     for opponent, contrasts in _opponents(view, sides).items():
-        seeds = {cell: contrast(logs, weights) for cell, weights in contrasts.items()}
-        enough = min(MIN_SEEDS, max(map(len, seeds.values())))
-        measured = {cell: contrasts[cell] for cell, values in seeds.items() if len(values) >= max(enough, 1)}
-        values = contrast(logs, average(measured))
-        if len(values):
-            each = {_task(view, cell): seeds[cell].mean() for cell in measured}
-            effect = estimate(values)
-            found.append(Duel(opponent, each, len(contrasts), effect, effect.p))
+        found += _duel(view, opponent, contrasts)
     others = [duel for duel in found if duel.opponent != BASELINE]
     for duel, p in zip(others, holm([duel.effect.p for duel in others]), strict=True):
         duel.p, duel.tests = p, len(others)
@@ -73,6 +72,19 @@ def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:
     return found
 
 
+def _duel(view: View, opponent: str, contrasts: Contrasts) -> list[Duel]:
+    """The mean over the cells with MIN_SEEDS seeds, or over all where none has as many; [] without any."""
+    logs = view.logs(view.headline[0])
+    seeds = {cell: contrast(logs, weights) for cell, weights in contrasts.items()}
+    enough = max(1, min(MIN_SEEDS, max(map(len, seeds.values()))))
+    measured = {cell: contrasts[cell] for cell in seeds if len(seeds[cell]) >= enough}
+    values = contrast(logs, average(measured))
+    if values.empty:
+        return []
+    effect = estimate(values)
+    return [Duel(opponent, [seeds[cell].mean() for cell in measured], len(contrasts), effect, effect.p)]
+
+
 def _opponents(view: View, sides: Mapping[str, str]) -> dict[str, Contrasts]:
     """Opponent -> the contrasts of its cells. An augmentation with the method is set against it without."""
     opponents: dict[str, Contrasts] = {}
@@ -81,16 +93,11 @@ def _opponents(view: View, sides: Mapping[str, str]) -> dict[str, Contrasts]:
         for cell, row in beside.drop(side).iterrows():
             alone = cell_id(replace(row["run"], regularizers={}))
             if alone != cell and row["run"].regularizers == view.cells["run"][side].regularizers:
-                name = f"{view.cells['method'].get(alone)}, added to it"
+                name = f"{view.cells['method'].get(alone)}, when added to it"
                 opponents.setdefault(name, {})[cell] = {cell: 1.0, alone: -1.0}
             else:
                 opponents.setdefault(row["method"], {})[cell] = {side: 1.0, cell: -1.0}
     return opponents
-
-
-def _task(view: View, cell: str) -> str:
-    row = view.cells.loc[cell]
-    return f"{title(row['model'])}, {row['dataset']} {share(row['fraction'])}"
 
 
 def duel_grid(view: View, found: list[Duel], name: str) -> Grid:
@@ -107,21 +114,20 @@ def duel_grid(view: View, found: list[Duel], name: str) -> Grid:
 
 def in_words(view: View, found: list[Duel], name: str) -> str:
     """The duel with the baseline in full, then the others by their verdicts."""
-    groups: dict[str, list[str]] = {}
-    parts = []
+    text, groups = "", {}
     for duel in found:
-        if duel.opponent == BASELINE:
-            parts.append(f"{name} changes {title(view.headline[0])} by {interval(duel.effect)} against the baseline "
-                         f"({duel.verdict}; {len(duel.each)} of {duel.listed} cells, {duel.effect.n} seeds)")
-        elif duel.verdict in (BETTER, WORSE):
-            groups.setdefault(duel.verdict, []).append(f"{duel.opponent} ({change(duel.effect.mean)})")
-        else:
-            groups.setdefault(duel.verdict, []).append(duel.opponent)
-    for verdict, phrase in {BETTER: "it is better than", WORSE: "it is worse than", ALIKE: "it is not told apart from",
-                            FEW: "too few seeds are there to compare it with"}.items():  # fmt: skip
+        opponent = duel.opponent
+        if opponent == BASELINE:
+            text = (f"{name} changes {title(view.headline[0])} by {interval(duel.effect)} against the baseline "
+                    f"({duel.verdict}; {len(duel.each)} of {duel.listed} cells, {duel.effect.n} seeds). ")  # fmt: skip
+            continue
+        if duel.verdict in (BETTER, WORSE):
+            opponent += f" ({change(duel.effect.mean)})"
+        groups.setdefault(duel.verdict, []).append(opponent)
+    for verdict, phrase in PHRASES.items():
         if verdict in groups:
-            parts.append(f"{phrase} {'; '.join(groups[verdict])}")
-    return ". ".join(part[0].upper() + part[1:] for part in parts) + "."
+            text += f"It {phrase} {'; '.join(groups[verdict])}. "
+    return text.strip()
 
 
 def contest(view: View) -> list[Grid]:
@@ -132,38 +138,33 @@ def contest(view: View) -> list[Grid]:
 
 def preconditions(view: View) -> list[Grid]:
     """For each model and data set: the yardsticks, whether fewer data hurt, and whether DiffAugment helps."""
-    metric, rows, links = view.headline[0], [], []
-    means = view.scores(metric)["mean"]
+    metric = view.headline[0]
+    measured, rows, links = scores(view, metric), [], []
     for small in view.smallest:
-        cell = view.cells.loc[small]
-        same = view.cells[view.cells["dataset"] == cell["dataset"]]
-        own = same[same["model"] == cell["model"]]
-        large = own.loc[own["kind"] == "baseline", "fraction"].idxmax()
-        places = {"held-out real images": same.index[same["kind"] == "heldout"], "baseline, most data": [large],
-                  "baseline, fewest data": [small], "untrained": own.index[own["kind"] == "untrained"]}  # fmt: skip
-        changes = {"fewer data": (small, large)}
+        model, dataset = view.cells.loc[small, ["model", "dataset"]]
+        same = view.cells[view.cells["dataset"] == dataset]
+        own = same[same["model"] == model]
+        yardsticks = {"held-out real images": same.index[same["kind"] == "heldout"], "fewest data": [small],
+                      "most data": [own.loc[own["kind"] == "baseline", "fraction"].idxmax()],
+                      "untrained": own.index[own["kind"] == "untrained"]}  # fmt: skip
+        row, leads = {"model": title(model), "data set": dataset}, {}
+        for name, cells in yardsticks.items():
+            for cell in cells:
+                if cell in measured:
+                    row[name], leads[name] = measured[cell], view.address(cell)
+        row["fewer data"] = _change(view, small, yardsticks["most data"][0])
         for control in own.index[own["control"] & (own["baseline"] == small)]:
-            changes["DiffAugment"] = control, small
-        row, leads = {"model": title(cell["model"]), "data set": cell["dataset"]}, {}
-        for name, cells in places.items():
-            for found in means.index.intersection(cells):
-                row[name] = scores(view, metric)[found]
-                leads[name] = view.address(found)
-        for name, (one, other) in changes.items():
-            found = contrast(view.logs(metric), {one: 1.0, other: -1.0})
-            if len(found) and one != other:
-                row[name] = interval(estimate(found))
-        rows.append(row | {"trained": _trained(own, means)})
+            row["DiffAugment"] = _change(view, control, small)
+        rows.append(row | {"trained": _trained(own, view.scores(metric)["mean"])})
         links.append(leads)
-    columns = ["model", "data set", *PLACES]
-    frame = pd.DataFrame(rows).reindex(columns=columns)
-    grid = simple(frame, f"{title(metric)} from what a perfect generator would reach (held-out real images, scored as "
-                  "if generated) to where training starts. A table can answer only where fewer data make the baseline "
-                  "worse and DiffAugment, which is known to help, is seen to help (below zero) where data are fewest. "
-                  "Trained: how many of the trained cells have at most half of their untrained generator's distance.",
-                  labels=2, missing=NOTHING)  # fmt: skip
-    grid.links = pd.DataFrame(links, grid.text.index, columns[2:], dtype=object).fillna("")
+    grid = simple(pd.DataFrame(rows).reindex(columns=PRECONDITIONS), SEEN.format(title(metric)), 2, NOTHING)
+    grid.links = pd.DataFrame(links, grid.text.index, PRECONDITIONS[2:], dtype=object).fillna("")
     return [grid]
+
+
+def _change(view: View, cell: str, other: str) -> str:
+    found = contrast(view.logs(view.headline[0]), {cell: 1.0, other: -1.0})
+    return NOTHING if cell == other or found.empty else interval(estimate(found))
 
 
 def _trained(own: pd.DataFrame, means: pd.Series) -> str:

@@ -69,7 +69,7 @@ def contest(view: View, results: Results) -> Figure | None:
     limit = _limit([duel.effect for duel in found])
     for y, duel in enumerate(found):
         _forest_line(axis, y, duel.effect, COLOURS[1], duel.tests, limit)
-        axis.plot(np.clip(list(duel.each.values()), -limit, limit), [y] * len(duel.each), "|", color="0.25", ms=6)
+        axis.plot(np.clip(duel.each, -limit, limit), [y] * len(duel.each), "|", color="0.25", ms=6)
         axis.annotate(f"{interval(duel.effect)}  {duel.verdict}, {len(duel.each)} of {duel.listed} cells", (1.02, y),
                       xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False)  # fmt: skip
     _forest_axis(axis, [f"against {duel.opponent}" for duel in found], limit)
@@ -121,25 +121,24 @@ def effects(view: View, results: Results) -> Figure | None:
     cells = view.cells.loc[[cell for cell, name in view.effects if name == metric]]
     if cells.empty:
         return None
-    cells = cells.assign(name=cells["model"].map(title) + ", " + cells["method"])
-    columns = list(cells.groupby(["dataset", "fraction"], sort=False))
-    rows = [columns[start:start + 3] for start in range(0, len(columns), 3)]
-    names = []
-    for row in rows:
-        names.append(list(pd.concat(dict(row).values())["name"].unique()))
-    figure, axes = plt.subplots(len(rows), min(3, len(columns)), squeeze=False, sharey="row", layout="constrained",
-                                figsize=(2.2 + 1.75 * min(3, len(columns)), sum(0.7 + 0.2 * len(own) for own in names)),
-                                height_ratios=[len(own) + 1 for own in names])  # fmt: skip
+    cells = cells.assign(name=cells["model"].map(title) + ", " + cells["method"],
+                         place=cells["dataset"] + " " + cells["fraction"].map(share))  # fmt: skip
+    places = list(cells["place"].unique())
+    rows = [cells[cells["place"].isin(places[start:start + 3])] for start in range(0, len(places), 3)]
+    heights = [row["name"].nunique() + 3 for row in rows]
+    width = min(3, len(places))
+    figure, axes = plt.subplots(len(rows), width, squeeze=False, sharey="row", layout="constrained",
+                                figsize=(2.2 + 1.75 * width, 0.2 * sum(heights)), height_ratios=heights)  # fmt: skip
     limit = _limit([view.effects[cell, metric] for cell in cells.index])
-    for axis in axes.flat[len(columns):]:
+    for axis in axes.flat[len(places):]:
         axis.axis("off")
-    for number, (axis, ((dataset, fraction), group)) in enumerate(zip(axes.flat, columns, strict=False)):
-        own = names[number // 3]
-        for cell, row in group.iterrows():
+    for number, (axis, place) in enumerate(zip(axes.flat, places, strict=False)):
+        names = list(rows[number // 3]["name"].unique())
+        for cell, row in cells[cells["place"] == place].iterrows():
             colour = COLOURS[1] if row["claimed"] else COLOURS[0]
-            _forest_line(axis, own.index(row["name"]), view.effects[cell, metric], colour, 1, limit)
-        _forest_axis(axis, own, limit)
-        axis.set_title(f"{dataset} {share(fraction)}")
+            _forest_line(axis, names.index(row["name"]), view.effects[cell, metric], colour, 1, limit)
+        _forest_axis(axis, names, limit)
+        axis.set_title(place)
     figure.supxlabel(f"change of {title(metric)} against the baseline, percent", fontsize=9)
     return _save("effects", f"Change of {title(metric)} against the same model's baseline in each cell, with its 95 % "
                  "interval over the training seeds (none below 3 seeds). Left of zero is better; the paper's "

@@ -51,31 +51,42 @@ def page(results: Results, reports: Path, parts: list[Part], judged: Judged, com
     root, records = relative(ROOT, reports), relative(results.folder, reports)
     ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", not part.measured))
     picture = _picture(ordered)
-    body = [f"<h1>{QUESTION}</h1>\n", _introduction(root), _answer(ordered, judged)]
+    top = [f"<h1>{QUESTION}</h1>\n", _introduction(root), _answer(ordered, judged)]
     if picture:
-        body.append(_figure(*picture))
-    body += [_navigation(ordered, compares, benches), '<h2 id="claims">The claims</h2>\n']
-    body += [*map(_coloured, judged.sections()), f"<p>{link('claims.md', 'claims.md')}</p>\n"]
+        top.append(_figure(*picture))
+    body = [_headed("claims", "The claims", *map(_coloured, judged.sections()), link("claims.md", "claims.md"))]
     for part in ordered:
         body.append(_table(part, root, picture))
-    if compares:
-        body.append('<h2 id="compare">Comparisons</h2>\n')
-    for part in compares:
-        body += [f'<h3 id="{part.anchor}">{part.method} on {part.view.name}</h3>\n', *map(_coloured, part.sections),
-                 _files(part, root, f"make compare METHOD={part.method} TABLE={part.view.name}")]  # fmt: skip
-    if benches:
-        body.append('<h2 id="bench">The suite, measured</h2>\n')
-    for name, section in benches.items():
-        files = f"<p>{link(f'{records}/bench/{name}.json', 'record')}, {link(f'bench/{name}.md', 'Markdown')}</p>\n"
-        body.append(folded(section.heading, section_html(Section("", section.grids, section.lines)) + files))
+    body += [_headed("compare", "Comparisons", *[_comparison(part, root) for part in compares]),
+             _headed("bench", "The suite, measured", *[_bench(name, benches[name], records) for name in benches]),
+             _headed("field", "The field", _fields(fields, reports)),
+             _headed("others", "Other runs", _other_runs(results, records, parts + compares)),
+             _headed("left-out", "Left out", bullets(list(dict.fromkeys(results.problems))))]  # fmt: skip
+    top.append(_navigation("".join(body)))
+    return document("Gradient-norm-gap benchmark: results", "".join(top + body))
+
+
+def _headed(anchor: str, heading: str, *parts: str) -> str:
+    """Parts below a heading; nothing without any."""
+    text = "".join(parts)
+    return f'<h2 id="{anchor}">{heading}</h2>\n{text}' if text else ""
+
+
+def _comparison(part: Part, root: str) -> str:
+    command = f"make compare METHOD={part.method} TABLE={part.view.name}"
+    heading = f'<h3 id="{part.anchor}">{part.method} on {part.view.name}</h3>\n'
+    return "".join([heading, *map(_coloured, part.sections), _files(part, root, command)])
+
+
+def _bench(name: str, section: Section, records: str) -> str:
+    files = f"<p>{link(f'{records}/bench/{name}.json', 'record')}, {link(f'bench/{name}.md', 'Markdown')}</p>\n"
+    return folded(section.heading, section_html(Section("", section.grids, section.lines)) + files)
+
+
+def _fields(fields: list[Path], reports: Path) -> str:
     links = [link(str(path.relative_to(reports)), path.stem) for path in fields]
-    body.append('<h2 id="field">The field</h2>\n<p>What others published for each data set, ranked within one '
-                f"protocol only, with the paper's numbers and ours in place: {', '.join(links)}.</p>\n")  # fmt: skip
-    body.append(_other_runs(results, records, parts + compares))
-    problems = list(dict.fromkeys(results.problems))
-    if problems:
-        body.append(f'<h2 id="left-out">Left out</h2>\n{bullets(problems)}')
-    return document("Gradient-norm-gap benchmark: results", "".join(body))
+    return ("<p>What others published for each data set, ranked within one protocol only, with the paper's numbers and "
+            f"ours in place: {', '.join(links)}.</p>\n")  # fmt: skip
 
 
 def _introduction(root: str) -> str:
@@ -141,12 +152,11 @@ def _image(address: str, text: str) -> str:
     return f'<img src="{address}" alt="{text}" loading="lazy">'
 
 
-def _navigation(parts: list[Part], compares: list[Part], benches: dict[str, Section]) -> str:
-    links = [link("#claims", "Claims"), *[link(f"#{part.anchor}", part.view.name) for part in parts]]
-    for there, anchor, text in ((compares, "#compare", "Comparisons"), (benches, "#bench", "Benches")):
-        if there:
-            links.append(link(anchor, text))
-    links.append(link("#field", "The field"))
+def _navigation(body: str) -> str:
+    """Links to the headings that have an anchor."""
+    links = []
+    for anchor, heading in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body):
+        links.append(link(f"#{anchor}", heading.partition(". ")[0]))
     return f"<nav>{' '.join(links)}</nav>\n"
 
 
@@ -159,20 +169,19 @@ def _coloured(section: Section) -> str:
 
 def _table(part: Part, root: str, picture: tuple | None) -> str:
     """What answers first, then the figures, then the rest, folded; without records, the published part alone."""
-    view, shown = part.view, [section for section in part.sections if not section.folded]
-    body = [f'<h2 id="{part.anchor}">{view.table.title}</h2>\n', *map(_coloured, shown)]
+    body, rest = [], []
+    for section in part.sections:
+        chosen = rest if section.folded else body
+        chosen.append(_coloured(section))
     if part.measured:
         for figure in part.figures:
             if (part, figure) != picture:
                 body.append(_figure(part, figure))
-        if part.samples:
-            sheet = _image(f"{view.folder}/samples.png", "samples of the generators")
-            body.append(folded("Samples", f'<div class="scroll">{sheet}</div><p>Drawn at fixed latents, of the first '
-                               "seed.</p>\n"))  # fmt: skip
-    for section in part.sections:
-        if section.folded:
-            body.append(_coloured(section))
-    return "".join(body) + _files(part, root, f"make {view.name}")
+    if part.samples:
+        sheet = _image(f"{part.view.folder}/samples.png", "samples of the generators")
+        rest.insert(0, folded("Samples", f'<div class="scroll">{sheet}</div><p>Drawn at fixed latents, of the first '
+                              "seed.</p>\n"))  # fmt: skip
+    return _headed(part.anchor, part.view.table.title, *body, *rest, _files(part, root, f"make {part.view.name}"))
 
 
 def _files(part: Part, root: str, command: str) -> str:
@@ -200,4 +209,4 @@ def _other_runs(results: Results, records: str, parts: list[Part]) -> str:
         return ""
     grid = simple(rows, "Runs of no table, with the record of the first seed.", labels=2)
     grid.links = grid.text.assign(seeds="", value=links)
-    return f'<h2 id="others">Other runs</h2>\n{html(grid)}'
+    return html(grid)

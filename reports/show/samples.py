@@ -2,6 +2,7 @@
 
 import io
 
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from reports.data.records import Results
@@ -24,22 +25,23 @@ def sheet(view: View, results: Results) -> bytes | None:
         tile = _tile(cell, results)
         if tile:
             tiles[cell] = tile
-    if not tiles:
-        return None
-    rows = list(dict.fromkeys(zip(cells["model"], cells["method"], strict=True)))
-    columns = list(dict.fromkeys(zip(cells["dataset"], cells["fraction"], strict=True)))
-    size = NAMES + len(columns) * (TILE + GAP), LABEL + GAP + len(rows) * (TILE + GAP)
-    image = Image.new("RGB", size, "white")
+    return _sheet(cells, tiles) if tiles else None
+
+
+def _sheet(cells: pd.DataFrame, tiles: dict[str, Image.Image]) -> bytes:
+    """The tiles below the names of the columns and beside those of the rows, as a PNG of few colours."""
+    rows = cells["model"].map(title) + "\n" + cells["method"]
+    columns = cells["dataset"] + " " + cells["fraction"].map(share)
+    side, top = TILE + GAP, LABEL + GAP
+    image = Image.new("RGB", (NAMES + columns.nunique() * side, top + rows.nunique() * side), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
-    for number, (dataset, fraction) in enumerate(columns):
-        draw.text((NAMES + number * (TILE + GAP), 2), f"{dataset} {share(fraction)}", "black", font)
-    for number, (model, method) in enumerate(rows):
-        draw.text((4, LABEL + GAP + number * (TILE + GAP) + TILE // 2 - 12), f"{title(model)}\n{method}", "black", font)
+    for number, name in enumerate(columns.unique()):
+        draw.text((NAMES + number * side, 2), name, "black", font)
+    for number, name in enumerate(rows.unique()):
+        draw.text((4, top + number * side + TILE // 2 - 12), name, "black", font)
     for cell, tile in tiles.items():
-        row = cells.loc[cell]
-        x = NAMES + columns.index((row["dataset"], row["fraction"])) * (TILE + GAP)
-        y = LABEL + GAP + rows.index((row["model"], row["method"])) * (TILE + GAP)
-        image.paste(tile, (x, y))
+        place = list(columns.unique()).index(columns[cell]), list(rows.unique()).index(rows[cell])
+        image.paste(tile, (NAMES + place[0] * side, top + place[1] * side))
     buffer = io.BytesIO()
     image.quantize(128).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

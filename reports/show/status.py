@@ -4,7 +4,7 @@ Standard library only, so that it answers without any installation.
 """
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run
@@ -12,36 +12,38 @@ from benchmarks.tables import TABLES, Cell
 from reports.data.folders import State, run_folders, state
 
 
+@dataclass
 class Board:
-    """The cells of one table and the states of their runs."""
+    """The states of one table: a header of data sets, then a line for each model and method; "" where it has no cell.
 
-    def __init__(self, table: str, results: Path, runs: list[Run], iterations: int | None):
-        self.table = table
-        self.cells: list[tuple[Cell, list[State]]] = []
-        for cell in TABLES[table].cells:
-            length = min(cell.run.iterations, iterations) if iterations is not None else cell.run.iterations
-            cell = replace(cell, run=replace(cell.run, iterations=length))
-            own = [run for run in runs if replace(run, seed=cell.run.seed) == cell.run]
-            self.cells.append((cell, [state(results, run) for run in own] or [State("missing")]))
+    complete  whether every cell has a finished run, and no unfinished one; a run that diverged is finished
+    """
 
-    @property
-    def complete(self) -> bool:
-        """Has every cell a finished run, and no unfinished one? A run that diverged is finished."""
-        return all(each.finished for _, states in self.cells for each in states)
+    lines: list[list[str]]
+    runs: list[Run]
+    complete: bool
 
-    def lines(self) -> list[list[str]]:
-        """A header of data sets, then a line for each model and method; "" where the table has no cell."""
-        columns: dict[str, None] = {}
-        rows: dict[str, dict[str, str]] = {}
-        names = list(dict.fromkeys(cell.run.dataset for cell, _ in self.cells))
-        for cell, _ in sorted(self.cells, key=lambda item: (names.index(item[0].run.dataset), item[0].run.fraction)):
-            columns[column(cell.run)] = None
-        for cell, states in self.cells:
-            rows.setdefault(row(cell), {})[column(cell.run)] = text(states)
-        lines = [[self.table, *columns]]
-        for name, places in rows.items():
-            lines.append([name, *(places.get(place, "") for place in columns)])
-        return lines
+
+def board(table: str, results: Path, runs: list[Run], iterations: int | None) -> Board:
+    made = Board([], [], True)
+    columns: dict[str, tuple] = {}  # with what they are ordered by
+    rows: dict[str, dict[str, str]] = {}
+    datasets: dict[str, int] = {}
+    for cell in TABLES[table].cells:
+        run = cell.run
+        if iterations is not None:
+            run = replace(run, iterations=min(run.iterations, iterations))
+        own = [each for each in runs if replace(each, seed=run.seed) == run]
+        states = [state(results, each) for each in own] or [State("missing")]
+        columns[column(run)] = datasets.setdefault(run.dataset, len(datasets)), run.fraction
+        rows.setdefault(row(cell), {})[column(run)] = text(states)
+        made.runs.append(run)
+        made.complete = made.complete and all(each.finished for each in states)
+    order = sorted(columns, key=columns.get)
+    made.lines.append([table, *order])
+    for name, places in rows.items():
+        made.lines.append([name, *[places.get(place, "") for place in order]])
+    return made
 
 
 def row(cell: Cell) -> str:
@@ -82,10 +84,10 @@ def status(results: Path, tables: list[str], iterations: int | None = None, requ
     listed: list[Run] = []
     complete = True
     for number, table in enumerate(tables or TABLES):
-        board = Board(table, results, runs, iterations)
-        print(("\n" if number else "") + aligned(board.lines()))
-        listed += [cell.run for cell, _ in board.cells]
-        complete = complete and board.complete
+        made = board(table, results, runs, iterations)
+        print(("\n" if number else "") + aligned(made.lines))
+        listed += made.runs
+        complete = complete and made.complete
     others = []
     for run in runs:
         if replace(run, seed=0) not in listed:

@@ -2,13 +2,13 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from reports.data.records import DIRECTIONS, GAP, Results
-from reports.data.stats import MIN_SEEDS
+from reports.data.stats import MIN_SEEDS, contrast, estimate
 from reports.data.views import REAL, TUNING, UNTRAINED, View, family, share, values_of
 from reports.show.contest import contest, preconditions
 from reports.show.grids import Grid, Section, latex, simple
@@ -17,6 +17,7 @@ from reports.show.words import NOTHING, change, interval, protocol, score, small
 STAND_IN = ("fd_effnet is the Frechet distance between features of EfficientNet-Lite0, a stand-in that needs no "
             "download; it is no FID and must not be compared with one.")  # fmt: skip
 DOUBTFUL = "is_effnet is not shown for digits: real held-out digits score below untrained generators there."
+BASELINE = "the same model's baseline"
 ROW, COLUMN = ["model", "method", "source"], ["data set", "fraction", "metric"]  # of a grid
 
 
@@ -92,21 +93,24 @@ def _score_text(row, usual: int) -> str:
     return ", ".join(parts)
 
 
-def change_grid(view: View, metrics: list[str]) -> Grid | None:
-    """The log ratio of method to baseline as percent; None where no method has a baseline beside it."""
+def change_grid(view: View, metrics: list[str], pairs: Mapping | None = None, other: str = BASELINE) -> Grid | None:
+    """The log ratio of method to baseline as percent, or of each cell of `pairs` to the cell it is paired with."""
+    pairs = pairs or dict(view.cells["baseline"])
     printed = view.published.set_index(["cell", "metric"])["value"]
+    logs = {metric: view.logs(metric) for metric in metrics}
 
     def texts(row) -> dict[str, str]:
-        found = {}
-        if not pd.isna(row.published) and (row.baseline, row.metric) in printed.index:
-            found["published"] = change(math.log(row.published / printed[row.baseline, row.metric]))
-        if (row.cell, row.metric) in view.effects:
-            found["ours"] = interval(view.effects[row.cell, row.metric])
+        found, reference = {}, pairs.get(row.cell)
+        if not pd.isna(row.published) and (reference, row.metric) in printed.index:
+            found["published"] = change(math.log(row.published / printed[reference, row.metric]))
+        ours = contrast(logs[row.metric], {row.cell: 1.0, reference: -1.0})
+        if len(ours) and reference != row.cell:
+            found["ours"] = interval(estimate(ours))
         return found
 
     names = ", ".join(title(metric) for metric in metrics)
-    return _pivot(view, metrics, texts, f"{names}: change against the same model's baseline, in percent (the log "
-                  "ratio), with its 95 % interval over the training seeds that both have (Student's t).")  # fmt: skip
+    return _pivot(view, metrics, texts, f"{names}: change against {other}, in percent (the log ratio), with "
+                  "its 95 % interval over the training seeds that both have (Student's t).")  # fmt: skip
 
 
 def power_grid(view: View, metrics: list[str]) -> Grid | None:
@@ -119,6 +123,23 @@ def power_grid(view: View, metrics: list[str]) -> Grid | None:
     names = ", ".join(title(metric) for metric in metrics)
     return _pivot(view, metrics, texts, f"{names}: the smallest change against the baseline that a cell's seeds and "
                   "their spread would have shown 4 times in 5 at the 5 % level, down and up.")  # fmt: skip
+
+
+def rank_grid(view: View, metrics: list[str], pairs: Mapping[str, str]) -> Grid | None:
+    """The places of cells, each among everything that was trained on the same baseline."""
+    baselines = {cell: baseline for baseline, cell in pairs.items()}
+
+    def texts(row) -> dict[str, str]:
+        baseline, means = baselines.get(row.cell, ""), view.scores(row.metric)["mean"]
+        beside = view.cells.index[(view.cells["baseline"] == baseline) | (view.cells.index == baseline)]
+        means = means[means.index.isin(beside)]
+        if row.cell not in means.index:
+            return {}
+        place = means.rank(ascending=direction(view, row.metric) == "lower", method="min")[row.cell]
+        return {"ours": f"{place:.0f} of {len(means)}"}
+
+    return _pivot(view, metrics, texts, f"{title(metrics[0])}: rank of the mean among everything that was trained on "
+                  "the same data; 1 is the best.")  # fmt: skip
 
 
 def direction(view: View, metric: str) -> str:
