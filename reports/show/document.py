@@ -30,6 +30,7 @@ th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ece
 td { white-space: nowrap; }
 thead th { text-align: center; }
 tbody th { text-align: left; font-weight: normal; min-width: 4rem; }
+tbody th:only-of-type { min-width: 10rem; }
 @media (min-width: 721px) { tbody th { white-space: nowrap; } }
 .prose td { text-align: left; white-space: normal; min-width: 8rem; }
 .prose tbody th { min-width: 10rem; white-space: normal; }

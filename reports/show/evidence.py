@@ -8,7 +8,7 @@ from reports.data.views import View, decimals, share
 from reports.show.document import document, link, paragraphs
 from reports.show.grids import Grid, html
 from reports.show.tables import relative
-from reports.show.words import NOTHING, commit, protocol, title
+from reports.show.words import NOTHING, protocol, title
 
 SCORED = ["n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights", "data_digest"]
 MADE = ["commit", "dirty", "device", "threads", "versions"]
@@ -46,13 +46,10 @@ def _seeds(view: View, cell: str, rows: pd.DataFrame, address: str) -> Grid:
 
 def _measured_with(rows: pd.DataFrame) -> str:
     """How the numbers were made: each way once."""
-    lines = []
     scores = rows[(rows["departure"] == "") & (rows["extractor"] != "log")].dropna(subset=["metric"])
-    for way in scores[SCORED].drop_duplicates().itertuples():
-        lines.append(f"Measured: {way.n_generated:,.0f} images against {way.n_reference:,.0f}, extractor "
-                     f"{way.extractor} ({str(way.extractor_sha256)[:12]}), resize {way.resize}, {way.weights} weights, "
-                     f"data {way.data_digest}.")  # fmt: skip
-    for way in rows[MADE].drop_duplicates().itertuples():
-        lines.append(f"Made at commit {commit(way.commit, way.dirty)} on {way.device}, {way.threads} threads; "
-                     f"{way.versions}.")  # fmt: skip
+    lines = []
+    for what, ways in (("Measured", scores[SCORED]), ("Made", rows[MADE])):
+        for way in ways.drop_duplicates().astype(object).to_dict("records"):
+            facts = [f"{name} {value}" for name, value in way.items()]
+            lines.append(f"{what}: {', '.join(facts)}.")
     return paragraphs(lines)

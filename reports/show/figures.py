@@ -109,7 +109,7 @@ def _forest_axis(axis: plt.Axes, names: list[str], limit: float) -> None:
     kept: list[float] = [0.0]
     for tick in sorted(np.log1p(np.array(TICKS) / 100), key=abs, reverse=True):
         near = np.abs(np.array(kept) - tick).min()
-        if abs(tick) < limit and near > 0.3 * limit:  # ticks leave each other room
+        if abs(tick) < limit and near > 0.38 * limit:  # ticks leave each other room
             kept.append(float(tick))
     axis.set_xticks(kept)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * math.expm1(x):+.0f}".replace("+0", "0")))
@@ -123,6 +123,8 @@ def effects(view: View, results: Results) -> Figure | None:
         return None
     cells = cells.assign(name=cells["model"].map(title) + ", " + cells["method"],
                          place=cells["dataset"] + " " + cells["fraction"].map(share))  # fmt: skip
+    datasets = list(view.cells["dataset"].unique())
+    cells = cells.iloc[np.lexsort([cells["fraction"], cells["dataset"].map(datasets.index)])]
     places = list(cells["place"].unique())
     rows = [cells[cells["place"].isin(places[start:start + 3])] for start in range(0, len(places), 3)]
     heights = [row["name"].nunique() + 3 for row in rows]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from reports.data.records import DIRECTIONS, GAP, Results
-from reports.data.stats import MIN_SEEDS, contrast, estimate
+from reports.data.stats import MIN_SEEDS, Estimate, contrast, estimate
 from reports.data.views import REAL, TUNING, UNTRAINED, View, family, share, values_of
 from reports.show.contest import contest, preconditions
 from reports.show.grids import Grid, Section, latex, simple
@@ -95,21 +95,16 @@ def _score_text(row, usual: int) -> str:
 
 def change_grid(view: View, metrics: list[str], pairs: Mapping | None = None, other: str = BASELINE) -> Grid | None:
     """The log ratio of method to baseline as percent, or of each cell of `pairs` to the cell it is paired with."""
-    pairs = pairs or dict(view.cells["baseline"])
     printed = view.published.set_index(["cell", "metric"])["value"]
-    logs = {metric: view.logs(metric) for metric in metrics}
+    pairs = pairs or dict(view.cells["baseline"])
 
     def texts(row) -> dict[str, str]:
-        found, reference = {}, pairs.get(row.cell)
-        if not pd.isna(row.published) and (reference, row.metric) in printed.index:
-            found["published"] = change(math.log(row.published / printed[reference, row.metric]))
-        ours = contrast(logs[row.metric], {row.cell: 1.0, reference: -1.0})
-        if len(ours) and reference != row.cell:
-            found["ours"] = interval(estimate(ours))
-        return found
+        found = {}
+        if not pd.isna(row.published) and (pairs.get(row.cell), row.metric) in printed.index:
+            found["published"] = change(math.log(row.published / printed[pairs[row.cell], row.metric]))
+        return found | _contrast_text(view, row, pairs, interval)
 
-    names = ", ".join(title(metric) for metric in metrics)
-    return _pivot(view, metrics, texts, f"{names}: change against {other}, in percent (the log ratio), with "
+    return _pivot(view, metrics, texts, f"{_names(metrics)}: change against {other}, in percent (the log ratio), with "
                   "its 95 % interval over the training seeds that both have (Student's t).")  # fmt: skip
 
 
@@ -117,12 +112,18 @@ def power_grid(view: View, metrics: list[str]) -> Grid | None:
     """How large a change a cell's seeds and spread would have shown."""
 
     def texts(row) -> dict[str, str]:
-        effect = view.effects.get((row.cell, row.metric))
-        return {"ours": smallest(effect)} if effect and effect.n >= MIN_SEEDS else {}
+        return _contrast_text(view, row, view.cells["baseline"], smallest)
 
-    names = ", ".join(title(metric) for metric in metrics)
-    return _pivot(view, metrics, texts, f"{names}: the smallest change against the baseline that a cell's seeds and "
-                  "their spread would have shown 4 times in 5 at the 5 % level, down and up.")  # fmt: skip
+    return _pivot(view, metrics, texts, f"{_names(metrics)}: the smallest change against the baseline that a cell's "
+                  "seeds and their spread would have shown 4 times in 5 at the 5 % level, down and up; "
+                  f"none below {MIN_SEEDS} seeds.")  # fmt: skip
+
+
+def _contrast_text(view: View, row, pairs: Mapping, text: Callable[[Estimate], str]) -> dict[str, str]:
+    found = contrast(view.logs(row.metric), {row.cell: 1.0, pairs.get(row.cell): -1.0})
+    if found.empty or pairs[row.cell] == row.cell:
+        return {}
+    return {"ours": text(estimate(found)).removesuffix(NOTHING)}
 
 
 def rank_grid(view: View, metrics: list[str], pairs: Mapping[str, str]) -> Grid | None:
@@ -140,6 +141,10 @@ def rank_grid(view: View, metrics: list[str], pairs: Mapping[str, str]) -> Grid 
 
     return _pivot(view, metrics, texts, f"{title(metrics[0])}: rank of the mean among everything that was trained on "
                   "the same data; 1 is the best.")  # fmt: skip
+
+
+def _names(metrics: list[str]) -> str:
+    return ", ".join(map(title, metrics))
 
 
 def direction(view: View, metric: str) -> str:
