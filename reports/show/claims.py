@@ -320,8 +320,10 @@ class Judged:
         made = [Section("", [simple(rows, caption, missing=NOTHING)])]
         for source in self.measured:
             lines = [self.findings[source][claim.name].row(claim.title) for claim in CLAIMS]
-            made.append(Section(f"Behind the verdicts: {source}", [simple(lines, f"{source}.")], folded=True))
-        made.append(Section(f"Behind the verdicts: {BENCH}", [simple([self.cost.row(C4)], f"{BENCH}.")], folded=True))
+            grid = simple(lines, f"Effects and coverage: {source}.")
+            made.append(Section(f"Behind the verdicts: {source}", [grid], folded=True))
+        grid = simple([self.cost.row(C4)], f"{COST}.")
+        made.append(Section(f"Behind the verdicts: {BENCH}", [grid], folded=True))
         return [*made, Section("How a verdict is reached", lines=NOTES, folded=True)]
 
 

@@ -83,7 +83,8 @@ def markdown(grid: Grid) -> str:
         frame = frame.where(~grid.best, "**" + frame + "**")
     labels = [name or "" for name in frame.index.names]
     header = labels + [" ".join(_levels(column)) for column in frame.columns]
-    rule = ["---"] * len(labels) + ["---:"] * len(frame.columns)
+    numbers = frame.apply(lambda column: column.str.match(r"[-+*\d]|$").all())  # which stand to the right
+    rule = ["---"] * len(labels) + list(numbers.map({True: "---:", False: "---"}))
     lines = [header, rule]
     for index, row in zip(frame.index, frame.values.tolist(), strict=True):
         lines.append(_levels(index) + row)

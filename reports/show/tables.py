@@ -287,13 +287,13 @@ def _label_notes(view: View) -> list[str]:
 
 def summary_csv(view: View) -> str:
     """A line for each cell and metric of the table's protocol, with every digit."""
-    frame = view.summary.set_index("cell").join(view.cells[["model", "dataset", "resolution", "fraction", "method"]])
-    frame = frame.reset_index(names="cell")
+    names = ["model", "dataset", "resolution", "fraction", "method"]
+    frame = view.cells[names].rename_axis("cell").reset_index().merge(view.summary, on="cell").assign(table=view.name)
     found = [view.effects.get(key) for key in zip(frame["cell"], frame["metric"], strict=True)]
     for name, column in {"mean": "log_ratio", "low": "low", "high": "high", "p": "p"}.items():
         frame[column] = [getattr(effect, name, None) for effect in found]
-    frame.insert(0, "table", view.name)
-    return frame.to_csv(index=False, lineterminator="\n")
+    numbers = ["published", "mean", "sd", "n", "diverged", "log_ratio", "low", "high", "p"]
+    return frame[["table", *names, "cell", "metric", *numbers]].to_csv(index=False, lineterminator="\n")
 
 
 def seeds_csv(view: View) -> str:
