@@ -5,7 +5,7 @@ how it departs from that.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 import numpy as np
@@ -34,7 +34,6 @@ class View:
     rows       the rows of the frame that belong to the cells, and the protocol's departure of each ("" for none)
     published  what the paper printed: cell, metric, value
     values     at the table's protocol, the mean over the draws: cell, metric, seed, value, draws, draw_sd
-    effects    (cell, metric) -> log ratio to its baseline, over the seeds that both have
     summary    a row for each cell and metric: mean, sd, n, published, diverged
     """
 
@@ -46,8 +45,8 @@ class View:
     rows: pd.DataFrame
     published: pd.DataFrame
     values: pd.DataFrame
-    effects: dict[tuple[str, str], Estimate]
     summary: pd.DataFrame
+    cache: dict[str, pd.DataFrame] = field(default_factory=dict)  # of `logs`
 
     @property
     def headline(self) -> list[str]:
@@ -77,7 +76,16 @@ class View:
 
     def logs(self, metric: str) -> pd.DataFrame:
         """Logarithms of a metric: a row for each seed, a column for each cell. Values near zero are left out."""
-        return logs_of(self.values, metric)
+        if metric not in self.cache:
+            near_zero = 10.0 ** (1 - decimals(metric))  # below, two digits are not printed, and a ratio says nothing
+            chosen = self.values[(self.values["metric"] == metric) & (self.values["value"] >= near_zero)]
+            self.cache[metric] = np.log(chosen.pivot(index="seed", columns="cell", values="value").astype(float))
+        return self.cache[metric]
+
+    def change(self, cell: str, other: str, metric: str) -> Estimate | None:
+        """The log ratio of a cell to another one, over the seeds that both have."""
+        found = contrast(self.logs(metric), {cell: 1.0, other: -1.0})
+        return None if cell == other or found.empty else estimate(found)
 
     def done(self) -> pd.Series:
         """Trained cell id -> how many of its seeds were measured."""
@@ -117,12 +125,6 @@ def share(fraction: float) -> str:
     return f"{100 * fraction:.3g}%"
 
 
-def logs_of(values: pd.DataFrame, metric: str) -> pd.DataFrame:
-    near_zero = 10.0 ** (1 - decimals(metric))  # below, fewer than two digits are printed, and a ratio says nothing
-    chosen = values[(values["metric"] == metric) & (values["value"] >= near_zero)]
-    return np.log(chosen.pivot(index="seed", columns="cell", values="value").astype(float))
-
-
 def method(run: Run, label: str = "") -> str:
     """What a row is called: "baseline", "gradgap100", "gradgap100 + diffaugment"."""
     names = {"heldout": REAL, "untrained": UNTRAINED}
@@ -152,9 +154,8 @@ def view(results: Results, name: str, iterations: int | None = None, extra: Sequ
     values = values_of(rows[rows["departure"] == ""])
     first = headline(table, published)
     metrics = first + sorted(set(values["metric"]) - set(first), key=_metric_order)
-    effects = _effects(cells, values, metrics)
     summary = _summary(cells, rows, values, published, metrics)
-    return View(name, folder, table, iterations, cells, rows, published, values, effects, summary)
+    return View(name, folder, table, iterations, cells, rows, published, values, summary)
 
 
 def _shortened(cell: Cell, iterations: int | None) -> Cell:
@@ -275,17 +276,6 @@ def values_of(rows: pd.DataFrame) -> pd.DataFrame:
 def _metric_order(metric: str) -> tuple[int, str]:
     order = [*DECIMALS, family(GAP), family(metric)]
     return order.index(family(metric)), metric
-
-
-def _effects(cells: pd.DataFrame, values: pd.DataFrame, metrics: list[str]) -> dict[tuple[str, str], Estimate]:
-    effects = {}
-    for metric in metrics:
-        logs = logs_of(values, metric)
-        for cell, baseline in cells["baseline"].items():
-            found = contrast(logs, {cell: 1.0, baseline: -1.0})
-            if len(found):
-                effects[cell, metric] = estimate(found)
-    return effects
 
 
 def _summary(cells: pd.DataFrame, rows: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,

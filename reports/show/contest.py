@@ -152,19 +152,15 @@ def preconditions(view: View) -> list[Grid]:
             for cell in cells:
                 if cell in measured:
                     row[name], leads[name] = measured[cell], view.address(cell)
-        row["fewer data"] = _change(view, small, yardsticks["most data"][0])
+        row["fewer data"] = view.change(small, yardsticks["most data"][0], metric)
         for control in own.index[own["control"] & (own["baseline"] == small)]:
-            row["DiffAugment"] = _change(view, control, small)
-        rows.append(row | {"trained": _trained(own, view.scores(metric)["mean"])})
+            row["DiffAugment"] = view.change(control, small, metric)
+        row["trained"] = _trained(own, view.scores(metric)["mean"])
+        rows.append({name: interval(value) if isinstance(value, Estimate) else value for name, value in row.items()})
         links.append(leads)
     grid = simple(pd.DataFrame(rows).reindex(columns=PRECONDITIONS), SEEN.format(title(metric)), 2, NOTHING)
     grid.links = pd.DataFrame(links, grid.text.index, PRECONDITIONS[2:], dtype=object).fillna("")
     return [grid]
-
-
-def _change(view: View, cell: str, other: str) -> str:
-    found = contrast(view.logs(view.headline[0]), {cell: 1.0, other: -1.0})
-    return NOTHING if cell == other or found.empty else interval(estimate(found))
 
 
 def _trained(own: pd.DataFrame, means: pd.Series) -> str:

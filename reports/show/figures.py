@@ -118,9 +118,14 @@ def _forest_axis(axis: plt.Axes, names: list[str], limit: float) -> None:
 def effects(view: View, results: Results) -> Figure | None:
     """Each method's change against its baseline, a panel for each column of the table, three in a row."""
     metric = view.headline[0]
-    cells = view.cells.loc[[cell for cell, name in view.effects if name == metric]]
-    if cells.empty:
+    found = {}
+    for cell, baseline in view.cells["baseline"].items():
+        effect = view.change(cell, baseline, metric)
+        if effect:
+            found[cell] = effect
+    if not found:
         return None
+    cells = view.cells.loc[list(found)]
     cells = cells.assign(name=cells["model"].map(title) + ", " + cells["method"],
                          place=cells["dataset"] + " " + cells["fraction"].map(share))  # fmt: skip
     datasets = list(view.cells["dataset"].unique())
@@ -131,14 +136,14 @@ def effects(view: View, results: Results) -> Figure | None:
     width = min(3, len(places))
     figure, axes = plt.subplots(len(rows), width, squeeze=False, sharey="row", layout="constrained",
                                 figsize=(2.2 + 1.75 * width, 0.2 * sum(heights)), height_ratios=heights)  # fmt: skip
-    limit = _limit([view.effects[cell, metric] for cell in cells.index])
+    limit = _limit(list(found.values()))
     for axis in axes.flat[len(places):]:
         axis.axis("off")
     for number, (axis, place) in enumerate(zip(axes.flat, places, strict=False)):
         names = list(rows[number // 3]["name"].unique())
         for cell, row in cells[cells["place"] == place].iterrows():
             colour = COLOURS[1] if row["claimed"] else COLOURS[0]
-            _forest_line(axis, names.index(row["name"]), view.effects[cell, metric], colour, 1, limit)
+            _forest_line(axis, names.index(row["name"]), found[cell], colour, 1, limit)
         _forest_axis(axis, names, limit)
         axis.set_title(place)
     figure.supxlabel(f"change of {title(metric)} against the baseline, percent", fontsize=9)

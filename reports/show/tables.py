@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from reports.data.records import DIRECTIONS, GAP, Results
-from reports.data.stats import MIN_SEEDS, Estimate, contrast, estimate
+from reports.data.stats import MIN_SEEDS
 from reports.data.views import REAL, TUNING, UNTRAINED, View, family, share, values_of
 from reports.show.contest import contest, preconditions
 from reports.show.grids import Grid, Section, latex, simple
@@ -99,10 +99,12 @@ def change_grid(view: View, metrics: list[str], pairs: Mapping | None = None, ot
     pairs = pairs or dict(view.cells["baseline"])
 
     def texts(row) -> dict[str, str]:
-        found = {}
+        found, effect = {}, view.change(row.cell, pairs.get(row.cell), row.metric)
         if not pd.isna(row.published) and (pairs.get(row.cell), row.metric) in printed.index:
             found["published"] = change(math.log(row.published / printed[pairs[row.cell], row.metric]))
-        return found | _contrast_text(view, row, pairs, interval)
+        if effect:
+            found["ours"] = interval(effect)
+        return found
 
     return _pivot(view, metrics, texts, f"{_names(metrics)}: change against {other}, in percent (the log ratio), with "
                   "its 95 % interval over the training seeds that both have (Student's t).")  # fmt: skip
@@ -112,18 +114,12 @@ def power_grid(view: View, metrics: list[str]) -> Grid | None:
     """How large a change a cell's seeds and spread would have shown."""
 
     def texts(row) -> dict[str, str]:
-        return _contrast_text(view, row, view.cells["baseline"], smallest)
+        effect = view.change(row.cell, row.baseline, row.metric)
+        return {"ours": smallest(effect)} if effect and effect.n >= MIN_SEEDS else {}
 
     return _pivot(view, metrics, texts, f"{_names(metrics)}: the smallest change against the baseline that a cell's "
                   "seeds and their spread would have shown 4 times in 5 at the 5 % level, down and up; "
                   f"none below {MIN_SEEDS} seeds.")  # fmt: skip
-
-
-def _contrast_text(view: View, row, pairs: Mapping, text: Callable[[Estimate], str]) -> dict[str, str]:
-    found = contrast(view.logs(row.metric), {row.cell: 1.0, pairs.get(row.cell): -1.0})
-    if found.empty or pairs[row.cell] == row.cell:
-        return {}
-    return {"ours": text(estimate(found)).removesuffix(NOTHING)}
 
 
 def rank_grid(view: View, metrics: list[str], pairs: Mapping[str, str]) -> Grid | None:
@@ -289,7 +285,8 @@ def summary_csv(view: View) -> str:
     """A line for each cell and metric of the table's protocol, with every digit."""
     names = ["model", "dataset", "resolution", "fraction", "method"]
     frame = view.cells[names].rename_axis("cell").reset_index().merge(view.summary, on="cell").assign(table=view.name)
-    found = [view.effects.get(key) for key in zip(frame["cell"], frame["metric"], strict=True)]
+    baselines = frame["cell"].map(view.cells["baseline"])
+    found = list(map(view.change, frame["cell"], baselines, frame["metric"]))
     for name, column in {"mean": "log_ratio", "low": "low", "high": "high", "p": "p"}.items():
         frame[column] = [getattr(effect, name, None) for effect in found]
     numbers = ["published", "mean", "sd", "n", "diverged", "log_ratio", "low", "high", "p"]
