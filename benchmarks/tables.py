@@ -166,12 +166,17 @@ def is_smallest(task: Run) -> bool:
     return task.fraction == SMALL[replace(task, fraction=1.0).id][0]
 
 
-def tuned_weights() -> dict[tuple[str, str], float]:
-    """(baseline's id, regularizer) -> the weight that reproduce.tune has found best on seeds of its own."""
-    weights = {}
+def tunings() -> list[dict[str, str]]:
+    """What reproduce.tune has found on seeds of its own: baseline (its id), regularizer, best weight and every try."""
     with (Path(__file__).parent / "tuned.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            weights[row["baseline"], row["regularizer"]] = float(row["weight"])
+        return list(csv.DictReader(file))
+
+
+def tuned_weights() -> dict[tuple[str, str], float]:
+    """(baseline's id, regularizer) -> its tuned weight."""
+    weights = {}
+    for row in tunings():
+        weights[row["baseline"], row["regularizer"]] = float(row["weight"])
     return weights
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.data.records import DIRECTIONS, GAP, Results
+from benchmarks.runs import Run
+from benchmarks.tables import tunings
+from reports.data.records import DIRECTIONS, GAP, Results, cell_id
 from reports.data.stats import MIN_SEEDS
 from reports.data.views import REAL, TUNING, UNTRAINED, View, family, share, values_of
 from reports.show.contest import contest, preconditions
@@ -34,7 +36,7 @@ def sections(view: View, results: Results) -> list[Section]:
             Section("Inception Score", scores[1:], folded=True),
             Section("Change against the baseline", headline_grids(change_grid, view), folded=True),
             Section("The smallest change that could have been seen", headline_grids(power_grid, view), folded=True),
-            *_further(view), *_other_protocols(view),
+            *_further(view), *_tuning(view), *_other_protocols(view),
         ]  # fmt: skip
     made.append(Section("Notes", lines=notes(view, results), folded=True))
     return [section for section in made if section.grids or section.lines]
@@ -223,6 +225,22 @@ def _further(view: View) -> list[Section]:
     if zero:
         made.append(Section("Zero everywhere", lines=[f"{', '.join(zero)}: 0 in every run."], folded=True))
     return made
+
+
+def _tuning(view: View) -> list[Section]:
+    """Every weight that was tried before the table was run, and what came of it."""
+    rows = []
+    for tuning in tunings():
+        task = Run.from_id(tuning["baseline"])
+        if cell_id(task) in view.cells.index:
+            rows.append({"model": title(task.model), "data set": f"{task.dataset} {share(task.fraction)}",
+                         "regularizer": tuning["regularizer"], "tuned weight": tuning["weight"],
+                         "tries": tuning["tries"].replace(" ", ", ").replace("=", ": ")})  # fmt: skip
+    if not rows:
+        return []
+    grid = simple(rows, f"Each weight that was tried and the {title(view.headline[0])} that it ended with, on one seed "
+                        "that no other table shows; the lowest is tuned, even at the edge of what was tried.", labels=3)
+    return [Section("Weights that were tried", [grid], folded=True)]
 
 
 def _other_protocols(view: View) -> list[Section]:

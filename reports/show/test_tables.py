@@ -123,6 +123,17 @@ def test_tuning_seeds_are_never_shown(writer):
     assert "52.00 ± 2.00" in text and "1 runs with seeds from 100 on chose weights" in text
 
 
+def test_every_weight_that_was_tried_is_told(writer, monkeypatch):
+    task = next(cell.run for cell in TABLES["small"].cells if cell.run.fraction < 1)
+    row = {"baseline": task.id, "regularizer": "r1", "weight": "0.1", "tries": "0.01=52.5 0.1=40.0 1=inf"}
+    monkeypatch.setattr("reports.show.tables.tunings", lambda: [row])
+    writer.table("small", seeds=1)
+    _, _, text = made(writer, "small")
+    assert "| DCGAN | digits 10% | r1 | 0.1 | 0.01: 52.5, 0.1: 40.0, 1: inf |" in text
+    _, _, other = made(writer, "table3")
+    assert "r1" not in other
+
+
 def test_other_iterations_make_another_table(writer):
     short = replace(BASELINE, iterations=4)
     writer.write(short, [entry("fid", 9.0)])
