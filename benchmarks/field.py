@@ -4,7 +4,6 @@
 what is wrong with related_work.csv and with the records of external scores. Standard library only.
 """
 
-import json
 import math
 import re
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.published import BETTER, FILE, GRADES, Row, parse, read
 from benchmarks.runs import InputError, command, existing_folder, options
+from benchmarks.state import read_json
 from benchmarks.tables import TABLES
 
 # --- Protocols --------------------------------------------------------------------------------------------------------
@@ -287,9 +287,9 @@ def scored_rows(results: Path) -> list[Row]:
     rows = []
     for file in sorted(results.glob("*/metrics.json")):
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
+            record = read_json(file)
             rows += _scored(record)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return rows
 
@@ -328,9 +328,9 @@ def record_faults(results: Path) -> list[str]:
     faults = []
     for file in sorted(results.glob("external-*/metrics.json")):
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            faults.append(f"{file}: cannot be read ({error})")
+            record = read_json(file)
+        except InputError as error:
+            faults.append(str(error))
             continue
         faults += [f"{file}: {fault}" for fault in faults_of_record(record, file.parent.name)]
     return faults

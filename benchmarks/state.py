@@ -1,6 +1,7 @@
 """State files: JSON objects that this suite wrote and reads again, each checked key by key, with errors of one line."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -16,10 +17,18 @@ def read_json(path: Path, schema: Schema = {}, remedy: str = "") -> dict:  # noq
     Raises InputError where the file is missing, damaged or of another shape; `remedy` then says what the user can do.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = parsed(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}){_then(remedy)}") from error
     return typed(f"{path}", found, schema, remedy)
+
+
+def parsed(text: str | bytes) -> object:
+    """The JSON value in a text. Raises ValueError where it is none."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def typed(where: str, found: object, schema: Schema, remedy: str = "") -> dict:
@@ -32,6 +41,8 @@ def typed(where: str, found: object, schema: Schema, remedy: str = "") -> dict:
         if not isinstance(found[key], kind) or isinstance(found[key], bool) and kind is int:
             name = getattr(kind, "__name__", str(kind))
             raise InputError(f"{where}: {key!r} is {_short(found[key])}, must be of type {name}{_then(remedy)}")
+        if isinstance(found[key], float) and not math.isfinite(found[key]):
+            raise InputError(f"{where}: {key!r} is {found[key]}, must be a finite number{_then(remedy)}")
     return found
 
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks import datasets
-from benchmarks.runs import InputError, Run, command, options
+from benchmarks.runs import SEEDS, InputError, Run, command, options, whole
 from reproduce import record
 from reproduce.evaluate import generate, generator, require_fit, stream, untrained
 
@@ -44,6 +44,7 @@ CONFIG = {"id": str, "run": dict, "recipe": dict, "dataset": dict, "subset": dic
 DATASET = {"name": str, "digest": str, "classes": int, "flip": bool, "count": int}
 SUBSET = {"count": int, "sha256": str}
 OPTIONS = {"OUT": "grid.png", "COUNT": "", "SEED": "0", "TRUNCATION": "1", "FORMAT": "", "LABELS": "", "DATA": "data"}
+MOST = {"grid": 10_000, "png": 10**7, "npz": 10**7}  # images; a grid is held in memory
 
 
 class Released(NamedTuple):
@@ -228,12 +229,6 @@ def _kind(out: str, form: str) -> tuple[str, Path]:
     return kind, path
 
 
-def _whole(name: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise InputError(f"{name}={text}: must be a whole number, at least {least}")
-    return int(text)
-
-
 def main() -> None:
     folders = [argument for argument in sys.argv[1:] if "=" not in argument]
     if len(folders) != 1:
@@ -245,8 +240,8 @@ def main() -> None:
     if kind == "grid":
         count = 64
     if chosen["COUNT"]:
-        count = _whole("COUNT", chosen["COUNT"], 1)
-    seed = _whole("SEED", chosen["SEED"], 0)
+        count = whole("COUNT", chosen["COUNT"], 1, MOST[kind])
+    seed = whole("SEED", chosen["SEED"], 0, SEEDS)
     if chosen["LABELS"] not in ("", "turn"):
         raise InputError(f"LABELS={chosen['LABELS']}: must be turn, or left out")
     released = load(Path(folders[0]))

@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.datasets import DATASETS, OWN, Dataset, load, subset
+from benchmarks.datasets import DATASETS, OWN, SIDES, Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.field import PROTOCOLS, external_id, faults_of_record
 from benchmarks.metrics import METRICS, Comparison, Features, Reference
-from benchmarks.runs import MINIMUM, InputError, Protocol, command, options
+from benchmarks.runs import MINIMUM, SEEDS, InputError, Protocol, command, options, whole
 from reproduce import images, record
 from reproduce.evaluate import agree, possible_metrics, printed, reference
 
@@ -84,6 +84,10 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
         raise InputError(f"{order.images}: {found.count} images, but {order.protocol.samples} are measured; give "
                          f"SAMPLES={found.count} to measure these under a protocol of their own")
     dataset = load(order.dataset, order.resolution, data)
+    trained_on = len(subset(len(dataset.images), order.fraction, order.seed))
+    if trained_on < MINIMUM:
+        raise InputError(f"FRACTION={order.fraction:g}: {trained_on} of {len(dataset.images)} images, and metrics need "
+                         f"at least {MINIMUM}")
     if order.against == "test" and dataset.heldout is None:
         raise InputError(f"dataset {order.dataset!r}: has no test part to compare with; use PROTOCOL=benchmark")
     sha256, size = images.check(found, order.resolution, order.resize)
@@ -255,7 +259,7 @@ def parse(arguments: list[str]) -> tuple[Order, Path, Path, torch.device]:
         raise InputError(f"METHOD={name}: letters, digits, _ and . only, as it becomes part of a record's name")
     if chosen["RESIZE"] not in ("", "0", "1"):
         raise InputError(f"RESIZE={chosen['RESIZE']}: must be 1, or left out")
-    fraction, seed = _number(chosen, "FRACTION"), _whole(chosen, "SEED", 0)
+    fraction, seed = _number(chosen, "FRACTION"), whole("SEED", chosen["SEED"], 0, SEEDS)
     if not 0 < fraction <= 1:
         raise InputError(f"FRACTION={chosen['FRACTION']}: must be above 0 and at most 1")
     protocol, against, resolution = _protocol(chosen)
@@ -281,22 +285,15 @@ def _protocol(chosen: dict[str, str]) -> tuple[Protocol, str, int]:
             raise InputError(f"{option}={chosen[option]}: PROTOCOL={name} has {value}; leave one of the two out")
     extractor, samples = chosen["EXTRACTOR"] or named.extractor, named.n_generated
     if chosen["SAMPLES"]:
-        samples = _whole(chosen, "SAMPLES", 1)
+        samples = whole("SAMPLES", chosen["SAMPLES"], MINIMUM)
     resolution = named.resolution or DATASETS.get(chosen["DATASET"], OWN).resolution
     if chosen["RESOLUTION"]:
-        resolution = _whole(chosen, "RESOLUTION", 8)
+        resolution = whole("RESOLUTION", chosen["RESOLUTION"], *SIDES)
     weights = None
     file = chosen["WEIGHTS"] or os.environ.get(extractor.split("_")[0].upper())
     if file:
         weights = Path(file)
     return Protocol(extractor, samples, weights=weights), named.reference, resolution
-
-
-def _whole(chosen: dict[str, str], name: str, least: int) -> int:
-    text = chosen[name]
-    if not text.isdecimal() or int(text) < least:
-        raise InputError(f"{name}={text}: must be a whole number, at least {least}")
-    return int(text)
 
 
 def _number(chosen: dict[str, str], name: str) -> float:
