@@ -3,13 +3,14 @@
 A set is taken from what the user has under the data folder (DATA/<name>/, DATA/<name>.zip, ...), never fetched behind
 their back, and prepared once (benchmarks/prepare.py). Any other folder or archive there is a data set by its own name.
 
-`python -m benchmarks.datasets prepare NAME [--source FOLDER|ARCHIVE|PARQUET|URL] [--resolution R]` prepares one;
-`python -m benchmarks.datasets status` shows what there is and how to get the rest. To add one, write a row.
+`python -m benchmarks.datasets prepare DATASET=NAME [SOURCE=FOLDER|ARCHIVE|PARQUET|URL] [RESOLUTION=R] [ALLOW_COUNT=1]`
+prepares one, `python -m benchmarks.datasets status` shows what there is and how to get the rest, both under DATA=data.
+To add one, write a row.
 """
 
-import argparse
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from benchmarks import sources
 from benchmarks.fetch import fetch
 from benchmarks.prepare import HELDOUT, REMEDY, VERSION, Order, digest, fingerprint, one_line, prepare
-from benchmarks.runs import InputError, command
+from benchmarks.runs import InputError, Option, command, read_options, whole, yes
 from benchmarks.sources import Source
 from benchmarks.state import Schema, read_json, typed
 from benchmarks.tables import TABLES
@@ -252,45 +253,63 @@ def _read(path: Path, schema: Schema) -> dict:
 
 # Command line
 
+ROOT = Option(Path, Path("data"))
+PREPARE = {"DATASET": Option(str), "SOURCE": Option(str), "RESOLUTION": Option(whole(8)),
+           "ALLOW_COUNT": Option(yes, False), "DATA": ROOT}  # fmt: skip
 
-def prepare_command(args: argparse.Namespace) -> None:
-    row = DATASETS.get(args.name, OWN)
-    path = _given_source(args, row)
-    resolution = args.resolution or row.resolution
+
+def main() -> None:
+    what, arguments = sys.argv[1:2], sys.argv[2:]
+    if what == ["prepare"]:
+        given = read_options(arguments, PREPARE)
+        if not given["DATASET"]:
+            raise InputError(f"DATASET: none given; one of {', '.join(DATASETS)}, or a name of your own")
+        prepare_one(given["DATASET"], given["SOURCE"], given["RESOLUTION"], given["ALLOW_COUNT"], given["DATA"])
+    elif what == ["status"]:
+        print_status(read_options(arguments, {"DATA": ROOT})["DATA"])
+    else:
+        raise InputError("say what to do: prepare DATASET=NAME, or status")
+
+
+def prepare_one(name: str, source: str | None, resolution: int | None, allow_count: bool, root: Path) -> None:
+    """Prepare a set from a source, or from where it lies, at a resolution or that of the paper, and say what it is."""
+    row = DATASETS.get(name, OWN)
+    path = _given_source(name, source, row, root)
     if not path or not path.exists():
-        raise InputError(f"dataset {args.name!r}: nothing at {path or args.root}; {row.get}")
-    target = prepare(order(args.name, row, path, resolution, args.root, args.allow_count))
+        raise InputError(f"dataset {name!r}: nothing at {path or root}; {row.get}")
+    target = prepare(order(name, row, path, resolution or row.resolution, root, allow_count))
     manifest = _read(target / "manifest.json", MANIFEST)
     counts = f"{manifest['count']} images"
     if "heldout" in manifest:
         counts += f" and {manifest['heldout']['count']} of the test part"
     print(f"{target}: {counts}; {manifest['how']}; content {manifest['content'][:12]}")
-    for name in manifest["aside"]:
-        print(f"  not an image, left aside: {name}")
+    for file in manifest["aside"]:
+        print(f"  not an image, left aside: {file}")
 
 
-def _given_source(args: argparse.Namespace, row: Row) -> Path | None:
+def _given_source(name: str, source: str | None, row: Row, root: Path) -> Path | None:
     """The folder or file to prepare a set from: where the user says, else where the set lies, else as it is fetched."""
-    folder = args.root / args.name
-    if args.source and "://" in args.source:
+    folder = root / name
+    if source and "://" in source:
         md5 = ""
-        if args.source in row.urls:
+        if source in row.urls:
             md5 = row.md5
-        return fetch(args.source, folder, md5).parent
-    if args.source:
-        return Path(args.source)
-    path = find_source(args.name, row, args.root)
+        return fetch(source, folder, md5).parent
+    if source:
+        return Path(source)
+    path = find_source(name, row, root)
     if not path:
         for url in row.urls:
             path = fetch(url, folder, row.md5).parent
     return path
 
 
-def status_command(args: argparse.Namespace) -> None:
+def print_status(root: Path) -> None:
+    """Every set, how many images of it there are, at which sizes it is prepared, and how to get what is missing."""
     lines, notes = [("dataset", "tables", "found/expected", "native", "prepared at", "licence")], []
-    for name, manifests in _prepared(args.root).items():
+    for name, manifests in _prepared(root).items():
         row = DATASETS.get(name, OWN)
-        count, note = _available(name, row, manifests, args.root)
+        count, note = _available(name, row, manifests, root)
         sizes = [f"{manifest['resolution']}{'*' * manifest['allow_count']}" for manifest in manifests]
         lines.append((name, " ".join(_tables_of(name)) or "-", f"{count}/{row.count or '?'}", row.native,
                       " ".join(sizes) or "-", row.licence))
@@ -298,7 +317,7 @@ def status_command(args: argparse.Namespace) -> None:
             notes.append(f"  {name}: {note}")
     _print_columns(lines)
     print("\nPrepared sets are central squares, resized by Lanczos; * = made with ALLOW_COUNT.")
-    print(f"To get one, put {args.root}/NAME/ or NAME.zip there, or: make data DATASET=NAME [SOURCE=FOLDER|FILE|URL]")
+    print(f"To get one, put {root}/NAME/ or NAME.zip there, or: make data DATASET=NAME [SOURCE=FOLDER|FILE|URL]")
     print("\n".join(notes))
 
 
@@ -363,23 +382,6 @@ def _available(name: str, row: Row, manifests: list[dict], root: Path) -> tuple[
         return str(len(order(name, row, path, 32, root).opened().names)), ""
     except (InputError, OSError) as error:
         return "-", str(error)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Prepare data sets and show what there is.")
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("prepare", help="prepare one data set")
-    one.add_argument("name", help="a data set of the table, or a name of your own")
-    one.add_argument("--source", help="folder, archive, parquet file or address; else what lies in the data folder")
-    one.add_argument("--resolution", type=int, help="width and height in pixels; else that of the paper")
-    one.add_argument("--allow-count", action="store_true", help="take another number of images, and note it")
-    one.set_defaults(run=prepare_command)
-    status = commands.add_parser("status", help="show all data sets")
-    status.set_defaults(run=status_command)
-    for sub in (one, status):
-        sub.add_argument("--root", type=Path, default=Path("data"), help="the data folder (default: data)")
-    args = parser.parse_args()
-    args.run(args)
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def _check_count(order: Order, source: Source) -> None:
     for count, known, kind in ((len(source.names), order.count, "images"), (heldout, order.heldout, "test images")):
         if known not in (None, count):
             raise InputError(f"{order.path}: {count} {kind}, but {order.name} has {known}; ALLOW_COUNT=1 "
-                             "(--allow-count) takes them as they are and notes it in every result")
+                             "takes them as they are and notes it in every result")
 
 
 def _check_content(order: Order, source: Source, parts: dict[str, Part]) -> None:
@@ -207,13 +207,13 @@ def _check_content(order: Order, source: Source, parts: dict[str, Part]) -> None
     found = content(parts.values())
     if order.content and found != order.content:
         raise InputError(f"{order.path}: not the published {order.name}: sha256 {found[:12]}... of its pixels and "
-                         f"labels, expected {order.content[:12]}...; get it again, or ALLOW_COUNT=1 (--allow-count) "
+                         f"labels, expected {order.content[:12]}...; get it again, or ALLOW_COUNT=1 "
                          "takes it as it is and notes it in every result")
     first: dict[str, str] = {}
     for name, hashes in zip(parts[""].names, parts[""].hashes, strict=True):
         if first.setdefault(hashes.file, name) != name and not source.fixed and not order.content:
             raise InputError(f"{order.path}: {name} is the same file as {first[hashes.file]}; remove one, or "
-                             "ALLOW_COUNT=1 (--allow-count) takes both and notes it in every result")
+                             "ALLOW_COUNT=1 takes both and notes it in every result")
 
 
 def content(parts: Iterable[Part]) -> str:

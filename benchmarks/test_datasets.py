@@ -288,7 +288,7 @@ def test_cifar_100_of_another_content_or_without_its_test_part_is_named(tmp_path
     shutil.rmtree(tmp_path / "cifar-100" / "test")
     with pytest.raises(InputError, match="0 test images, but cifar-100 has 100; ALLOW_COUNT=1"):
         load("cifar-100", 32, tmp_path)
-    run_command("prepare", "cifar-100", "--root", str(tmp_path), "--resolution", "32", "--allow-count")
+    run_command("prepare", "DATASET=cifar-100", f"DATA={tmp_path}", "RESOLUTION=32", "ALLOW_COUNT=1")
     taken = load("cifar-100", 32, tmp_path)
     assert taken.provenance["allow_count"] is True and taken.heldout is None
 
@@ -375,9 +375,9 @@ def test_wrong_count_is_refused_unless_allowed_and_then_recorded(tmp_path, capsy
     with pytest.raises(InputError, match="5 images, but shells has 64; ALLOW_COUNT=1"):
         load("shells", 16, tmp_path)
     assert not list(tmp_path.glob("prepared/*-16")) and not list(tmp_path.glob("prepared/.*partial"))
-    run_command("prepare", "shells", "--resolution", "16", "--root", str(tmp_path), "--allow-count")
+    run_command("prepare", "DATASET=shells", "RESOLUTION=16", f"DATA={tmp_path}", "ALLOW_COUNT=1")
     assert load("shells", 16, tmp_path).provenance["allow_count"] is True
-    run_command("status", "--root", str(tmp_path))
+    run_command("status", f"DATA={tmp_path}")
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("shells"))
     assert "5/64" in row and "16*" in row
 
@@ -391,12 +391,12 @@ def run_command(*args: str) -> None:
 def test_status_names_every_set_and_how_to_get_it(tmp_path, capsys):
     in_zip(tmp_path / "skulls", LAYOUTS["flat"])
     (tmp_path / "pokemon.zip").write_bytes(b"not a zip")
-    run_command("status", "--root", str(tmp_path))
+    run_command("status", f"DATA={tmp_path}")
     out = capsys.readouterr().out
     in_folder(tmp_path / "mine", LAYOUTS["flat"])
     load("mine", 16, tmp_path)
     in_zip(tmp_path / "yours", LAYOUTS["flat"])
-    run_command("status", "--root", str(tmp_path))
+    run_command("status", f"DATA={tmp_path}")
     own = [line.split()[:4] for line in capsys.readouterr().out.splitlines() if line.startswith(("mine", "yours"))]
     assert own == [["mine", "-", "5/?", "its"], ["yours", "-", "5/?", "its"]]
     assert all(out.count(f"\n{name} ") == 1 for name in DATASETS)

@@ -325,7 +325,7 @@ def test_no_permission():
 def test_command_prints_one_line_and_exits_with_2(tmp_path):
     source = folder(tmp_path / "mine")
     (source / "9.png").write_bytes(b"")
-    args = ["prepare", "mine", "--source", str(source), "--resolution", "16", "--root", str(tmp_path / "data")]
+    args = ["prepare", "DATASET=mine", f"SOURCE={source}", "RESOLUTION=16", f"DATA={tmp_path / 'data'}"]
     run = subprocess.run([sys.executable, "-m", "benchmarks.datasets", *args], capture_output=True, text=True,
                          cwd=Path(__file__).parent.parent)  # fmt: skip
     assert (run.returncode, run.stdout) == (2, "")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import datasets
 from benchmarks.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,18 @@ def test_every_value_arrives_as_it_was_given(checkout):
     assert name[:2] == ["reproduce.methods", "name"]
     assert sorted(name[2:]) == [f"METHOD={given['METHOD']}", "RESULTS=keep me"]
     assert reports == ["reports", "compare", "METHOD=mine5", "RESULTS=keep me"]
+
+
+def test_data_sets_are_prepared_as_make_says(checkout, tmp_path, monkeypatch, capsys):
+    """The program that would be called takes these arguments, and makes this set."""
+    assert make(checkout, "data", "DATASET=digits", "RESOLUTION=8", f"DATA={tmp_path / 'my data'}").returncode == 0
+    assert make(checkout, "data-status", f"DATA={tmp_path / 'my data'}").returncode == 0
+    for module, *arguments in calls(checkout):
+        assert module == "benchmarks.datasets"
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        datasets.main()
+    said = capsys.readouterr().out
+    assert "prepared/digits-8: 1797 images" in said and "1797/1797" in said
 
 
 @pytest.mark.parametrize("goals", [["table3"], ["status"], ["report"], ["clean"], ["drills"], ["table1", "table2"]])
