@@ -3,9 +3,9 @@
 A set is taken from what the user has under the data folder (DATA/<name>/, DATA/<name>.zip, ...), never fetched behind
 their back, and prepared once (benchmarks/prepare.py). Any other folder or archive there is a data set by its own name.
 
-`python -m benchmarks.datasets prepare DATASET=NAME [SOURCE=FOLDER|ARCHIVE|PARQUET|URL] [RESOLUTION=R] [ALLOW_COUNT=1]`
-prepares one, `python -m benchmarks.datasets status` shows what there is and how to get the rest, both under DATA=data.
-To add one, write a row.
+`python -m benchmarks.datasets prepare DATASET=name [SOURCE=folder|archive|parquet|url] [RESOLUTION=px] [ALLOW_COUNT=1]`
+prepares one; `python -m benchmarks.datasets status` shows what there is and how to get the rest. Both take DATA, the
+data folder. To add one, write a row.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from benchmarks import sources
 from benchmarks.fetch import fetch
-from benchmarks.prepare import HELDOUT, REMEDY, VERSION, Order, digest, fingerprint, one_line, prepare
+from benchmarks.prepare import HELDOUT, REMEDY, VERSION, Order, check_count, digest, fingerprint, one_line, prepare
 from benchmarks.runs import InputError, Option, command, read_options, whole, yes
 from benchmarks.sources import Source
 from benchmarks.state import Schema, read_json, typed
@@ -150,6 +150,8 @@ PART = {"count": int, "digest": str}
 MANIFEST = PART | {"name": str, "resolution": int, "classes": int, "content": str, "allow_count": bool, "how": str,
                    "aside": list}  # fmt: skip
 NAME = r"\w[\w-]*"  # of a data set
+SIDES = 8, 4096  # pixels: smallest and largest resolution
+FOLDERS = ("prepared", "weights", "features")  # of the data folder: what this suite keeps there
 SUFFIXES = (*sources.ARCHIVES, ".parquet")  # of files that are data sets
 CHECKED = 4 << 30  # bytes: arrays up to this size are compared with their digest whenever they are opened
 
@@ -162,18 +164,41 @@ def load(name: str, resolution: int, root: Path) -> Dataset:
     Raises InputError if there is nothing to prepare it from, or that is not what the set should be.
     """
     row, root = DATASETS.get(name, OWN), Path(root)
-    target = root / "prepared" / f"{name}-{resolution}"
     with one_line(root):
-        made_from = _read(target / "source.json", SOURCE)
-        if made_from and Path(made_from["path"]).exists():
-            path = Path(made_from["path"])
-        else:
-            path = find_source(name, row, root)
-        if not _is_current(made_from, path):
-            if not path:
-                raise InputError(f"dataset {name!r}: not found under {root}; {row.get}")
-            prepare(order(name, row, path, resolution, root))
-        return _open(name, row, target)
+        due = _due(name, resolution, root)
+        if due:
+            prepare(due)
+        return _open(name, row, _target(name, resolution, root))
+
+
+def require(name: str, resolution: int, root: Path) -> None:
+    """Raises InputError where load() would find no source to prepare the set from, or one that is not the set."""
+    with one_line(root):
+        due = _due(name, resolution, root)
+        if due:
+            check_count(due, due.opened())
+
+
+def _target(name: str, resolution: int, root: Path) -> Path:
+    return root / "prepared" / f"{name}-{resolution}"
+
+
+def _due(name: str, resolution: int, root: Path) -> Order | None:
+    """How the set is to be prepared; None where that is done, and its source has not changed since."""
+    row = DATASETS.get(name, OWN)
+    made_from = _read(_target(name, resolution, root) / "source.json", SOURCE)
+    if made_from and Path(made_from["path"]).exists():
+        path = Path(made_from["path"])
+    else:
+        path = find_source(name, row, root)
+    if _is_current(made_from, path):
+        return None
+    if not path:
+        remedy = row.get
+        if name in DATASETS:
+            remedy = f"`make data DATASET={name}`: {row.get}"
+        raise InputError(f"dataset {name!r}: not found under {root}; {remedy}")
+    return order(name, row, path, resolution, root)
 
 
 def _is_current(made_from: dict, path: Path | None) -> bool:
@@ -194,23 +219,39 @@ def find_source(name: str, row: Row, root: Path) -> Path | None:
     """Where a set lies: under its own name in the data folder first, then at the row's places."""
     own = [name + suffix for suffix in ("", *SUFFIXES)]
     for place in (*own, *row.places):
-        if (root / place).exists():
+        if (root / place).exists() and not _is_empty(root / place):
             return root / place
     return None
 
 
+def _is_empty(path: Path) -> bool:
+    """Whether it is a folder with nothing in it but hidden files, such as a download that broke off."""
+    return path.is_dir() and not _visible(path)
+
+
+def _visible(folder: Path) -> set[str]:
+    """The names of what is in a folder, hidden files apart."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
 def order(name: str, row: Row, path: Path, resolution: int, root: Path, allow_count: bool = False) -> Order:
     """How `benchmarks.prepare` is told to prepare the set found at `path`."""
-    if not re.fullmatch(NAME, name):
-        raise InputError(f"dataset name {name!r}: letters, digits, _ and - only")
-    if not 8 <= resolution <= 4096:
-        raise InputError(f"resolution {resolution}: must be between 8 and 4096 pixels")
+    _require_name(name)
+    if not SIDES[0] <= resolution <= SIDES[1]:
+        raise InputError(f"resolution {resolution}: must be between {SIDES[0]} and {SIDES[1]} pixels")
 
     def opened() -> Source:
         return sources.open_source(path, row.classes, row.folder, row.reader)
 
     return Order(name, resolution, Path(root), path.absolute(), opened, row.count, row.heldout, row.content,
                  allow_count)
+
+
+def _require_name(name: str) -> None:
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"dataset name {name!r}: letters, digits, _ and - only")
+    if name in FOLDERS:
+        raise InputError(f"dataset name {name!r}: that folder of the data folder is this suite's own")
 
 
 def _open(name: str, row: Row, target: Path) -> Dataset:
@@ -254,27 +295,28 @@ def _read(path: Path, schema: Schema) -> dict:
 # Command line
 
 ROOT = Option(Path, Path("data"))
-PREPARE = {"DATASET": Option(str), "SOURCE": Option(str), "RESOLUTION": Option(whole(8)),
+PREPARE = {"DATASET": Option(str), "SOURCE": Option(str, ""), "RESOLUTION": Option(whole(*SIDES)),
            "ALLOW_COUNT": Option(yes, False), "DATA": ROOT}  # fmt: skip
 
 
 def main() -> None:
-    what, arguments = sys.argv[1:2], sys.argv[2:]
-    if what == ["prepare"]:
+    what, *arguments = sys.argv[1:] or [""]
+    if what == "prepare":
         given = read_options(arguments, PREPARE)
         if not given["DATASET"]:
             raise InputError(f"DATASET: none given; one of {', '.join(DATASETS)}, or a name of your own")
         prepare_one(given["DATASET"], given["SOURCE"], given["RESOLUTION"], given["ALLOW_COUNT"], given["DATA"])
-    elif what == ["status"]:
+    elif what == "status":
         print_status(read_options(arguments, {"DATA": ROOT})["DATA"])
     else:
-        raise InputError("say what to do: prepare DATASET=NAME, or status")
+        raise InputError(f"{what!r}: not a command; valid are prepare, status")
 
 
-def prepare_one(name: str, source: str | None, resolution: int | None, allow_count: bool, root: Path) -> None:
+def prepare_one(name: str, source: str, resolution: int | None, allow_count: bool, root: Path) -> None:
     """Prepare a set from a source, or from where it lies, at a resolution or that of the paper, and say what it is."""
     row = DATASETS.get(name, OWN)
-    path = _given_source(name, source, row, root)
+    _require_name(name)
+    path = _given_source(name, row, root, source)
     if not path or not path.exists():
         raise InputError(f"dataset {name!r}: nothing at {path or root}; {row.get}")
     target = prepare(order(name, row, path, resolution or row.resolution, root, allow_count))
@@ -287,10 +329,10 @@ def prepare_one(name: str, source: str | None, resolution: int | None, allow_cou
         print(f"  not an image, left aside: {file}")
 
 
-def _given_source(name: str, source: str | None, row: Row, root: Path) -> Path | None:
+def _given_source(name: str, row: Row, root: Path, source: str) -> Path | None:
     """The folder or file to prepare a set from: where the user says, else where the set lies, else as it is fetched."""
     folder = root / name
-    if source and "://" in source:
+    if "://" in source:
         md5 = ""
         if source in row.urls:
             md5 = row.md5
@@ -298,14 +340,19 @@ def _given_source(name: str, source: str | None, row: Row, root: Path) -> Path |
     if source:
         return Path(source)
     path = find_source(name, row, root)
-    if not path:
+    if not path or path == folder and _is_part(folder, row):
         for url in row.urls:
             path = fetch(url, folder, row.md5).parent
     return path
 
 
+def _is_part(folder: Path, row: Row) -> bool:
+    """Whether a folder holds some of the files at the row's addresses, not all of them, and nothing else."""
+    return _visible(folder) < {PurePosixPath(url).name for url in row.urls}
+
+
 def print_status(root: Path) -> None:
-    """Every set, how many images of it there are, at which sizes it is prepared, and how to get what is missing."""
+    """Every set: how many images of it there are, at which sizes it is prepared, how to get what is missing."""
     lines, notes = [("dataset", "tables", "found/expected", "native", "prepared at", "licence")], []
     for name, manifests in _prepared(root).items():
         row = DATASETS.get(name, OWN)
@@ -348,7 +395,7 @@ def _print_columns(lines: list[tuple[str, ...]]) -> None:
 
 def _own(root: Path) -> list[str]:
     """The names of the folders and archives in the data folder that belong to no row: sets of one's own."""
-    taken = {"prepared", "weights", "features"}
+    taken = set(FOLDERS)
     for name, row in DATASETS.items():
         taken |= {name, *row.places}
     if not root.is_dir():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.published import BETTER, FILE, GRADES, Row, parse, read
-from benchmarks.runs import InputError, command, options
+from benchmarks.runs import InputError, command, existing_folder, options
 from benchmarks.tables import TABLES
 
 # --- Protocols --------------------------------------------------------------------------------------------------------
@@ -396,9 +396,9 @@ def check(results: Path) -> int:
 def main() -> int | None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["check"]:
-        return check(Path(options(arguments[1:], {"RESULTS": "results"})["RESULTS"]))
+        return check(existing_folder("RESULTS", options(arguments[1:], {"RESULTS": "results"})["RESULTS"]))
     chosen = options(arguments, {"DATASET": "", "RESULTS": "results"})
-    show(chosen["DATASET"], Path(chosen["RESULTS"]))
+    show(chosen["DATASET"], existing_folder("RESULTS", chosen["RESULTS"]))
     return 0
 
 

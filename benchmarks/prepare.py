@@ -173,7 +173,7 @@ def _prepare(order: Order) -> None:
     partial = order.target.with_name(f".{order.target.name}.partial")
     try:
         source = order.opened()
-        _check_count(order, source)
+        check_count(order, source)
         sources = {"": source}
         if source.heldout:
             sources[HELDOUT] = source.heldout
@@ -187,7 +187,7 @@ def _prepare(order: Order) -> None:
         raise
 
 
-def _check_count(order: Order, source: Source) -> None:
+def check_count(order: Order, source: Source) -> None:
     """Refuse a set that has not as many images as it is known to have."""
     if order.allow_count:
         return

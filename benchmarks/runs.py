@@ -8,7 +8,10 @@ of the run's folder under results/:
     MODEL-DATASET-RESOLUTION-fFRACTION-REGULARIZERS[-AUGMENT][-iITERATIONS][-bBATCH][-OVERRIDE...]-sSEED
 """
 
+import errno
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +21,9 @@ from typing import NamedTuple
 
 ITERATIONS, BATCH = 100_000, 16  # section 4.2 of the paper
 MINIMUM = 10  # images of a set, below which no metric means anything
+MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR,
+            errno.EISDIR}  # of OSErrors: what the user can mend
+LONGEST = 200  # characters of a run id: it names a folder, whose name may have 255
 ID = re.compile(
     r"(?P<model>\w+)-(?P<dataset>[\w-]+)-(?P<resolution>\d+)-f(?P<fraction>\d+\.\d+)"
     r"-(?P<regularizers>[^-]+)(?P<options>(-[^-]+)*)-s(?P<seed>\d+)"
@@ -37,12 +43,29 @@ class TryLaterError(InputError):
 
 
 def command(main: Callable[[], int | None]) -> None:
-    """Run a command line; an InputError ends it with one line on stderr and the error's exit status."""
+    """Run a command line. What the user can mend ends it with one line on stderr and the error's exit status."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a character, a file name may be no text
     try:
-        sys.exit(main())
+        status = main()
+        sys.stdout.flush()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.status)
+        status = _say(str(error), error.status)
+    except BrokenPipeError:  # who reads the output has seen enough, as in `make help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        if error.filename is None or error.errno not in MENDABLE:
+            raise
+        status = _say(f"{error.filename}: {error.strerror}", InputError.status)
+    except KeyboardInterrupt:
+        status = _say("stopped by Ctrl-C", 128 + signal.SIGINT)
+    sys.exit(status)
+
+
+def _say(text: str, status: int) -> int:
+    """Print an error as one line. Returns the exit status."""
+    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
+    return status
 
 
 @dataclass(frozen=True)
@@ -101,6 +124,8 @@ class Run:
     @classmethod
     def from_id(cls, run_id: str) -> "Run":
         """The run that an id names. Raises InputError where the text is not a run id."""
+        if len(run_id) > LONGEST:
+            raise InputError(f"run id {run_id[:40]}...: has {len(run_id)} characters, at most {LONGEST} are valid")
         match = ID.fullmatch(run_id)
         if not match:
             raise InputError(f"run id {run_id!r}: not of the form MODEL-DATASET-RESOLUTION-fFRACTION-METHOD-sSEED; "
@@ -120,8 +145,8 @@ class Run:
         return run
 
 
-def _require_whole(name: str, value: float, least: int, most: int) -> None:
-    if value != int(value) or not least <= value <= most:
+def _require_whole(name: str, value: float | str, least: int, most: int) -> None:
+    if isinstance(value, str) or value != int(value) or not least <= value <= most:
         raise InputError(f"{name} {value}: must be a whole number from {least} to {most}")
 
 
@@ -192,7 +217,8 @@ class Protocol:
 
 
 def options(arguments: list[str], known: Mapping[str, str]) -> dict[str, str]:
-    """The values of NAME=value arguments, as `make` hands them through; the others keep what `known` gives them.
+    """The values of NAME=value arguments, as `make` hands them through; the others, and empty ones, keep what `known`
+    gives them.
 
     Raises InputError for an argument of another form, a name that is not known, or a name given twice.
     """
@@ -205,7 +231,7 @@ def options(arguments: list[str], known: Mapping[str, str]) -> dict[str, str]:
         if name in given:
             raise InputError(f"{name}: given twice")
         given[name] = value
-    return {**known, **given}
+    return {name: given.get(name) or default for name, default in known.items()}
 
 
 class Option(NamedTuple):
@@ -232,10 +258,10 @@ def read_options(arguments: list[str], known: Mapping[str, Option]) -> dict[str,
 # Readers: text -> value, or ValueError that says what would be valid
 
 
-def whole(least: int) -> Callable[[str], int]:
+def whole(least: int, most: int = 999_999_999) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-            raise ValueError(f"must be a whole number, at least {least}")
+        if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number, at least {least} and at most {most}")
         return int(text)
 
     return read
@@ -260,3 +286,11 @@ def one_of(*names: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def existing_folder(name: str, text: str) -> Path:
+    """The folder that NAME=text gives. Raises InputError where there is none."""
+    folder = Path(text)
+    if not folder.is_dir():
+        raise InputError(f"{name}={text}: not a folder that exists")
+    return folder

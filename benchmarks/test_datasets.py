@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import shutil
 import struct
 import tarfile
@@ -125,6 +126,25 @@ def test_ffhq_files_are_checked_against_its_list(tmp_path, monkeypatch):
     (tmp_path / "ffhq" / "images1024x1024" / "00001" / "4.png").write_bytes(png(9))
     with pytest.raises(InputError, match="4.png is not the published file"):
         load("ffhq", 16, tmp_path)
+
+
+@pytest.mark.parametrize("index, words", [
+    ("{", "cannot be read"), ("[]", "not a JSON object"), ('{"a": 1}', "not a JSON object"),
+    ('{"a": {"image": {"file_path": "0.png"}}}', "'file_md5' is missing"), ("{}", "is not in"),
+])
+def test_an_index_of_ffhq_that_is_none_is_named(tmp_path, index, words):
+    in_folder(tmp_path / "ffhq", LAYOUTS["flat"])
+    (tmp_path / "ffhq" / "ffhq-dataset-v2.json").write_text(index)
+    with pytest.raises(InputError, match=words) as caught:
+        load("ffhq", 16, tmp_path)
+    assert "ffhq-dataset-v2.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_is_no_font_is_named(tmp_path):
+    (tmp_path / "emoji-faces").mkdir()
+    (tmp_path / "emoji-faces" / sources.FONT).write_text("no font")
+    with pytest.raises(InputError, match=f"{sources.FONT}: not Noto Color Emoji's font"):
+        load("emoji-faces", 128, tmp_path)
 
 
 def test_classes_of_files_are_their_folders(tmp_path):
@@ -415,6 +435,58 @@ def test_missing_set_says_how_to_get_it(tmp_path, name, message):
     with pytest.raises(InputError, match=message):
         load(name, 32, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_download_that_broke_off_is_gone_on_with_by_the_same_command(tmp_path, monkeypatch):
+    """Of two files the second does not come; the folder with the first alone is not taken for the set."""
+    row = replace(DATASETS["pokemon"], count=None, urls=("http://host/a.zip", "http://host/b.zip"))
+    monkeypatch.setitem(DATASETS, "pokemon", row)
+    asked = []
+
+    def fetch(url: str, folder: Path, checksum: str) -> Path:
+        asked.append(url)
+        folder.mkdir(parents=True, exist_ok=True)
+        if url.endswith("b.zip"):
+            raise InputError("the connection broke")
+        (folder / "a.zip").touch()
+        return folder / "a.zip"
+
+    monkeypatch.setattr(datasets, "fetch", fetch)
+    for _ in range(2):
+        with pytest.raises(InputError, match="the connection broke"):
+            run_command("prepare", "DATASET=pokemon", f"DATA={tmp_path}")
+    assert asked == 2 * list(row.urls)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda path: None, "not found under .*make data DATASET=shells"), (Path.mkdir, "not found under"),
+    (lambda path: in_folder(path, LAYOUTS["flat"]), "5 images, but shells has 64"),
+    (lambda path: path.with_suffix(".zip").write_bytes(b"no zip"), "corrupt archive"),
+])
+def test_a_source_that_will_not_do_is_found_before_it_is_needed(tmp_path, make, words):
+    make(tmp_path / "shells")
+    with pytest.raises(InputError, match=words):
+        datasets.require("shells", 16, tmp_path)
+    assert not (tmp_path / "prepared").exists()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ([], "valid are prepare, status"), (["prepair"], "prepair"), (["prepare"], "DATASET: none given"),
+    (["prepare", "DATASET=digits", "RESOLUTION=abc"], "RESOLUTION=abc: must be a whole number"),
+    (["prepare", "DATASET=digits", "RESOLUTION=4"], "RESOLUTION=4"),
+    (["prepare", "DATASET=digits", "ALLOW_COUNT=yes"], "ALLOW_COUNT=yes: must be 0 or 1"),
+    (["prepare", "DATASET=../../up", "SOURCE=http://host/x.zip"], "letters, digits"),
+    (["prepare", "DATASET=prepared"], "this suite's own"),
+    (["prepare", "DATASET=x", "SOURCE=/none"], "nothing at /none"),
+    (["prepare", "DATASET=x", "SOURCE=/dev/null"], "nor a plain file"),
+    (["prepare", "DATASET=x", "SOURCE=/etc/passwd"], "/etc/passwd"),
+    (["prepare", "digits"], "not an option"), (["status", "DATASET=x"], "not an option"),
+])  # fmt: skip
+def test_what_the_commands_refuse(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(words)) as caught:
+        run_command(*arguments)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name, resolution", [("../up", 32), ("mine", 4), ("mine", 5000)])

@@ -206,6 +206,9 @@ def test_a_pipe_and_a_name_that_is_not_utf_8_are_refused(tmp_path):
 
 def test_empty_folder(tmp_path):
     (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="'mine': not found under"):
+        load("mine", 16, tmp_path)
+    (tmp_path / "mine" / "inner").mkdir()
     with pytest.raises(InputError, match="no image in it"):
         load("mine", 16, tmp_path)
 

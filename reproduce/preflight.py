@@ -100,17 +100,22 @@ def _said(check: Callable[..., None], *arguments) -> Iterator[str]:
 
 def missing_data(runs: list[Run], data: Path) -> dict[str, str]:
     """Run id -> what to do, for the runs whose data set is neither prepared nor there to be prepared."""
-    from benchmarks.datasets import DATASETS, OWN, find_source
+    from benchmarks import datasets
 
-    counts = Counter(run.dataset for run in runs)
+    counts = Counter((run.dataset, run.resolution) for run in runs)
+    reasons = {}
+    for name, resolution in counts:
+        try:
+            datasets.require(name, resolution, data)
+        except InputError as error:
+            runs_of_it = "1 run needs it"
+            if counts[name, resolution] > 1:
+                runs_of_it = f"{counts[name, resolution]} runs need it"
+            reasons[name, resolution] = f"{error} ({runs_of_it})"
     missing = {}
     for run in runs:
-        row = DATASETS.get(run.dataset, OWN)
-        prepared = data / "prepared" / f"{run.dataset}-{run.resolution}" / "manifest.json"
-        if not prepared.exists() and not find_source(run.dataset, row, data):
-            runs_of_it = "1 run needs" if counts[run.dataset] == 1 else f"{counts[run.dataset]} runs need"
-            missing[run.id] = (f"dataset {run.dataset!r}: not found under {data}, and {runs_of_it} it; "
-                               f"`make data DATASET={run.dataset}`: {row.get}")
+        if (run.dataset, run.resolution) in reasons:
+            missing[run.id] = reasons[run.dataset, run.resolution]
     return missing
 
 

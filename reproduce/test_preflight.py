@@ -67,12 +67,23 @@ def test_runs_without_their_data_set_are_left_out_with_what_mends_it(settings):
     found = look(runs, settings)
     assert found.faults == [] and found.run_ids == [TINY.id] and list(found.left_out) == [run.id for run in runs[1:]]
     (line,) = set(found.left_out.values())
-    assert "2 runs need it" in line and "make data DATASET=cifar-100" in line
+    assert "(2 runs need it)" in line and "make data DATASET=cifar-100" in line
 
 
-def test_a_cpu_trains_networks_of_full_size_only_when_told_to(settings):
+def test_a_source_that_is_not_the_set_leaves_its_runs_out(settings):
+    (settings.data / "skulls").mkdir()
+    shutil.copy(settings.data / "noise" / "0.png", settings.data / "skulls")
+    (settings.data / "mine.zip").touch()
+    runs = [TINY, replace(TINY, dataset="skulls"), replace(TINY, dataset="mine")]
+    found = look(runs, settings)
+    assert (found.faults, found.run_ids) == ([], [TINY.id]) and not (settings.data / "prepared").exists()
+    assert "1 images, but skulls has 97" in found.left_out[runs[1].id]
+    assert "mine.zip: corrupt archive" in found.left_out[runs[2].id]
+
+
+def test_a_cpu_trains_networks_of_full_size_only_when_told_to(settings, monkeypatch):
+    monkeypatch.setattr(preflight, "missing_data", lambda runs, data: {})
     run = TABLES["table3"].cells[0].run
-    (settings.data / "cifar-100.zip").touch()
     auto = replace(settings, device="auto")
     if not torch.cuda.is_available():
         (line,) = look([run], auto).faults
