@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import sources
 from benchmarks.fetch import fetch
 from benchmarks.prepare import HELDOUT, REMEDY, VERSION, Order, check_count, digest, fingerprint, one_line, prepare
-from benchmarks.runs import InputError, command, options, whole
+from benchmarks.runs import InputError, Option, command, read_options, whole, yes
 from benchmarks.sources import Source
 from benchmarks.state import Schema, read_json, typed
 from benchmarks.tables import TABLES
@@ -294,29 +294,39 @@ def _read(path: Path, schema: Schema) -> dict:
 
 # Command line
 
+ROOT = Option(Path, Path("data"))
+PREPARE = {"DATASET": Option(str), "SOURCE": Option(str, ""), "RESOLUTION": Option(whole(*SIDES)),
+           "ALLOW_COUNT": Option(yes, False), "DATA": ROOT}  # fmt: skip
 
-def prepare_command(given: dict[str, str]) -> None:
-    name, root = given["DATASET"], Path(given["DATA"])
-    if not name:
-        raise InputError(f"DATASET: none given; one of {', '.join(DATASETS)}, or a name of your own")
-    if given["ALLOW_COUNT"] not in ("0", "1"):
-        raise InputError(f"ALLOW_COUNT={given['ALLOW_COUNT']}: must be 0 or 1")
+
+def main() -> None:
+    what, *arguments = sys.argv[1:] or [""]
+    if what == "prepare":
+        given = read_options(arguments, PREPARE)
+        if not given["DATASET"]:
+            raise InputError(f"DATASET: none given; one of {', '.join(DATASETS)}, or a name of your own")
+        prepare_one(given["DATASET"], given["SOURCE"], given["RESOLUTION"], given["ALLOW_COUNT"], given["DATA"])
+    elif what == "status":
+        print_status(read_options(arguments, {"DATA": ROOT})["DATA"])
+    else:
+        raise InputError(f"{what!r}: not a command; valid are prepare, status")
+
+
+def prepare_one(name: str, source: str, resolution: int | None, allow_count: bool, root: Path) -> None:
+    """Prepare a set from a source, or from where it lies, at a resolution or that of the paper, and say what it is."""
     row = DATASETS.get(name, OWN)
-    resolution = row.resolution
-    if given["RESOLUTION"]:
-        resolution = whole("RESOLUTION", given["RESOLUTION"], *SIDES)
     _require_name(name)
-    path = _given_source(name, row, root, given["SOURCE"])
+    path = _given_source(name, row, root, source)
     if not path or not path.exists():
         raise InputError(f"dataset {name!r}: nothing at {path or root}; {row.get}")
-    target = prepare(order(name, row, path, resolution, root, given["ALLOW_COUNT"] == "1"))
+    target = prepare(order(name, row, path, resolution or row.resolution, root, allow_count))
     manifest = _read(target / "manifest.json", MANIFEST)
     counts = f"{manifest['count']} images"
     if "heldout" in manifest:
         counts += f" and {manifest['heldout']['count']} of the test part"
     print(f"{target}: {counts}; {manifest['how']}; content {manifest['content'][:12]}")
-    for name in manifest["aside"]:
-        print(f"  not an image, left aside: {name}")
+    for file in manifest["aside"]:
+        print(f"  not an image, left aside: {file}")
 
 
 def _given_source(name: str, row: Row, root: Path, source: str) -> Path | None:
@@ -341,8 +351,8 @@ def _is_part(folder: Path, row: Row) -> bool:
     return _visible(folder) < {PurePosixPath(url).name for url in row.urls}
 
 
-def status_command(given: dict[str, str]) -> None:
-    root = Path(given["DATA"])
+def print_status(root: Path) -> None:
+    """Every set: how many images of it there are, at which sizes it is prepared, how to get what is missing."""
     lines, notes = [("dataset", "tables", "found/expected", "native", "prepared at", "licence")], []
     for name, manifests in _prepared(root).items():
         row = DATASETS.get(name, OWN)
@@ -419,18 +429,6 @@ def _available(name: str, row: Row, manifests: list[dict], root: Path) -> tuple[
         return str(len(order(name, row, path, 32, root).opened().names)), ""
     except (InputError, OSError) as error:
         return "-", str(error)
-
-
-COMMANDS = {"prepare": prepare_command, "status": status_command}
-OPTIONS = {"prepare": {"DATASET": "", "SOURCE": "", "RESOLUTION": "", "ALLOW_COUNT": "0", "DATA": "data"},
-           "status": {"DATA": "data"}}  # fmt: skip
-
-
-def main() -> None:
-    name, *arguments = sys.argv[1:] or [""]
-    if name not in COMMANDS:
-        raise InputError(f"{name!r}: not a command; valid are {', '.join(COMMANDS)}")
-    COMMANDS[name](options(arguments, OPTIONS[name]))
 
 
 if __name__ == "__main__":

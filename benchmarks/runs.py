@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 ITERATIONS, BATCH = 100_000, 16  # section 4.2 of the paper
 MINIMUM = 10  # images of a set, below which no metric means anything
@@ -213,6 +214,9 @@ class Protocol:
         return text
 
 
+# --- NAME=value arguments ---------------------------------------------------------------------------------------------
+
+
 def options(arguments: list[str], known: Mapping[str, str]) -> dict[str, str]:
     """The values of NAME=value arguments, as `make` hands them through; the others, and empty ones, keep what `known`
     gives them.
@@ -231,11 +235,58 @@ def options(arguments: list[str], known: Mapping[str, str]) -> dict[str, str]:
     return {name: given.get(name) or default for name, default in known.items()}
 
 
-def whole(name: str, text: str, least: int, most: int = 10**9) -> int:
-    """The whole number that NAME=text gives. Raises InputError for what is none in these limits."""
-    if not re.fullmatch("[0-9]{1,10}", text) or not least <= int(text) <= most:
-        raise InputError(f"{name}={text}: must be a whole number, at least {least} and at most {most}")
-    return int(text)
+class Option(NamedTuple):
+    """How the value of NAME=value is read, and what it is where none or an empty one is given."""
+
+    read: Callable[[str], object]
+    default: object = None
+
+
+def read_options(arguments: list[str], known: Mapping[str, Option]) -> dict[str, object]:
+    """`options` with values of their own types. Raises InputError, too, for a text that an option's reader refuses."""
+    texts = options(arguments, dict.fromkeys(known, ""))
+    values = {}
+    for name, text in texts.items():
+        values[name] = known[name].default
+        try:
+            if text:
+                values[name] = known[name].read(text)
+        except ValueError as error:
+            raise InputError(f"{name}={text}: {error}") from error
+    return values
+
+
+# Readers: text -> value, or ValueError that says what would be valid
+
+
+def whole(least: int, most: int = 999_999_999) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number, at least {least} and at most {most}")
+        return int(text)
+
+    return read
+
+
+def share(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+", text) or float(text) > 1:
+        raise ValueError("must be a number from 0 to 1")
+    return float(text)
+
+
+def yes(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return text == "1"
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return text
+
+    return read
 
 
 def existing_folder(name: str, text: str) -> Path:

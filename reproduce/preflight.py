@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run
@@ -235,14 +236,10 @@ def require_space(runs: list[Run], settings: Settings) -> None:
     free = shutil.disk_usage(existing(settings.results)).free
     if free > sum(LARGE + generators(run, settings) * LARGE / 10 for run in runs):
         return  # to build the networks takes seconds
-    sizes: dict[str, tuple[int, int]] = {}
     need = 0
     for run in runs:
-        shape = _shape(run)
-        if shape not in sizes:
-            sizes[shape] = network_bytes(run)
         there = sum(path.stat().st_size for path in (settings.results / run.id).glob("*") if path.is_file())
-        need += max(0, bytes_left_by(run, settings, *sizes[shape]) - there)
+        need += max(0, bytes_left_by(run, settings) - there)
     if need > free:
         raise InputError(f"{settings.results}: what is to be made needs about {need / 1e9:.1f} GB there, and "
                          f"{free / 1e9:.1f} GB are free")
@@ -255,28 +252,26 @@ def generators(run: Run, settings: Settings) -> int:
     return 1 + max(0, run.iterations - 1) // settings.eval_every
 
 
-def bytes_left_by(run: Run, settings: Settings, generator: int, discriminator: int) -> int:
+def bytes_left_by(run: Run, settings: Settings) -> int:
     """Two checkpoints of both networks, the generator's average and Adam's two moments; generators; features."""
+    generator, discriminator = network_bytes(_shape(run))
     checkpoint = 4 * generator + 3 * discriminator
     features = FEATURES * settings.samples * settings.eval_seeds
     return 2 * checkpoint + generators(run, settings) * generator + features
 
 
-def network_bytes(run: Run) -> tuple[int, int]:
-    """Of the parameters of a run's generator and discriminator, in float32."""
-    import torch
-
+@cache
+def network_bytes(shape: str) -> tuple[int, int]:
+    """Of the parameters, in float32, of the generator and the discriminator of a run of this id."""
     from benchmarks.datasets import DATASETS, OWN
     from reproduce import record
+    from reproduce.counting import META, Stand
 
+    run = Run.from_id(shape)
     if run.model == record.HELDOUT:
         return 0, 0
-    model, recipe = record.resolve(run)
-    classes = DATASETS.get(run.dataset, OWN).classes if recipe.conditional else 0
-    with torch.device("meta"):
-        G = model.Generator(run.resolution, classes, **recipe.generator)
-        D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
-    return _bytes(G), _bytes(D)
+    trainer = Stand(run, DATASETS.get(run.dataset, OWN).classes, META).trainer
+    return _bytes(trainer.G), _bytes(trainer.D)
 
 
 def _bytes(network) -> int:

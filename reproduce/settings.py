@@ -9,13 +9,12 @@ and `... tables` the tables.
 
 import math
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from benchmarks.runs import MINIMUM, InputError, Protocol, command, options
+from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, one_of, options, read_options, whole, yes
 from benchmarks.tables import TABLES, Table
 
 ENGINES = ("serial", "ray", "slurm")
@@ -34,17 +33,6 @@ OTHERS = {
     "RESIZE": "score: 1 resizes the images, and notes it",
 }
 
-# --- Readers: text -> value, or ValueError that says what would be valid ----------------------------------------------
-
-
-def whole(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-            raise ValueError(f"must be a whole number, at least {least}")
-        return int(text)
-
-    return read
-
 
 def seconds(text: str) -> float:
     try:
@@ -54,21 +42,6 @@ def seconds(text: str) -> float:
     if not 0 <= value < math.inf:
         raise ValueError("must be a number of seconds, at least 0")
     return value
-
-
-def yes(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise ValueError("must be 0 or 1")
-    return text == "1"
-
-
-def one_of(*names: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in names:
-            raise ValueError(f"must be one of {', '.join(names)}")
-        return text
-
-    return read
 
 
 def path(text: str) -> Path:
@@ -127,17 +100,14 @@ class Settings:
     @classmethod
     def parse(cls, arguments: list[str], table: str = "") -> "Settings":
         """The settings that NAME=value arguments give; an empty value gives none. The rest is the table's, or ours."""
-        given = options(arguments, {name.upper(): "" for name in cls.__dataclass_fields__})
+        known = {one.name.upper(): Option(one.metadata["read"]) for one in fields(cls)}
+        given = read_options(arguments, known)
         values = {}
         for one in fields(cls):
-            text = given[one.name.upper()]
             if isinstance(one.default, Path):
                 values[one.name] = one.default.absolute()
-            try:
-                if text:
-                    values[one.name] = one.metadata["read"](text)
-            except ValueError as error:
-                raise InputError(f"{one.name.upper()}={text}: {error}") from error
+            if given[one.name.upper()] is not None:
+                values[one.name] = given[one.name.upper()]
         if table:
             values = defaults(TABLES[table], values) | values
         variable = str(values.get("extractor", cls.extractor)).split("_")[0].upper()

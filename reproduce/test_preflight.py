@@ -114,7 +114,7 @@ def test_the_bytes_that_a_run_leaves_are_as_estimated(settings):
     train(TINY, settings, torch.device("cpu"))
     left = sum(path.stat().st_size for path in record.folder(settings.results, TINY.id).iterdir())
     features = preflight.FEATURES * settings.samples
-    estimate = preflight.bytes_left_by(TINY, settings, *preflight.network_bytes(TINY))
+    estimate = preflight.bytes_left_by(TINY, settings)
     assert left == pytest.approx(estimate - features, rel=0.5)
 
 
@@ -122,7 +122,7 @@ def test_no_run_of_a_table_is_larger_than_what_is_taken_for_large():
     """The largest networks are those at 1024 px."""
     for model in ("wgan", "stylegan2", "biggan"):
         run = Run(model, "ffhq", 1024)
-        assert preflight.bytes_left_by(run, Settings(), *preflight.network_bytes(run)) < preflight.LARGE
+        assert preflight.bytes_left_by(run, Settings()) < preflight.LARGE
 
 
 def test_a_changed_method_file_is_refused(settings, tmp_path):

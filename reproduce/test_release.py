@@ -134,9 +134,17 @@ def export(monkeypatch, *arguments) -> None:
     main()
 
 
-def test_samples_are_the_images_that_evaluation_measures(trained, results, data, tmp_path, monkeypatch):
+def test_samples_are_the_images_that_evaluation_measures(tmp_path, monkeypatch):
     """The features of the exported PNGs are those that evaluation stored, to the bit: the same images, in its order."""
-    evaluate(TINY, Protocol("effnet", samples=40), data, results, CPU)
+    run, data = replace(TINY, dataset="two", fraction=1.0), tmp_path / "data"
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)):
+        path = data / "two" / ("apple", "bee")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    (data / "two" / "classes.txt").write_text("apple\nbee\n")
+    train(run, Settings(data=data, results=tmp_path), CPU)
+    trained = tmp_path / run.id
+    evaluate(run, Protocol("effnet", samples=40), data, tmp_path, CPU)
     with np.load(next(trained.glob("features-effnet-*.npz"))) as stored:
         features = stored["features"]
     export(monkeypatch, trained, f"OUT={tmp_path}/samples/", "COUNT=40", f"DATA={data}")

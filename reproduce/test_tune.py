@@ -4,7 +4,7 @@ import csv
 import io
 import math
 
-from benchmarks.tables import CONTEST, small_tasks
+from benchmarks.tables import small_tasks
 from reproduce import record, tune
 
 
@@ -19,19 +19,20 @@ def write(folder, run, value):
 
 def test_the_lowest_distance_at_the_end_wins(tmp_path):
     first, second, *_ = tune.tunings()
-    for value, run in zip((50.0, 30.5, math.inf, 40.0, 60.0), first.tries.values(), strict=True):
+    for value, run in zip((50.0, 30.5, math.inf), first.tries.values(), strict=True):
         write(tmp_path, run, value)
-    for value, run in zip((1.0, 2.0, 3.0, 4.0), second.tries.values(), strict=False):
+    for value, run in zip((1.0, 2.0), second.tries.values(), strict=False):
         write(tmp_path, run, value)
     (row,) = csv.DictReader(io.StringIO(tune.table(tmp_path)))
-    assert row == {"baseline": first.task.id, "regularizer": "gradgap", "weight": "0.1",
-                   "tries": "0.01=50.0 0.1=30.5 1=inf 10=40.0 100=60.0"}
+    assert row == {"baseline": first.task.id, "regularizer": "gradgap", "weight": "10",
+                   "tries": "1=50.0 10=30.5 100=inf"}
 
 
 def test_every_regularizer_has_as_many_tries_on_seeds_that_no_table_shows():
     for tuning in tune.tunings():
-        assert len(tuning.tries) == 5 and {run.seed for run in tuning.tries.values()} == {100}
+        assert len(tuning.tries) == 3 and {run.seed for run in tuning.tries.values()} == {100}
     tuned = {(tuning.task.id, tuning.regularizer) for tuning in tune.tunings()}
     for task in small_tasks():
         assert (task.id, "gradgap") in tuned
-    assert {"diggan", "lecam", "r1", "gradgap_abs"} <= set(CONTEST["dcgan"])
+    names = {name for _, name in tuned}
+    assert {"diggan", "lecam", "r1", "gradgap_abs"} <= names and not names & {"gradgap_lazy", "gradgap_pairs"}

@@ -1,8 +1,8 @@
 """`make bench-train`: the speed of training, with and without gradgap, eager, as CUDA graphs, and these in bf16.
 
-Training itself is run on noise for some seconds each, side by side in this run, and its own log is read: milliseconds
-per iteration (every step of both networks, the average, feeding), images per second, peak memory, share of the bf16
-matrix peak that is measured first. On a CPU the thin twins of the smoke table stand in, and only ratios mean anything.
+Each is trained on noise for some seconds after as many of warming up, side by side in this run: milliseconds per
+iteration (every step of both networks and the average), images per second, peak memory, share of the bf16 matrix peak
+that is measured first. On a CPU the thin twins of the smoke table stand in, and only ratios mean anything.
 Writes <results>/bench/train.json.
 """
 
@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 from baselines.models import MODELS
+from benchmarks.datasets import DATASETS
 from benchmarks.runs import InputError, Run, command, options
 from benchmarks.tables import GRADGAP, TABLES
 from reproduce import record
-from reproduce.counting import operations
-from reproduce.plan import probe
+from reproduce.counting import operations, probe
 
 RESOLUTIONS = "64,256,1024"  # on a GPU, in pixels
 
@@ -59,7 +59,7 @@ def measure(run: Run, graphs: bool, seconds: float, device: torch.device) -> dic
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        speed = probe(run, seconds, device, graphs)
+        speed = probe(run, DATASETS[run.dataset].classes, seconds, device, graphs)
     except torch.cuda.OutOfMemoryError:
         row["error"] = "out of memory"
         return row
