@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks import datasets
-from benchmarks.runs import SEEDS, InputError, Run, command, options, whole
+from benchmarks.runs import InputError, Option, Run, command, one_of, read_options, share, whole
 from reproduce import record
 from reproduce.evaluate import generate, generator, require_fit, stream, untrained
 
@@ -43,8 +43,10 @@ CONFIG = {"id": str, "run": dict, "recipe": dict, "dataset": dict, "subset": dic
           "provenance": dict}  # fmt: skip
 DATASET = {"name": str, "digest": str, "classes": int, "flip": bool, "count": int}
 SUBSET = {"count": int, "sha256": str}
-OPTIONS = {"OUT": "grid.png", "COUNT": "", "SEED": "0", "TRUNCATION": "1", "FORMAT": "", "LABELS": "", "DATA": "data"}
-MOST = {"grid": 10_000, "png": 10**7, "npz": 10**7}  # images; a grid is held in memory
+OPTIONS = {"OUT": Option(str, "grid.png"), "COUNT": Option(whole(1, 10**7)), "SEED": Option(whole(0), 0),
+           "TRUNCATION": Option(share, 1.0), "FORMAT": Option(one_of("png", "npz")), "LABELS": Option(one_of("turn")),
+           "DATA": Option(Path, Path("data"))}  # fmt: skip
+GRID = 10_000  # images of a grid, at most: it is held in memory
 
 
 class Released(NamedTuple):
@@ -210,11 +212,9 @@ def write_npz(out: Path, batches: Iterator[Tensor], count: int, resolution: int)
 # --- Command line -----------------------------------------------------------------------------------------------------
 
 
-def _kind(out: str, form: str) -> tuple[str, Path]:
+def _kind(out: str, form: str | None) -> tuple[str, Path]:
     """"grid", "png" or "npz", and the path that is written."""
     path = Path(out)
-    if form not in ("", "png", "npz"):
-        raise InputError(f"FORMAT={form}: must be png or npz")
     if out.endswith("/") or not path.suffix or path.is_dir():
         if form == "npz":
             path = path / "samples.npz"
@@ -234,41 +234,28 @@ def main() -> None:
     if len(folders) != 1:
         valid = ", ".join(f"{name}=..." for name in OPTIONS)
         raise InputError(f"give one FOLDER, with config.json and generator.safetensors, and {valid} as needed")
-    chosen = options([argument for argument in sys.argv[1:] if "=" in argument], OPTIONS)
+    chosen = read_options([argument for argument in sys.argv[1:] if "=" in argument], OPTIONS)
     kind, out = _kind(chosen["OUT"], chosen["FORMAT"])
-    count = 5000
+    count = chosen["COUNT"] or 5000
     if kind == "grid":
-        count = 64
-    if chosen["COUNT"]:
-        count = whole("COUNT", chosen["COUNT"], 1, MOST[kind])
-    seed = whole("SEED", chosen["SEED"], 0, SEEDS)
-    if chosen["LABELS"] not in ("", "turn"):
-        raise InputError(f"LABELS={chosen['LABELS']}: must be turn, or left out")
+        count = chosen["COUNT"] or 64
+    if kind == "grid" and count > GRID:
+        raise InputError(f"COUNT={count}: a grid has at most {GRID} images; give OUT=samples/ for more")
     released = load(Path(folders[0]))
-    if chosen["TRUNCATION"] != OPTIONS["TRUNCATION"]:
-        truncate(released, _share(chosen["TRUNCATION"]))
+    if chosen["TRUNCATION"] != 1:
+        truncate(released, chosen["TRUNCATION"])
     if kind == "grid":
-        record.write_bytes(out, grid(draw(released, count, seed)))
+        record.write_bytes(out, grid(draw(released, count, chosen["SEED"])))
     else:
         labels = torch.arange(count) % max(1, released.classes)
         if not chosen["LABELS"]:
-            labels = evaluation_labels(released, count, seed, Path(chosen["DATA"]))
-        batches = tqdm(stream(released.G, seed, labels), released.run.id, disable=None, unit="batch")
+            labels = evaluation_labels(released, count, chosen["SEED"], chosen["DATA"])
+        batches = tqdm(stream(released.G, chosen["SEED"], labels), released.run.id, disable=None, unit="batch")
         if kind == "png":
             write_folder(out, batches, count)
         else:
             write_npz(out, batches, count, released.run.resolution)
     print(f"{released.run.id}: {count} images of iteration {released.iteration} in {out}")
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise InputError(f"TRUNCATION={text}: must be a number from 0 to 1")
-    return value
 
 
 if __name__ == "__main__":

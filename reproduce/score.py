@@ -16,7 +16,6 @@ The record is results/external-METHOD-DATASET-RESOLUTION-fFRACTION-sSEED/metrics
 here. Images are read a batch at a time, twice: once to check them all, once to measure them.
 """
 
-import math
 import os
 import sys
 import time
@@ -30,13 +29,16 @@ from benchmarks.datasets import DATASETS, OWN, SIDES, Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.field import PROTOCOLS, external_id, faults_of_record
 from benchmarks.metrics import METRICS, Comparison, Features, Reference
-from benchmarks.runs import MINIMUM, SEEDS, InputError, Protocol, command, options, whole
+from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, one_of, read_options, share, whole, yes
 from reproduce import images, record
 from reproduce.evaluate import agree, possible_metrics, printed, reference
 
-OPTIONS = {"IMAGES": "", "DATASET": "", "METHOD": "", "FRACTION": "1", "SEED": "0", "TRAIN": "", "PROTOCOL": "",
-           "SAMPLES": "", "EXTRACTOR": "", "RESOLUTION": "", "RESIZE": "", "WEIGHTS": "", "DATA": "data",
-           "RESULTS": "results", "DEVICE": "auto"}  # fmt: skip
+OPTIONS = {"IMAGES": Option(Path), "DATASET": Option(str), "METHOD": Option(str), "FRACTION": Option(share, 1.0),
+           "SEED": Option(whole(0), 0), "TRAIN": Option(Path), "PROTOCOL": Option(one_of(*PROTOCOLS)),
+           "SAMPLES": Option(whole(MINIMUM)), "EXTRACTOR": Option(one_of(*EXTRACTORS)),
+           "RESOLUTION": Option(whole(*SIDES)), "RESIZE": Option(yes, False), "WEIGHTS": Option(Path),
+           "DATA": Option(Path, Path("data")), "RESULTS": Option(Path, Path("results")),
+           "DEVICE": Option(str, "auto")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -250,60 +252,38 @@ class Subject:
 
 def parse(arguments: list[str]) -> tuple[Order, Path, Path, torch.device]:
     """What the arguments ask for: the order, the folders of data and results, the device."""
-    chosen = options(arguments, OPTIONS)
+    chosen = read_options(arguments, OPTIONS)
     for name in ("IMAGES", "DATASET"):
         if not chosen[name]:
             raise InputError(f"{name}= is missing: IMAGES=folder|zip|npz|npy|safetensors DATASET=name")
-    name = chosen["METHOD"] or Path(chosen["IMAGES"]).name.split(".")[0]
+    name = chosen["METHOD"] or chosen["IMAGES"].name.split(".")[0]
     if not all(part.isidentifier() or part.isalnum() for part in name.split(".")):
         raise InputError(f"METHOD={name}: letters, digits, _ and . only, as it becomes part of a record's name")
-    if chosen["RESIZE"] not in ("", "0", "1"):
-        raise InputError(f"RESIZE={chosen['RESIZE']}: must be 1, or left out")
-    fraction, seed = _number(chosen, "FRACTION"), whole("SEED", chosen["SEED"], 0, SEEDS)
-    if not 0 < fraction <= 1:
-        raise InputError(f"FRACTION={chosen['FRACTION']}: must be above 0 and at most 1")
+    if not chosen["FRACTION"]:
+        raise InputError("FRACTION=0: must be above 0")
     protocol, against, resolution = _protocol(chosen)
-    train = None
-    if chosen["TRAIN"]:
-        train = Path(chosen["TRAIN"])
-    order = Order(Path(chosen["IMAGES"]), name, chosen["DATASET"], resolution, fraction, seed, train, protocol, against,
-                  chosen["RESIZE"] == "1")
-    return order, Path(chosen["DATA"]), Path(chosen["RESULTS"]), record.device(chosen["DEVICE"])
+    order = Order(chosen["IMAGES"], name, chosen["DATASET"], resolution, chosen["FRACTION"], chosen["SEED"],
+                  chosen["TRAIN"], protocol, against, chosen["RESIZE"])
+    return order, chosen["DATA"], chosen["RESULTS"], record.device(chosen["DEVICE"])
 
 
-def _protocol(chosen: dict[str, str]) -> tuple[Protocol, str, int]:
+def _protocol(chosen: dict[str, object]) -> tuple[Protocol, str, int]:
     """Extractor and number of images, what they are compared with, and the resolution."""
     name = chosen["PROTOCOL"] or "benchmark"
-    if name not in PROTOCOLS:
-        raise InputError(f"PROTOCOL={name}: not one of {', '.join(PROTOCOLS)}")
     named = PROTOCOLS[name]
     if named.dataset not in ("", chosen["DATASET"]):
         raise InputError(f"PROTOCOL={name}: is for DATASET={named.dataset}, not {chosen['DATASET']}")
     fixed = {"SAMPLES": named.n_generated, "EXTRACTOR": named.extractor, "RESOLUTION": named.resolution}
     for option, value in fixed.items():
-        if chosen["PROTOCOL"] and value and chosen[option] not in ("", str(value)):
+        if chosen["PROTOCOL"] and value and chosen[option] not in (None, value):
             raise InputError(f"{option}={chosen[option]}: PROTOCOL={name} has {value}; leave one of the two out")
-    extractor, samples = chosen["EXTRACTOR"] or named.extractor, named.n_generated
-    if chosen["SAMPLES"]:
-        samples = whole("SAMPLES", chosen["SAMPLES"], MINIMUM)
-    resolution = named.resolution or DATASETS.get(chosen["DATASET"], OWN).resolution
-    if chosen["RESOLUTION"]:
-        resolution = whole("RESOLUTION", chosen["RESOLUTION"], *SIDES)
-    weights = None
-    file = chosen["WEIGHTS"] or os.environ.get(extractor.split("_")[0].upper())
-    if file:
+    extractor, samples = chosen["EXTRACTOR"] or named.extractor, chosen["SAMPLES"] or named.n_generated
+    own = DATASETS.get(chosen["DATASET"], OWN).resolution
+    resolution = chosen["RESOLUTION"] or named.resolution or own
+    weights, file = chosen["WEIGHTS"], os.environ.get(extractor.split("_")[0].upper())
+    if file and not weights:
         weights = Path(file)
     return Protocol(extractor, samples, weights=weights), named.reference, resolution
-
-
-def _number(chosen: dict[str, str], name: str) -> float:
-    try:
-        value = float(chosen[name])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{name}={chosen[name]}: must be a number")
-    return value
 
 
 def main() -> None:
