@@ -43,7 +43,7 @@ CONFIG = {"id": str, "run": dict, "recipe": dict, "dataset": dict, "subset": dic
           "provenance": dict}  # fmt: skip
 DATASET = {"name": str, "digest": str, "classes": int, "flip": bool, "count": int}
 SUBSET = {"count": int, "sha256": str}
-OPTIONS = {"OUT": Option(str, "grid.png"), "COUNT": Option(whole(1, 10**7)), "SEED": Option(whole(0), 0),
+OPTIONS = {"OUT": Option(str, "grid.png"), "COUNT": Option(whole(1, 10**6)), "SEED": Option(whole(0), 0),
            "TRUNCATION": Option(share, 1.0), "FORMAT": Option(one_of("png", "npz")), "LABELS": Option(one_of("turn")),
            "DATA": Option(Path, Path("data"))}  # fmt: skip
 GRID = 10_000  # images of a grid, at most: it is held in memory
