@@ -1,14 +1,45 @@
-"""State files: JSON objects that this suite wrote and reads again, each checked key by key, with errors of one line."""
+"""State files: written whole or not at all, and JSON objects checked key by key, with errors of one line."""
 
 import json
 import math
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import UnionType
 
 from benchmarks.runs import InputError
 
 Schema = Mapping[str, type | UnionType]  # key -> type of its value
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A place beside `path` for a file or folder that takes its place at the end: nobody ever sees a part of it.
+
+    When anything is raised, what was written is removed and what was there stays. Raises InputError for an OSError.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; what was there is unchanged") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):
+            partial.unlink()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file aside, flush it to the disk and rename it."""
+    with aside(path) as partial:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_json(path: Path, schema: Schema = {}, remedy: str = "") -> dict:  # noqa: B006

@@ -11,7 +11,6 @@ A file is a stranger's program: it may print, loop, or end the process. So the s
 
 import io
 import json
-import os
 import re
 import sys
 import traceback
@@ -21,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run, command
-from benchmarks.state import read_json
+from benchmarks.state import read_json, write_whole
 from reproduce.cell import answered
 from reproduce.settings import Settings
 
@@ -189,16 +188,8 @@ def read_apart(text: str, limit: float = LIMIT) -> Method:
 
 def note(method: Method, settings: Settings) -> None:
     """Leave a method's name in run ids in the results folder: nobody else knows the weight that a file has."""
-    file = settings.results / NAMES
-    known = noted(settings)
-    known[settings.method] = method.name
-    aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        aside.replace(file)
-    except OSError as error:
-        raise InputError(f"cannot write {file}: {error.strerror}") from error
+    names = noted(settings) | {settings.method: method.name}
+    write_whole(settings.results / NAMES, (json.dumps(names, indent=1) + "\n").encode())
 
 
 def noted(settings: Settings) -> dict[str, str]:

@@ -283,11 +283,9 @@ def require_extractor(settings: Settings) -> None:
     """The feature network is known, and its weights are there, or are fetched now."""
     import torch
 
-    from benchmarks.extractors import EXTRACTORS
+    from benchmarks.extractors import load_extractor
 
-    if settings.extractor not in EXTRACTORS:
-        raise InputError(f"EXTRACTOR={settings.extractor}: not one of {', '.join(EXTRACTORS)}")
-    EXTRACTORS[settings.extractor](torch.device("cpu"), settings.weights, settings.data / "weights")
+    load_extractor(settings.extractor, torch.device("cpu"), settings.weights, settings.data / "weights")
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from baselines.recipe import LIMITS, Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
 from benchmarks.runs import InputError, Run, TryLaterError
-from benchmarks.state import parsed, read_json, typed
+from benchmarks.state import parsed, read_json, typed, write_whole
 from reproduce import parallel
 
 HELDOUT = "heldout"  # the model of runs that score held-out real images and train nothing
@@ -44,24 +44,9 @@ def folder(results: Path, run_id: str) -> Path:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write aside, flush to the disk and rename: a reader sees the old file or the new one, never a part.
-
-    Of several processes of one training, the first one writes.
-    """
-    if parallel.rank():
-        return
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # on a read-only disk not even this can be done
-            aside.unlink()
-        raise InputError(f"cannot write {path}: {error.strerror}; the file that was there is unchanged") from error
+    """Write a file whole or not at all. Of several processes of one training, the first one writes."""
+    if not parallel.rank():
+        write_whole(path, data)
 
 
 def remove_asides(folder: Path, name: str = "*") -> None:
@@ -122,7 +107,7 @@ def read_diverged(folder: Path) -> dict:
 
 def trained_seconds(folder: Path) -> float:
     """How long a run was trained, by the last line of its log; 0.0 without one."""
-    lines = _read_log(folder / "log.jsonl")
+    lines = read_log(folder / "log.jsonl")
     if not lines:
         return 0.0
     return float(lines[-1]["seconds"])
@@ -365,32 +350,36 @@ def open_config(folder: Path, run: Run, recipe: Recipe | None, dataset: Dataset,
     subset = {"count": len(indices), "sha256": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()}
     facts = {"name": dataset.name, "digest": dataset.digest, "classes": dataset.classes, "flip": dataset.flip,
              "count": len(dataset.images)}
-    options = {}
-    if recipe:
-        options = asdict(recipe)
-    config = {"id": run.id, "run": asdict(run), "recipe": options, "dataset": facts, "subset": subset,
-              "method_files": method_files(run)}
+    config = config_of(run, recipe, facts, subset, method_files(run))
     file = folder / "config.json"
     if not file.exists():
         write_json(folder / "subset.json", subset | {"indices": indices.tolist()})
         write_json(file, config | {"provenance": provenance(device) | {"dataset": dict(dataset.provenance)}})
         return
     begun = read_config(folder, run)
-    differences = _differences(begun | {"provenance": {}}, config)
+    differences = [f"{key}: {there} there, {now} now" for key, there, now in config_differences(begun, config)]
     if differences:
         raise InputError(f"run {run.id} was begun with another config ({'; '.join(differences)}); "
                          f"remove {folder} to begin anew")
     _warn_of_threads(run, begun, folder, device)
 
 
-def _differences(begun: dict, config: dict) -> list[str]:
-    """The keys in which the config of a file and that of now differ, each with both values."""
-    there, now = _flat(begun), _flat(json.loads(json.dumps(config)))  # tuples become lists, as in the file
-    differences = []
+def config_of(run: Run, recipe: Recipe | None, dataset: dict, subset: dict, files: dict[str, str]) -> dict:
+    """A config.json without its provenance: what is trained, on what, with the sha256 of a user's regularizers."""
+    options = {}
+    if recipe:
+        options = asdict(recipe)
+    return {"id": run.id, "run": asdict(run), "recipe": options, "dataset": dataset, "subset": subset,
+            "method_files": files}
+
+
+def config_differences(there: dict, now: dict) -> Iterator[tuple[str, object, object]]:
+    """Key and both values where the config of a file differs from that of now, its provenance apart."""
+    there = _flat({key: value for key, value in there.items() if key != "provenance"})
+    now = _flat(json.loads(json.dumps(now)))  # tuples become lists, as in the file
     for key in sorted({*there, *now}):
         if there.get(key) != now.get(key):
-            differences.append(f"{key}: {there.get(key)} there, {now.get(key)} now")
-    return differences
+            yield key, there.get(key), now.get(key)
 
 
 def _warn_of_threads(run: Run, begun: dict, folder: Path, device: torch.device) -> None:
@@ -516,7 +505,7 @@ class Log:
     """log.jsonl, one line per logged iteration. Lines after `start` belong to steps that are to be done again."""
 
     def __init__(self, file: Path, start: int):
-        lines = [line for line in _read_log(file, damaged="dropped") if line["iteration"] <= start]
+        lines = [line for line in read_log(file, damaged="dropped") if line["iteration"] <= start]
         _warn_of_holes(file, [line["iteration"] for line in lines], start)
         write_bytes(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
         self.file = file
@@ -531,7 +520,7 @@ class Log:
             raise InputError(f"cannot write {self.file}: {error.strerror}") from error
 
 
-def _read_log(file: Path, damaged: str = "passed over") -> list[dict]:
+def read_log(file: Path, damaged: str = "passed over") -> list[dict]:
     """The lines of a log. A last line that is cut short belongs to a killed process; other damaged ones are named."""
     try:
         if not file.exists():

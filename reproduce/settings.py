@@ -111,9 +111,7 @@ class Settings:
                 values[one.name] = given[one.name.upper()]
         if table:
             values = defaults(TABLES[table], values) | values
-        variable = str(values.get("extractor", cls.extractor)).split("_")[0].upper()
-        if os.environ.get(variable) and "weights" not in values:
-            values["weights"] = path(os.environ[variable])
+        values.setdefault("weights", weights_in_environment(values.get("extractor", cls.extractor)))
         return cls(**values)
 
     def arguments(self) -> list[str]:
@@ -140,6 +138,14 @@ class Settings:
     @property
     def protocol(self) -> Protocol:
         return Protocol(self.extractor, self.samples, self.eval_seeds, self.eval_every, self.weights)
+
+
+def weights_in_environment(extractor: str) -> Path | None:
+    """The file of an extractor's weights that an environment variable names: INCEPTION, CLIP, ..."""
+    file = os.environ.get(extractor.split("_")[0].upper())
+    if not file:
+        return None
+    return path(file)
 
 
 def defaults(table: Table, given: dict[str, object]) -> dict[str, object]:
