@@ -225,7 +225,7 @@ def _begin(partial: Path, order: Order, sources: dict[str, Source]) -> None:
     """Make the folder and the arrays' headers, unless an interrupted preparation of the very same has left them."""
     names = {prefix: source.names for prefix, source in sources.items()}
     plan = json.dumps(order.stamp | {"names": names})
-    if (partial / "plan.json").exists() and (partial / "plan.json").read_text() == plan:
+    if (partial / "plan.json").exists() and (partial / "plan.json").read_bytes() == plan.encode():
         return
     shutil.rmtree(partial, ignore_errors=True)
     size = 3 * order.resolution**2
@@ -244,7 +244,7 @@ def _store(partial: Path, prefix: str, order: Order, source: Source) -> Part:
     count, size = len(source.names), 3 * order.resolution**2
     step = max(1, min(256, CHUNK // size))
     path = partial / f"{prefix}images.npy"
-    with path.open("r+b", buffering=0) as array, (partial / f"{prefix}done.jsonl").open("a+") as log:
+    with path.open("r+b", buffering=0) as array, (partial / f"{prefix}done.jsonl").open("a+", errors="replace") as log:
         first = os.fstat(array.fileno()).st_size - count * size  # the array's header comes before
         done = _done(log, array.fileno(), first, size)
 
@@ -296,13 +296,17 @@ def cores() -> int:
 def _done(log: TextIO, array: int, first: int, size: int) -> dict[int, list[Hashes]]:
     """The chunks that an interrupted preparation has stored: first image of a chunk -> hashes of its images."""
     log.seek(0)
-    rows = [json.loads(line) for line in log if line.endswith("\n")]
-    if rows:
+    lines = [line for line in log if line.endswith("\n")]
+    if lines:
         print("going on with an interrupted preparation", file=sys.stderr)
     done = {}
-    for start, chunk in rows:
-        hashes = [Hashes(*image) for image in chunk]
-        places = range(first + start * size, first + (start + len(hashes)) * size, size)
+    for line in lines:
+        try:
+            start, chunk = json.loads(line)
+            hashes = [Hashes(*image) for image in chunk]
+            places = range(first + start * size, first + (start + len(hashes)) * size, size)
+        except (ValueError, TypeError):  # a damaged line: its chunk is prepared anew
+            continue
         stored = [hashlib.sha256(os.pread(array, size, place)).hexdigest() for place in places]
         if stored == [image.prepared for image in hashes]:
             done[start] = hashes
