@@ -23,12 +23,12 @@ def test_a_bench_that_cannot_end_does_not_begin(name, argument, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("argument", ["SECONDS=abc", "SECONDS=nan", "RESOLUTIONS=big", "RESOLUTIONS=", "RESOLUTIONS=9",
-                                      "RESOLUTIONS=32,", "DEVICE=abacus"])
-def test_what_the_bench_of_training_refuses(argument, monkeypatch):
-    if argument.endswith("="):
-        argument += "8"
-    with pytest.raises(InputError, match=argument.split("=")[0]):
+@pytest.mark.parametrize("argument, words", [
+    ("SECONDS=abc", "SECONDS=abc"), ("SECONDS=nan", "SECONDS=nan"), ("RESOLUTIONS=big", "RESOLUTIONS=big"),
+    ("RESOLUTIONS=32,", "whole number"), ("DEVICE=abacus", "abacus"),
+])
+def test_what_the_bench_of_training_refuses(argument, words, monkeypatch):
+    with pytest.raises(InputError, match=words):
         call("train", monkeypatch, argument)
 
 
