@@ -132,9 +132,9 @@ def test_a_comparison_on_smoke_says_what_it_is(writer, tmp_path, capsys):
 def test_a_comparison_of_fewer_iterations_finds_its_runs(writer, tmp_path, capsys):
     for cell in TABLES["smoke"].cells:
         run = replace(cell.run, iterations=min(cell.run.iterations, 2))
-        writer.write(run, [entry("fd_effnet", 50.0)])
+        writer.write(run, [entry("fd_effnet", 50.0, n_generated=300)])
         if run.iterations and not run.regularizers:
-            writer.write(replace(run, regularizers={"lecam": 0.3}), [entry("fd_effnet", 40.0)])
+            writer.write(replace(run, regularizers={"lecam": 0.3}), [entry("fd_effnet", 40.0, n_generated=300)])
     reports = tmp_path / "reports"
     assert render.comparison_of(writer.folder, reports, "lecam0.3", "smoke", 2) == 0
     assert "40.0" in capsys.readouterr().out
