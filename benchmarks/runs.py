@@ -23,6 +23,7 @@ ITERATIONS, BATCH = 100_000, 16  # section 4.2 of the paper
 MINIMUM = 10  # images of a set, below which no metric means anything
 MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR,
             errno.EISDIR}  # of OSErrors: what the user can mend
+SEEDS = 2**32 - 1  # the largest: NumPy's RandomState, which draws the subset, takes no more
 LONGEST = 200  # characters of a run id: it names a folder, whose name may have 255
 ID = re.compile(
     r"(?P<model>\w+)-(?P<dataset>[\w-]+)-(?P<resolution>\d+)-f(?P<fraction>\d+\.\d+)"
@@ -95,7 +96,7 @@ class Run:
             raise InputError(f"fraction {self.fraction:g}: must be above 0 and at most 1")
         _require_whole("batch", self.batch, 1, 4096)
         _require_whole("iterations", self.iterations, 0, 10**9)
-        _require_whole("seed", self.seed, 0, 2**32 - 1)  # NumPy's RandomState, which draws the subset, takes no more
+        _require_whole("seed", self.seed, 0, SEEDS)
         for name, weight in self.regularizers.items():
             if not 0 < weight <= 1e38:
                 raise InputError(f"{name} {weight:g}: a weight must be above 0 and at most 1e38; none is the baseline")

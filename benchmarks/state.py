@@ -1,6 +1,7 @@
 """State files: written whole or not at all, and JSON objects checked key by key, with errors of one line."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -47,22 +48,32 @@ def read_json(path: Path, schema: Schema = {}, remedy: str = "") -> dict:  # noq
     Raises InputError where the file is missing, damaged or of another shape; `remedy` then says what the user can do.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({error}){_then(remedy)}") from error
+        found = parsed(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}){then(remedy)}") from error
     return typed(f"{path}", found, schema, remedy)
+
+
+def parsed(text: str | bytes) -> object:
+    """The JSON value in a text. Raises ValueError where it is none."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def typed(where: str, found: object, schema: Schema, remedy: str = "") -> dict:
     """What was found, once it is known to be a dict that fits the schema. Raises InputError naming the first misfit."""
     if not isinstance(found, dict):
-        raise InputError(f"{where}: not a JSON object{_then(remedy)}")
+        raise InputError(f"{where}: not a JSON object{then(remedy)}")
     for key, kind in schema.items():
         if key not in found:
-            raise InputError(f"{where}: {key!r} is missing{_then(remedy)}")
-        if not isinstance(found[key], kind) or isinstance(found[key], bool) and kind is int:
+            raise InputError(f"{where}: {key!r} is missing{then(remedy)}")
+        if not isinstance(found[key], kind) or isinstance(found[key], bool) and kind is not bool:
             name = getattr(kind, "__name__", str(kind))
-            raise InputError(f"{where}: {key!r} is {_short(found[key])}, must be of type {name}{_then(remedy)}")
+            raise InputError(f"{where}: {key!r} is {_short(found[key])}, must be of type {name}{then(remedy)}")
+        if isinstance(found[key], float) and not math.isfinite(found[key]):
+            raise InputError(f"{where}: {key!r} is {found[key]}, must be a finite number{then(remedy)}")
     return found
 
 
@@ -73,7 +84,8 @@ def _short(value: object) -> str:
     return text
 
 
-def _then(remedy: str) -> str:
+def then(remedy: str) -> str:
+    """The end of an error that says what the user can do; "" where there is nothing to say."""
     if not remedy:
         return ""
     return f"; {remedy}"

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.runs import InputError, TryLaterError
+from benchmarks.state import read_json
 from reproduce.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -35,11 +36,11 @@ def stop_on_signals() -> None:
 def finished(run_id: str, settings: Settings) -> bool:
     """Is the run evaluated just so, or has it diverged? A damaged record is not finished: evaluation names it."""
     try:
-        known = json.loads((settings.results / run_id / "metrics.json").read_text("utf-8"))
+        known = read_json(settings.results / run_id / "metrics.json")
         if known["status"] == "diverged":
             return True
         return str(settings.protocol) in known["evaluated"] and metric_names() <= set(known["considered"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return False
 
 

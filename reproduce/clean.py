@@ -5,12 +5,12 @@ process is working on it. Of the rendered smoke report only files go, of the kin
 """
 
 import fcntl
-import json
 import shutil
 import sys
 from pathlib import Path
 
 from benchmarks.runs import command
+from benchmarks.state import read_json
 from benchmarks.tables import runs
 from reproduce.cell import ROOT
 from reproduce.settings import Settings
@@ -22,7 +22,7 @@ CACHES = (".pytest_cache", ".ruff_cache")
 def is_run(folder: Path, run_id: str) -> bool:
     """Does its config.json say that it is this run, and is nobody at work in it?"""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = read_json(folder / "config.json")
         with (folder / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return config["id"] == run_id

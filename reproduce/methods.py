@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run, command
-from benchmarks.state import write_whole
+from benchmarks.state import read_json, write_whole
 from reproduce.cell import answered
 from reproduce.settings import Settings
 
@@ -195,8 +195,8 @@ def note(method: Method, settings: Settings) -> None:
 def noted(settings: Settings) -> dict[str, str]:
     """METHOD -> its name in run ids, of the methods that were swept into this results folder."""
     try:
-        return dict(json.loads((settings.results / NAMES).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        return read_json(settings.results / NAMES)
+    except InputError:
         return {}
 
 

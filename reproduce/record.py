@@ -33,7 +33,7 @@ from baselines.recipe import LIMITS, Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
 from benchmarks.runs import InputError, Run, TryLaterError
-from benchmarks.state import read_json, typed, write_whole
+from benchmarks.state import parsed, read_json, typed, write_whole
 from reproduce import parallel
 
 HELDOUT = "heldout"  # the model of runs that score held-out real images and train nothing
@@ -146,7 +146,7 @@ def read_generator(path: Path, run: Run) -> Trained:
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}
-            about = json.loads(file.metadata()["trained"])
+            about = parsed(file.metadata()["trained"])
         name, iteration, sha256 = about["run"], int(about["iteration"]), about["sha256"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a whole safetensors file of a generator; {remedy}") from error
@@ -531,7 +531,7 @@ def read_log(file: Path, damaged: str = "passed over") -> list[dict]:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(typed("", json.loads(line), {"iteration": int, "seconds": float | int}))
+            rows.append(typed("", parsed(line), {"iteration": int, "seconds": float | int}))
         except ValueError:  # InputError is one
             if line.endswith(b"\n") or number < len(lines):
                 print(f"warning: {file}: line {number} is damaged; it is {damaged}", file=sys.stderr)

@@ -37,9 +37,10 @@ from reproduce.evaluate import generate, generator, require_fit, stream, untrain
 CONFIG = record.CONFIG | {"recipe": dict, "method_files": dict}
 DATASET = {"name": str, "digest": str, "classes": int, "flip": bool, "count": int}
 SUBSET = {"count": int, "sha256": str}
-OPTIONS = {"OUT": Option(str, "grid.png"), "COUNT": Option(whole(1)), "SEED": Option(whole(0), 0),
+OPTIONS = {"OUT": Option(str, "grid.png"), "COUNT": Option(whole(1, 10**7)), "SEED": Option(whole(0), 0),
            "TRUNCATION": Option(share, 1.0), "LABELS": Option(one_of("turn")),
            "DATA": Option(Path, Path("data"))}  # fmt: skip
+GRID = 10_000  # images of a grid, at most: it is held in memory
 
 
 class Released(NamedTuple):
@@ -182,14 +183,16 @@ def main() -> None:
         raise InputError(f"give one FOLDER, with config.json and generator.safetensors, and {valid} as needed")
     given = read_options([argument for argument in sys.argv[1:] if "=" in argument], OPTIONS)
     kind, out, seed = _kind(given["OUT"]), Path(given["OUT"]), given["SEED"]
+    usual = {"grid": 64}.get(kind, 5000)
+    count = given["COUNT"] or usual
+    if kind == "grid" and count > GRID:
+        raise InputError(f"COUNT={count}: a grid has at most {GRID} images; give OUT=samples/ for more")
     released = load(Path(folders[0]))
     if given["TRUNCATION"] != 1:
         truncate(released, given["TRUNCATION"])
     if kind == "grid":
-        count = given["COUNT"] or 64
         record.write_bytes(out, grid(draw(released, count, seed)))
     else:
-        count = given["COUNT"] or 5000
         labels = torch.arange(count) % max(1, released.classes)
         if not given["LABELS"]:
             labels = evaluation_labels(released, count, seed, given["DATA"])

@@ -314,11 +314,13 @@ def test_the_command_ends_with_one_line_and_status_2(tmp_path):
 
 
 @pytest.mark.parametrize("options", ["COUNT=0", "SEED=-1", "TRUNCATION=1.5", "TRUNCATION=nan", "OUT=grid.jpg",
-                                     "COUNT=many", "LABELS=own", "FORMAT=npz"])
+                                     "COUNT=many", "LABELS=own", "FORMAT=npz", "COUNT=99999", f"SEED={'9' * 5000}",
+                                     "OUT=samples/ COUNT=99999999"])
 def test_options_that_draw_nothing(options, folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", f"release {folder} {options}".split())
-    with pytest.raises(InputError, match=options.split()[-1]):
+    with pytest.raises(InputError, match=options.split()[-1]) as caught:
         main()
+    assert "\n" not in str(caught.value)
 
 
 # --- What would execute something -------------------------------------------------------------------------------------

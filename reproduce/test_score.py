@@ -291,8 +291,14 @@ def test_a_record_of_other_images_is_kept(pixels, data, tmp_path):
         score(asked(tmp_path / "theirs.npy"), data, results, CPU)
     assert read(results, asked(tmp_path / "theirs.npy")) == before
     (results / asked(tmp_path).id / "metrics.json").write_text("{}")
-    with pytest.raises(InputError, match="metrics.json: record: id is None"):
+    with pytest.raises(InputError, match="metrics.json: 'id' is missing; remove"):
         score(asked(tmp_path / "theirs.npy"), data, results, CPU)
+
+
+def test_a_share_that_is_too_small_is_refused_before_anything_is_measured(pixels, data, tmp_path):
+    np.save(tmp_path / "theirs.npy", pixels)
+    few = replace(asked(tmp_path / "theirs.npy"), fraction=0.001)
+    refused(few, data, tmp_path / "results", "FRACTION=0.001", "at least 10")
 
 
 # --- The command ------------------------------------------------------------------------------------------------------
@@ -316,6 +322,8 @@ def test_the_protocols_of_the_literature():
     "IMAGES=x DATASET=digits SEED=-1", "IMAGES=x DATASET=digits SAMPLES=many", "IMAGES=x DATASET=digits SAMPLES=3",
     "IMAGES=x DATASET=digits METHOD=a/b", "IMAGES=x DATASET=digits METHOD=a-b", "IMAGES=x DATASET=digits RESIZE=yes",
     "IMAGES=x DATASET=digits DEVICE=tpu", "IMAGES=x DATASET=digits RESOLUTION=32px",
+    "IMAGES=x DATASET=digits RESOLUTION=99999", f"IMAGES=x DATASET=digits SEED={'9' * 5000}", "IMAGES=/ DATASET=digits",
+    "IMAGES=x DATASET=digits EXTRACTOR=vgg", "IMAGES=x DATASET=digits --help", "IMAGES=x DATASET=digits FRACTION=0",
 ])  # fmt: skip
 def test_arguments_that_ask_for_nothing(arguments):
     with pytest.raises(InputError) as caught:

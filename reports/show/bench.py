@@ -3,12 +3,12 @@
 A new measurement is a function here, from what its file holds to a report, and its line in RENDERERS.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.runs import Run
+from benchmarks.state import parsed
 from reports.show.grids import simple
 from reports.show.tables import Section
 from reports.show.words import NOTHING, title
@@ -176,7 +176,7 @@ def benches(results: Path, problems: list[str]) -> dict[str, Section]:
         if not path.exists():
             continue
         try:
-            data = json.loads(path.read_text("utf-8"))
+            data = parsed(path.read_text("utf-8"))
             section = renderer(data)
             section.lines.append(_provenance(name, data))
             made[name] = section

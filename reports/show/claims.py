@@ -5,7 +5,6 @@ needs every cell that the claim speaks of, with at least 3 seeds each; otherwise
 every cell" is tested with Holm's correction; "on average" is the mean of the contrasts within each seed.
 """
 
-import json
 import math
 import operator
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.state import parsed
 from benchmarks.tables import TABLES
 from reports.data.records import GAP
 from reports.data.stats import LEVEL, MIN_SEEDS, Estimate, contrast, estimate, holm
@@ -274,7 +274,7 @@ def cost(results: Path) -> Finding:
     if not path.exists():
         return Finding(OPEN, "not measured: `make bench-regularizers` does")
     try:
-        rows = json.loads(path.read_text("utf-8"))["rows"]
+        rows = parsed(path.read_text("utf-8"))["rows"]
         form = pd.DataFrame([row["forms"]["gradgap"] for row in rows]) - 1
         low, high, middle = form["ratio_low"], form["ratio_high"], 100 * form["ratio"]
     except (ValueError, KeyError, IndexError, TypeError) as error:
