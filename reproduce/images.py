@@ -60,21 +60,26 @@ def check(images: Images, resolution: int, resize: bool) -> tuple[str, tuple[int
     digest, size, seen = hashlib.sha256(), None, 0
     with tqdm(total=images.count, desc=f"checking {images.path.name}", unit="image", disable=None) as bar:
         for batch in images.batches():
-            found = batch.shape[1:3]
-            size = size or found
-            if found != size:
-                raise InputError(f"{images.path}: images {_size(size)} and {_size(found)}, must all be of one size")
-            if found[0] != found[1]:
-                raise InputError(f"{images.path}: images {_size(found)}, must be square")
-            if found[0] != resolution and not resize:
-                raise InputError(f"{images.path}: images {_size(found)}, must be {_size((resolution, resolution))}; "
-                                 f"give RESOLUTION={found[0]}, or RESIZE=1 to have them resized")
+            size = size or batch.shape[1:3]
+            if batch.shape[1:3] != size:
+                raise InputError(f"{images.path}: images {_size(size)} and {_size(batch.shape[1:3])}, must all be of "
+                                 "one size")
+            _require_size(images.path, size, resolution, resize)
             digest.update(np.ascontiguousarray(batch))
             seen += len(batch)
             bar.update(len(batch))
     if seen != images.count:
         raise InputError(f"{images.path}: ends after {seen} of {images.count} images")
     return digest.hexdigest(), size
+
+
+def _require_size(path: Path, size: tuple[int, int], resolution: int, resize: bool) -> None:
+    """Raises InputError for images that are not square, or not of the resolution where they are not to be resized."""
+    if size[0] != size[1]:
+        raise InputError(f"{path}: images {_size(size)}, must be square")
+    if size[0] != resolution and not resize:
+        raise InputError(f"{path}: images {_size(size)}, must be {_size((resolution, resolution))}; "
+                         f"give RESOLUTION={size[0]}, or RESIZE=1 to have them resized")
 
 
 def stream(images: Images, resolution: int) -> Iterator[Tensor]:

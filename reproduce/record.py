@@ -215,18 +215,22 @@ def resolve(run: Run) -> tuple[ModuleType, Recipe]:
 
 def _default_recipe(model: ModuleType, resolution: int) -> str:
     """The name of the model's first recipe for a resolution."""
+    _known("resolution", resolution, resolutions(model))
+    return next(name for name, recipe in model.RECIPES.items() if resolution in recipe.resolutions)
+
+
+def resolutions(model: ModuleType) -> list[int]:
+    """The image sizes in pixels for which a model has a recipe."""
     sizes = set()
     for recipe in model.RECIPES.values():
         sizes.update(recipe.resolutions)
-    _known("resolution", resolution, sorted(sizes))
-    return next(name for name, recipe in model.RECIPES.items() if resolution in recipe.resolutions)
+    return sorted(sizes)
 
 
 def _require_groups(run: Run, recipe: Recipe) -> None:
     """Raises InputError where a batch is no whole number of the groups of minibatch standard deviation."""
-    group = recipe.discriminator.get("mbstd_group", 1)
-    if run.batch % group:
-        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
+    if run.batch % recipe.group:
+        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {recipe.group}, the images that "
                          f"{run.model}'s minibatch standard deviation compares")
 
 

@@ -136,6 +136,15 @@ def evaluation_labels(released: Released, count: int, seed: int, data: Path) -> 
     return torch.from_numpy(np.random.default_rng(seed).choice(dataset.labels[indices], count))
 
 
+def write_samples(kind: str, out: Path, released: Released, seed: int, labels: Tensor) -> None:
+    """An image for each label, as a folder of PNGs or as an array."""
+    batches = tqdm(stream(released.G, seed, labels), released.run.id, disable=None, unit="batch")
+    if kind == "folder":
+        write_folder(out, batches, len(labels))
+    else:
+        write_npz(out, batches, len(labels), released.run.resolution)
+
+
 def write_folder(out: Path, batches: Iterator[Tensor], count: int) -> None:
     """Images as OUT/00000.png and so on, in a folder that was not there or is empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -196,11 +205,7 @@ def main() -> None:
         labels = torch.arange(count) % max(1, released.classes)
         if not given["LABELS"]:
             labels = evaluation_labels(released, count, seed, given["DATA"])
-        batches = tqdm(stream(released.G, seed, labels), released.run.id, disable=None, unit="batch")
-        if kind == "folder":
-            write_folder(out, batches, count)
-        else:
-            write_npz(out, batches, count, released.run.resolution)
+        write_samples(kind, out, released, seed, labels)
     print(f"{released.run.id}: {count} images of iteration {released.iteration} in {out}")
 
 

@@ -14,8 +14,8 @@ import sys
 from benchmarks import tables
 from benchmarks.runs import InputError, Run, TryLaterError, command
 from benchmarks.tables import TABLES
-from reproduce.cell import STOP, finished, stop_on_signals
-from reproduce.engines import ENGINES, Attempt
+from reproduce.cell import STOP, Attempt, finished, stop_on_signals
+from reproduce.engines import ENGINES
 from reproduce.methods import Method, compared, note, read_apart
 from reproduce.preflight import look_apart
 from reproduce.settings import Settings, split

@@ -46,7 +46,7 @@ def train(run: Run, settings: Settings, device: torch.device, recorder: Callable
     # 1. What is asked for, checked before anything is written
     record.require_method(run)
     _, recipe = record.resolve(run)
-    require_groups(run.batch, recipe.discriminator.get("mbstd_group", 1), parallel.processes())
+    require_groups(run.batch, recipe.group, parallel.processes())
     feed = images_of(run, recipe, settings.data, device)
     folder = record.folder(settings.results, run.id)
     with ExitStack() as held:
@@ -59,7 +59,7 @@ def train(run: Run, settings: Settings, device: torch.device, recorder: Callable
                 return f"{run.id}: already finished ({end})"
 
         # 2. Everything with state, drawn from the seed or taken from the last checkpoint
-        pieces = Pieces(settings.micro_batch, recipe.discriminator.get("mbstd_group", 1))
+        pieces = Pieces(settings.micro_batch, recipe.group)
         trainer = Trainer(run, feed.dataset.classes, feed.labels, device, pieces)
         start, seconds = record.load_checkpoint(folder, trainer.parts)
         trainer.after_loading()
