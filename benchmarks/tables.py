@@ -316,7 +316,7 @@ def sweep(rows: list[Run]) -> list[Run]:
 
 def main() -> None:
     name, *arguments = sys.argv[1:] or [""]
-    given = read_options(arguments, {"SEEDS": Option(whole(1), 1), "ITERATIONS": Option(whole(0))})
+    given = read_options(arguments, {"SEEDS": Option(whole(1, 100), 1), "ITERATIONS": Option(whole(0))})
     for run in runs(name, given["SEEDS"], given["ITERATIONS"]):
         print(run.id)
 

@@ -208,7 +208,7 @@ def main() -> None:
     file, text = sys.argv[1:]
     try:
         answer = asdict(read(text))
-    except InputError as error:
+    except (InputError, OSError) as error:
         answer = {"error": str(error)}
     Path(file).write_text(json.dumps(answer), encoding="utf-8")
 

@@ -37,7 +37,7 @@ from reproduce.evaluate import generate, generator, require_fit, stream, untrain
 CONFIG = record.CONFIG | {"recipe": dict, "method_files": dict}
 DATASET = {"name": str, "digest": str, "classes": int, "flip": bool, "count": int}
 SUBSET = {"count": int, "sha256": str}
-OPTIONS = {"OUT": Option(str, "grid.png"), "COUNT": Option(whole(1, 10**7)), "SEED": Option(whole(0), 0),
+OPTIONS = {"OUT": Option(str, "grid.png"), "COUNT": Option(whole(1, 10**6)), "SEED": Option(whole(0), 0),
            "TRUNCATION": Option(share, 1.0), "LABELS": Option(one_of("turn")),
            "DATA": Option(Path, Path("data"))}  # fmt: skip
 GRID = 10_000  # images of a grid, at most: it is held in memory

@@ -18,6 +18,7 @@ from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, one_
 from benchmarks.tables import TABLES, Table
 
 ENGINES = ("serial", "ray", "slurm")
+MOST = 1000  # runs at a time, or GPUs
 
 # Names that `make` takes for commands which are no run or sweep, and what they mean
 OTHERS = {
@@ -60,7 +61,7 @@ class Settings:
     """Every option of a sweep. An option is called like its field, in capitals: SEEDS=3 sets `seeds`."""
 
     table: str = option("smoke", one_of(*TABLES), "of compare (small if not given), lambda and plan")
-    seeds: int = option(1, whole(1), "training seeds of a table, from 0")
+    seeds: int = option(1, whole(1, 100), "training seeds of a table, from 0")
     iterations: int | None = option(None, whole(0), "generator steps, at most, instead of a table's own")
     method: str = option("", str, "a regularizer, an augmentation or a file of your own, joined by +: beside baselines")
     order: str = option("table", one_of("table", "cost"), "cost: the cheapest runs first")
@@ -77,10 +78,10 @@ class Settings:
 
     device: str = option("auto", str, "auto, cpu, cuda, cuda:1, ...")
     engine: str = option("serial", one_of(*ENGINES), "serial, ray or slurm")
-    jobs: int = option(1, whole(1), "serial: runs at a time")
-    gpus: int | None = option(None, whole(1), "GPUs to use; serial: one if not given, else all")
-    runs_per_gpu: int = option(1, whole(1), "small runs that share a GPU")
-    gpus_per_run: int = option(1, whole(1), "GPUs that one training is split over")
+    jobs: int = option(1, whole(1, MOST), "serial: runs at a time")
+    gpus: int | None = option(None, whole(1, MOST), "GPUs to use; serial: one if not given, else all")
+    runs_per_gpu: int = option(1, whole(1, MOST), "small runs that share a GPU")
+    gpus_per_run: int = option(1, whole(1, MOST), "GPUs that one training is split over")
     sbatch: str = option("", str, 'slurm: further options, such as "--partition=long --time=2-0"')
     micro_batch: int = option(0, whole(0), "images that go through a network at once; 0: the whole batch")
     graphs: bool = option(False, yes, "1: launch each training step as one CUDA graph")
