@@ -430,23 +430,26 @@ def load_checkpoint(folder: Path, parts: dict) -> tuple[int, float]:
     there = [file for file in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt") if file.exists()]
     for file in there:
         state = _read_checkpoint(file)
-        if state is None:
-            continue
-        remedy = f"remove {folder} to train the run anew"
-        schema = {"run": str, "step": int, "seconds": float | int} | dict.fromkeys(parts, dict)
-        typed(f"{file}", state, schema, remedy)
-        if state["run"] != folder.name:
-            raise InputError(f"{file}: of another run, {state['run']!r}, not of {folder.name}; {remedy}")
-        try:
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{file}: does not fit this version of the code ({reason}); {remedy}") from error
-        return state["step"], state["seconds"]
+        if state is not None:
+            _restore(file, state, parts)
+            return state["step"], state["seconds"]
     if there:
         print(f"warning: {folder}: no checkpoint is whole; the training begins anew", file=sys.stderr)
     return 0, 0.0
+
+
+def _restore(file: Path, state: dict, parts: dict) -> None:
+    """Load the state of a checkpoint. Raises InputError where it is that of another run or another code."""
+    run_id, remedy = file.parent.name, f"remove {file.parent} to train the run anew"
+    typed(f"{file}", state, {"run": str, "step": int, "seconds": float | int} | dict.fromkeys(parts, dict), remedy)
+    if state["run"] != run_id:
+        raise InputError(f"{file}: of another run, {state['run']!r}, not of {run_id}; {remedy}")
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{file}: does not fit this version of the code ({reason}); {remedy}") from error
 
 
 def _read_checkpoint(file: Path) -> dict | None:
