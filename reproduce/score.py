@@ -28,17 +28,10 @@ from benchmarks.datasets import DATASETS, OWN, SIDES, load, subset
 from benchmarks.extractors import EXTRACTORS, load_extractor
 from benchmarks.field import PROTOCOLS, external_id, read_record
 from benchmarks.metrics import Comparison, Features, Reference
-from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, one_of, read_options, share, whole, yes
+from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, fraction, one_of, read_options, whole, yes
 from reproduce import images, record
 from reproduce.evaluate import RealImages, agree, printed, shown
 from reproduce.settings import weights_in_environment
-
-
-def fraction(text: str) -> float:
-    if not share(text):
-        raise ValueError("must be above 0 and at most 1")
-    return share(text)
-
 
 OPTIONS = {"IMAGES": Option(Path), "DATASET": Option(str), "METHOD": Option(str), "FRACTION": Option(fraction, 1.0),
            "SEED": Option(whole(0), 0), "TRAIN": Option(Path), "PROTOCOL": Option(str),
