@@ -79,7 +79,6 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     """
     began = time.monotonic()
     record.reset_peak(device)
-    extractor = load_extractor(order.protocol.extractor, device, order.protocol.weights, data / "weights")
     opened = images.open_images(order.images)
     if opened.count != order.protocol.samples:
         raise InputError(f"{order.images}: {opened.count} images, but {order.protocol.samples} are measured; give "
@@ -92,10 +91,11 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     if order.against == "test" and dataset.heldout is None:
         raise InputError(f"dataset {order.dataset!r}: has no test part to compare with; use PROTOCOL=benchmark")
     sha256, size = images.check(opened, order.resolution, order.resize)
-    trained, train = _trained(order)
-    real = RealImages(dataset, _mask(order, len(dataset.images)), extractor, data, device)
     folder = record.folder(results, order.id)
     known = _known(folder, sha256)
+    trained, train = _trained(order)
+    extractor = load_extractor(order.protocol.extractor, device, order.protocol.weights, data / "weights")
+    real = RealImages(dataset, _mask(order, len(dataset.images)), extractor, data, device)
     with record.locked(folder):
         same = {"n_generated": opened.count, "reference": order.against, **extractor.facts}
         before = [entry for entry in known["metrics"] if agree(entry, same)]
