@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.datasets import DATASETS, OWN, SIDES, load, subset
+from benchmarks.datasets import DATASETS, OWN, SIDES, Dataset, load, subset
 from benchmarks.extractors import EXTRACTORS, load_extractor
 from benchmarks.field import PROTOCOLS, external_id, read_record
 from benchmarks.metrics import Comparison, Features, Reference
@@ -83,13 +83,7 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     if opened.count != order.protocol.samples:
         raise InputError(f"{order.images}: {opened.count} images, but {order.protocol.samples} are measured; give "
                          f"SAMPLES={opened.count} to measure these under a protocol of their own")
-    dataset = load(order.dataset, order.resolution, data)
-    trained_on = len(subset(len(dataset.images), order.fraction, order.seed))
-    if trained_on < MINIMUM:
-        raise InputError(f"FRACTION={order.fraction:g}: {trained_on} of {len(dataset.images)} images, and metrics need "
-                         f"at least {MINIMUM}")
-    if order.against == "test" and dataset.heldout is None:
-        raise InputError(f"dataset {order.dataset!r}: has no test part to compare with; use PROTOCOL=benchmark")
+    dataset = _dataset(order, data)
     sha256, size = images.check(opened, order.resolution, order.resize)
     folder = record.folder(results, order.id)
     known = _known(folder, sha256)
@@ -116,6 +110,18 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
             "peak_bytes": {"train": None, "evaluate": record.peak_bytes(device)},
         })  # fmt: skip
     return shown(order.id, entries)
+
+
+def _dataset(order: Order, data: Path) -> Dataset:
+    """What the images are compared with. Raises InputError where their share of it is too small or it lacks a part."""
+    dataset = load(order.dataset, order.resolution, data)
+    trained_on = len(subset(len(dataset.images), order.fraction, order.seed))
+    if trained_on < MINIMUM:
+        raise InputError(f"FRACTION={order.fraction:g}: {trained_on} of {len(dataset.images)} images, and metrics need "
+                         f"at least {MINIMUM}")
+    if order.against == "test" and dataset.heldout is None:
+        raise InputError(f"dataset {order.dataset!r}: has no test part to compare with; use PROTOCOL=benchmark")
+    return dataset
 
 
 def _about(order: Order, opened: images.Images, sha256: str, size: tuple[int, int]) -> dict:
