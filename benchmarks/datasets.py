@@ -194,10 +194,10 @@ def _due(name: str, resolution: int, root: Path) -> Order | None:
     if _is_current(made_from, path):
         return None
     if not path:
-        remedy = row.get
-        if name in DATASETS:
-            remedy = f"`make data DATASET={name}`: {row.get}"
-        raise InputError(f"dataset {name!r}: not found under {root}; {remedy}")
+        command = f"make data DATASET={name}"
+        if name not in DATASETS:
+            command += " SOURCE=..."
+        raise InputError(f"dataset {name!r}: not found under {root}; `{command}`: {row.get}")
     return order(name, row, path, resolution, root)
 
 
