@@ -225,7 +225,7 @@ def _begin(partial: Path, order: Order, sources: dict[str, Source]) -> None:
     """Make the folder and the arrays' headers, unless an interrupted preparation of the very same has left them."""
     names = {prefix: source.names for prefix, source in sources.items()}
     plan = json.dumps(order.stamp | {"names": names})
-    if (partial / "plan.json").exists() and (partial / "plan.json").read_text() == plan:
+    if (partial / "plan.json").exists() and (partial / "plan.json").read_bytes() == plan.encode():
         return
     shutil.rmtree(partial, ignore_errors=True)
     size = 3 * order.resolution**2
@@ -242,7 +242,7 @@ def _begin(partial: Path, order: Order, sources: dict[str, Source]) -> None:
 def _store(partial: Path, prefix: str, order: Order, source: Source) -> Part:
     """Fill the array of one part, a chunk per thread: decoding and resizing run without the interpreter's lock."""
     path = partial / f"{prefix}images.npy"
-    with path.open("r+b", buffering=0) as array, (partial / f"{prefix}done.jsonl").open("a+") as log:
+    with path.open("r+b", buffering=0) as array, (partial / f"{prefix}done.jsonl").open("a+", errors="replace") as log:
         chunks = Chunks(order, source, array.fileno())
         done = _done(log, chunks)
         todo = [start for start in chunks.starts if start not in done]
@@ -282,7 +282,9 @@ class Chunks:
         return start, hashes
 
     def has(self, start: int, hashes: list[Hashes]) -> bool:
-        """Whether the pixels of a chunk are in the file."""
+        """Whether this is a chunk whose pixels are in the file."""
+        if start not in self.starts or len(hashes) != min(self.step, self.count - start):
+            return False
         for i, image in enumerate(hashes, start):
             stored = os.pread(self.file, self.size, self.header + i * self.size)
             if hashlib.sha256(stored).hexdigest() != image.prepared:
@@ -293,12 +295,16 @@ class Chunks:
 def _done(log: TextIO, chunks: Chunks) -> dict[int, list[Hashes]]:
     """The chunks that an interrupted preparation has stored: first image of a chunk -> hashes of its images."""
     log.seek(0)
-    rows = [json.loads(line) for line in log if line.endswith("\n")]
-    if rows:
+    lines = [line for line in log if line.endswith("\n")]
+    if lines:
         print("going on with an interrupted preparation", file=sys.stderr)
     done = {}
-    for start, images in rows:
-        hashes = [Hashes(*image) for image in images]
+    for line in lines:
+        try:
+            start, images = json.loads(line)
+            hashes = [Hashes(*image) for image in images]
+        except (ValueError, TypeError):  # a damaged line: its chunk is prepared anew
+            continue
         if chunks.has(start, hashes):
             done[start] = hashes
     return done

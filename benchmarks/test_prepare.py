@@ -122,6 +122,8 @@ def test_interrupted_preparation_goes_on(tmp_path, monkeypatch):
     with array.open("r+b") as file:  # as if a power cut had lost the first image
         file.seek(-9 * 3 * 16 * 16, os.SEEK_END)
         file.write(b"\0" * 100)
+    with (array.parent / "done.jsonl").open("ab") as log:
+        log.write(b'\xff\n[]\n{\n[0, [[1]]]\n["x", []]\n')
     first = len(done)
     load("mine", 16, tmp_path / "b")
     assert {0, 5} <= set(done[first:]) <= {0, 5, 6, 7, 8}
