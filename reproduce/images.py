@@ -148,7 +148,7 @@ def _npy(path: Path) -> Images:
 
 
 def _npz(path: Path) -> Images:
-    """Of an array that may be larger than memory: it is unpacked to a nameless file."""
+    """Of an array that may be larger than memory: it is unpacked to a file that has no name once it is open."""
     with _readable(path), zipfile.ZipFile(path) as archive, TemporaryDirectory() as folder:
         name = _only_one(path, archive.namelist(), ("arr_0.npy", "images.npy"))
         array = np.load(archive.extract(name, folder), mmap_mode="r")
@@ -199,7 +199,9 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error, SafetensorError) as error:
+    except OSError as error:  # of the disk: an array of a .npz is unpacked to TMPDIR
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error, SafetensorError) as error:
         raise InputError(f"{path}: damaged or not what its name says ({error})".replace("\n", " ")) from error
 
 
