@@ -194,10 +194,10 @@ def _due(name: str, resolution: int, root: Path) -> Order | None:
     if _is_current(made_from, path):
         return None
     if not path:
-        remedy = row.get
-        if name in DATASETS:
-            remedy = f"`make data DATASET={name}`: {row.get}"
-        raise InputError(f"dataset {name!r}: not found under {root}; {remedy}")
+        command = f"make data DATASET={name}"
+        if name not in DATASETS:
+            command += " SOURCE=..."
+        raise InputError(f"dataset {name!r}: not found under {root}; `{command}`: {row.get}")
     return order(name, row, path, resolution, root)
 
 
@@ -277,12 +277,14 @@ def _part(name: str, row: Row, target: Path, prefix: str, known: dict, manifest:
     if images.shape != shape or images.dtype != np.uint8 or labels.shape != shape[:1] or labels.dtype != np.int64:
         raise InputError(f"{target}: damaged, {prefix}images.npy is {images.dtype} {images.shape}, labels are "
                          f"{labels.dtype} {labels.shape}, but manifest.json tells of {shape}; {remedy}")
-    if images.nbytes <= CHECKED:
-        prepared = (hashlib.sha256(image).hexdigest() for image in images)
-        if digest(prepared, labels) != known["digest"]:
-            raise InputError(f"{target}: damaged, the digest of {prefix}images.npy and its labels is not that of "
-                             f"manifest.json; {remedy}")
+    if images.nbytes <= CHECKED and _digest(images, labels) != known["digest"]:
+        raise InputError(f"{target}: damaged, the digest of {prefix}images.npy and its labels is not that of "
+                         f"manifest.json; {remedy}")
     return Dataset(name, images, labels, manifest["classes"], row.flip, known["digest"], provenance)
+
+
+def _digest(images: np.ndarray, labels: np.ndarray) -> str:
+    return digest((hashlib.sha256(image).hexdigest() for image in images), labels)
 
 
 def _read(path: Path, schema: Schema) -> dict:

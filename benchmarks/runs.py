@@ -274,6 +274,12 @@ def share(text: str) -> float:
     return float(text)
 
 
+def fraction(text: str) -> float:
+    if not share(text):
+        raise ValueError("must be above 0 and at most 1")
+    return share(text)
+
+
 def yes(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError("must be 0 or 1")

@@ -50,7 +50,7 @@ def read_json(path: Path, schema: Schema = {}, remedy: str = "") -> dict:  # noq
     try:
         found = parsed(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}){_then(remedy)}") from error
+        raise InputError(f"{path}: cannot be read ({error}){then(remedy)}") from error
     return typed(f"{path}", found, schema, remedy)
 
 
@@ -65,15 +65,15 @@ def parsed(text: str | bytes) -> object:
 def typed(where: str, found: object, schema: Schema, remedy: str = "") -> dict:
     """What was found, once it is known to be a dict that fits the schema. Raises InputError naming the first misfit."""
     if not isinstance(found, dict):
-        raise InputError(f"{where}: not a JSON object{_then(remedy)}")
+        raise InputError(f"{where}: not a JSON object{then(remedy)}")
     for key, kind in schema.items():
         if key not in found:
-            raise InputError(f"{where}: {key!r} is missing{_then(remedy)}")
-        if not isinstance(found[key], kind) or isinstance(found[key], bool) and kind is int:
+            raise InputError(f"{where}: {key!r} is missing{then(remedy)}")
+        if not isinstance(found[key], kind) or isinstance(found[key], bool) and kind is not bool:
             name = getattr(kind, "__name__", str(kind))
-            raise InputError(f"{where}: {key!r} is {_short(found[key])}, must be of type {name}{_then(remedy)}")
+            raise InputError(f"{where}: {key!r} is {_short(found[key])}, must be of type {name}{then(remedy)}")
         if isinstance(found[key], float) and not math.isfinite(found[key]):
-            raise InputError(f"{where}: {key!r} is {found[key]}, must be a finite number{_then(remedy)}")
+            raise InputError(f"{where}: {key!r} is {found[key]}, must be a finite number{then(remedy)}")
     return found
 
 
@@ -84,7 +84,8 @@ def _short(value: object) -> str:
     return text
 
 
-def _then(remedy: str) -> str:
+def then(remedy: str) -> str:
+    """The end of an error that says what the user can do; "" where there is nothing to say."""
     if not remedy:
         return ""
     return f"; {remedy}"

@@ -60,21 +60,26 @@ def check(images: Images, resolution: int, resize: bool) -> tuple[str, tuple[int
     digest, size, seen = hashlib.sha256(), None, 0
     with tqdm(total=images.count, desc=f"checking {images.path.name}", unit="image", disable=None) as bar:
         for batch in images.batches():
-            found = batch.shape[1:3]
-            size = size or found
-            if found != size:
-                raise InputError(f"{images.path}: images {_size(size)} and {_size(found)}, must all be of one size")
-            if found[0] != found[1]:
-                raise InputError(f"{images.path}: images {_size(found)}, must be square")
-            if found[0] != resolution and not resize:
-                raise InputError(f"{images.path}: images {_size(found)}, must be {_size((resolution, resolution))}; "
-                                 f"give RESOLUTION={found[0]}, or RESIZE=1 to have them resized")
+            size = size or batch.shape[1:3]
+            if batch.shape[1:3] != size:
+                raise InputError(f"{images.path}: images {_size(size)} and {_size(batch.shape[1:3])}, must all be of "
+                                 "one size")
+            _require_size(images.path, size, resolution, resize)
             digest.update(np.ascontiguousarray(batch))
             seen += len(batch)
             bar.update(len(batch))
     if seen != images.count:
         raise InputError(f"{images.path}: ends after {seen} of {images.count} images")
     return digest.hexdigest(), size
+
+
+def _require_size(path: Path, size: tuple[int, int], resolution: int, resize: bool) -> None:
+    """Raises InputError for images that are not square, or not of the resolution where they are not to be resized."""
+    if size[0] != size[1]:
+        raise InputError(f"{path}: images {_size(size)}, must be square")
+    if size[0] != resolution and not resize:
+        raise InputError(f"{path}: images {_size(size)}, must be {_size((resolution, resolution))}; "
+                         f"give RESOLUTION={size[0]}, or RESIZE=1 to have them resized")
 
 
 def stream(images: Images, resolution: int) -> Iterator[Tensor]:
@@ -143,7 +148,7 @@ def _npy(path: Path) -> Images:
 
 
 def _npz(path: Path) -> Images:
-    """Of an array that may be larger than memory: it is unpacked to a nameless file."""
+    """Of an array that may be larger than memory: it is unpacked to a file that has no name once it is open."""
     with _readable(path), zipfile.ZipFile(path) as archive, TemporaryDirectory() as folder:
         name = _only_one(path, archive.namelist(), ("arr_0.npy", "images.npy"))
         array = np.load(archive.extract(name, folder), mmap_mode="r")
@@ -194,7 +199,9 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error, SafetensorError) as error:
+    except OSError as error:  # of the disk: an array of a .npz is unpacked to TMPDIR
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error, SafetensorError) as error:
         raise InputError(f"{path}: damaged or not what its name says ({error})".replace("\n", " ")) from error
 
 

@@ -14,8 +14,8 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def _regularizer(part: str) -> tuple[str, float]:
 
     registered, file = _registered(part), FILE.fullmatch(part)
     try:
-        with silent():
+        with redirect_stdout(io.StringIO()):  # what a file prints while it is loaded and checked goes nowhere
             if registered:
                 name, weight = registered["name"], registered["weight"]
             else:
@@ -139,13 +139,6 @@ def require_free_name(path: Path) -> None:
 
     if path.stem in AUGMENTATIONS or path.stem == "baseline" or path.stem.endswith("_"):
         raise InputError(f"METHOD={path}: {path.stem} has another meaning in run ids; give the file another name")
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """What a file prints while it is loaded and checked goes nowhere."""
-    with redirect_stdout(io.StringIO()):
-        yield
 
 
 def blamed(error: Exception, text: str) -> str:

@@ -215,7 +215,7 @@ def require_processes(runs: list[Run], settings: Settings) -> None:
         if run.model == record.HELDOUT:
             continue
         _, recipe = record.resolve(run)
-        require_groups(run.batch, recipe.discriminator.get("mbstd_group", 1), processes)
+        require_groups(run.batch, recipe.group, processes)
 
 
 def require_writable(folder: Path) -> None:

@@ -215,18 +215,22 @@ def resolve(run: Run) -> tuple[ModuleType, Recipe]:
 
 def _default_recipe(model: ModuleType, resolution: int) -> str:
     """The name of the model's first recipe for a resolution."""
+    _known("resolution", resolution, resolutions(model))
+    return next(name for name, recipe in model.RECIPES.items() if resolution in recipe.resolutions)
+
+
+def resolutions(model: ModuleType) -> list[int]:
+    """The image sizes in pixels for which a model has a recipe."""
     sizes = set()
     for recipe in model.RECIPES.values():
         sizes.update(recipe.resolutions)
-    _known("resolution", resolution, sorted(sizes))
-    return next(name for name, recipe in model.RECIPES.items() if resolution in recipe.resolutions)
+    return sorted(sizes)
 
 
 def _require_groups(run: Run, recipe: Recipe) -> None:
     """Raises InputError where a batch is no whole number of the groups of minibatch standard deviation."""
-    group = recipe.discriminator.get("mbstd_group", 1)
-    if run.batch % group:
-        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
+    if run.batch % recipe.group:
+        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {recipe.group}, the images that "
                          f"{run.model}'s minibatch standard deviation compares")
 
 
@@ -426,23 +430,26 @@ def load_checkpoint(folder: Path, parts: dict) -> tuple[int, float]:
     there = [file for file in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt") if file.exists()]
     for file in there:
         state = _read_checkpoint(file)
-        if state is None:
-            continue
-        remedy = f"remove {folder} to train the run anew"
-        schema = {"run": str, "step": int, "seconds": float | int} | dict.fromkeys(parts, dict)
-        typed(f"{file}", state, schema, remedy)
-        if state["run"] != folder.name:
-            raise InputError(f"{file}: of another run, {state['run']!r}, not of {folder.name}; {remedy}")
-        try:
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{file}: does not fit this version of the code ({reason}); {remedy}") from error
-        return state["step"], state["seconds"]
+        if state is not None:
+            _restore(file, state, parts)
+            return state["step"], state["seconds"]
     if there:
         print(f"warning: {folder}: no checkpoint is whole; the training begins anew", file=sys.stderr)
     return 0, 0.0
+
+
+def _restore(file: Path, state: dict, parts: dict) -> None:
+    """Load the state of a checkpoint. Raises InputError where it is that of another run or another code."""
+    run_id, remedy = file.parent.name, f"remove {file.parent} to train the run anew"
+    typed(f"{file}", state, {"run": str, "step": int, "seconds": float | int} | dict.fromkeys(parts, dict), remedy)
+    if state["run"] != run_id:
+        raise InputError(f"{file}: of another run, {state['run']!r}, not of {run_id}; {remedy}")
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{file}: does not fit this version of the code ({reason}); {remedy}") from error
 
 
 def _read_checkpoint(file: Path) -> dict | None:

@@ -136,6 +136,15 @@ def evaluation_labels(released: Released, count: int, seed: int, data: Path) -> 
     return torch.from_numpy(np.random.default_rng(seed).choice(dataset.labels[indices], count))
 
 
+def write_samples(kind: str, out: Path, released: Released, seed: int, labels: Tensor) -> None:
+    """An image for each label, as a folder of PNGs or as an array."""
+    batches = tqdm(stream(released.G, seed, labels), released.run.id, disable=None, unit="batch")
+    if kind == "folder":
+        write_folder(out, batches, len(labels))
+    else:
+        write_npz(out, batches, len(labels), released.run.resolution)
+
+
 def write_folder(out: Path, batches: Iterator[Tensor], count: int) -> None:
     """Images as OUT/00000.png and so on, in a folder that was not there or is empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -183,24 +192,20 @@ def main() -> None:
         raise InputError(f"give one FOLDER, with config.json and generator.safetensors, and {valid} as needed")
     given = read_options([argument for argument in sys.argv[1:] if "=" in argument], OPTIONS)
     kind, out, seed = _kind(given["OUT"]), Path(given["OUT"]), given["SEED"]
-    if kind == "grid" and given["COUNT"] and given["COUNT"] > GRID:
-        raise InputError(f"COUNT={given['COUNT']}: a grid has at most {GRID} images; give OUT=samples/ for more")
+    usual = {"grid": 64}.get(kind, 5000)
+    count = given["COUNT"] or usual
+    if kind == "grid" and count > GRID:
+        raise InputError(f"COUNT={count}: a grid has at most {GRID} images; give OUT=samples/ for more")
     released = load(Path(folders[0]))
     if given["TRUNCATION"] != 1:
         truncate(released, given["TRUNCATION"])
     if kind == "grid":
-        count = given["COUNT"] or 64
         record.write_bytes(out, grid(draw(released, count, seed)))
     else:
-        count = given["COUNT"] or 5000
         labels = torch.arange(count) % max(1, released.classes)
         if not given["LABELS"]:
             labels = evaluation_labels(released, count, seed, given["DATA"])
-        batches = tqdm(stream(released.G, seed, labels), released.run.id, disable=None, unit="batch")
-        if kind == "folder":
-            write_folder(out, batches, count)
-        else:
-            write_npz(out, batches, count, released.run.resolution)
+        write_samples(kind, out, released, seed, labels)
     print(f"{released.run.id}: {count} images of iteration {released.iteration} in {out}")
 
 

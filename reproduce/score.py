@@ -24,27 +24,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.datasets import DATASETS, OWN, SIDES, load, subset
-from benchmarks.extractors import load_extractor
-from benchmarks.field import PROTOCOLS, external_id, faults_of_record
+from benchmarks.datasets import DATASETS, OWN, SIDES, Dataset, load, subset
+from benchmarks.extractors import EXTRACTORS, load_extractor
+from benchmarks.field import PROTOCOLS, external_id, read_record
 from benchmarks.metrics import Comparison, Features, Reference
-from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, read_options, share, whole, yes
+from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, fraction, one_of, read_options, whole, yes
 from reproduce import images, record
 from reproduce.evaluate import RealImages, agree, printed, shown
 from reproduce.settings import weights_in_environment
 
-
-def fraction(text: str) -> float:
-    if not share(text):
-        raise ValueError("must be above 0 and at most 1")
-    return share(text)
-
-
 OPTIONS = {"IMAGES": Option(Path), "DATASET": Option(str), "METHOD": Option(str), "FRACTION": Option(fraction, 1.0),
            "SEED": Option(whole(0), 0), "TRAIN": Option(Path), "PROTOCOL": Option(str),
-           "SAMPLES": Option(whole(MINIMUM)), "EXTRACTOR": Option(str), "RESOLUTION": Option(whole(*SIDES)),
-           "RESIZE": Option(yes, False), "WEIGHTS": Option(Path), "DATA": Option(Path, Path("data")),
-           "RESULTS": Option(Path, Path("results")), "DEVICE": Option(str, "auto")}  # fmt: skip
+           "SAMPLES": Option(whole(MINIMUM)), "EXTRACTOR": Option(one_of(*EXTRACTORS)),
+           "RESOLUTION": Option(whole(*SIDES)), "RESIZE": Option(yes, False), "WEIGHTS": Option(Path),
+           "DATA": Option(Path, Path("data")), "RESULTS": Option(Path, Path("results")),
+           "DEVICE": Option(str, "auto")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,23 +79,17 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     """
     began = time.monotonic()
     record.reset_peak(device)
-    extractor = load_extractor(order.protocol.extractor, device, order.protocol.weights, data / "weights")
     opened = images.open_images(order.images)
     if opened.count != order.protocol.samples:
         raise InputError(f"{order.images}: {opened.count} images, but {order.protocol.samples} are measured; give "
                          f"SAMPLES={opened.count} to measure these under a protocol of their own")
-    dataset = load(order.dataset, order.resolution, data)
-    trained_on = len(subset(len(dataset.images), order.fraction, order.seed))
-    if trained_on < MINIMUM:
-        raise InputError(f"FRACTION={order.fraction:g}: {trained_on} of {len(dataset.images)} images, and metrics need "
-                         f"at least {MINIMUM}")
-    if order.against == "test" and dataset.heldout is None:
-        raise InputError(f"dataset {order.dataset!r}: has no test part to compare with; use PROTOCOL=benchmark")
+    dataset = _dataset(order, data)
     sha256, size = images.check(opened, order.resolution, order.resize)
-    trained, train = _trained(order)
-    real = RealImages(dataset, _mask(order, len(dataset.images)), extractor, data, device)
     folder = record.folder(results, order.id)
     known = _known(folder, sha256)
+    trained, train = _trained(order)
+    extractor = load_extractor(order.protocol.extractor, device, order.protocol.weights, data / "weights")
+    real = RealImages(dataset, _mask(order, len(dataset.images)), extractor, data, device)
     with record.locked(folder):
         same = {"n_generated": opened.count, "reference": order.against, **extractor.facts}
         before = [entry for entry in known["metrics"] if agree(entry, same)]
@@ -122,6 +110,18 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
             "peak_bytes": {"train": None, "evaluate": record.peak_bytes(device)},
         })  # fmt: skip
     return shown(order.id, entries)
+
+
+def _dataset(order: Order, data: Path) -> Dataset:
+    """What the images are compared with. Raises InputError where their share of it is too small or it lacks a part."""
+    dataset = load(order.dataset, order.resolution, data)
+    trained_on = len(subset(len(dataset.images), order.fraction, order.seed))
+    if trained_on < MINIMUM:
+        raise InputError(f"FRACTION={order.fraction:g}: {trained_on} of {len(dataset.images)} images, and metrics need "
+                         f"at least {MINIMUM}")
+    if order.against == "test" and dataset.heldout is None:
+        raise InputError(f"dataset {order.dataset!r}: has no test part to compare with; use PROTOCOL=benchmark")
+    return dataset
 
 
 def _about(order: Order, opened: images.Images, sha256: str, size: tuple[int, int]) -> dict:
@@ -160,9 +160,7 @@ def _known(folder: Path, sha256: str) -> dict:
     path = folder / "metrics.json"
     if not path.exists():
         return {"evaluated": [], "metrics": []}
-    known = record.read_json(path)
-    if faults := faults_of_record(known, folder.name):
-        raise InputError(f"{path}: {faults[0]}; remove {folder} to have the images scored anew")
+    known = read_record(path, f"remove {folder} to have the images scored anew")
     if known["images_sha256"] != sha256:
         raise InputError(f"{path}: the record of other images; give these another METHOD, or remove {folder}")
     return known

@@ -291,7 +291,7 @@ def test_a_record_of_other_images_is_kept(pixels, data, tmp_path):
         score(asked(tmp_path / "theirs.npy"), data, results, CPU)
     assert read(results, asked(tmp_path / "theirs.npy")) == before
     (results / asked(tmp_path).id / "metrics.json").write_text("{}")
-    with pytest.raises(InputError, match="metrics.json: record: id is None"):
+    with pytest.raises(InputError, match="metrics.json: 'id' is missing; remove"):
         score(asked(tmp_path / "theirs.npy"), data, results, CPU)
 
 

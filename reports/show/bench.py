@@ -112,8 +112,8 @@ def training(data: dict) -> Section:
             rows.append(row)
     lines = [_speed(row, ms, data["matrix_peak"]) for row in rows]
     return Section("Training", [simple(lines, "Time of an iteration and memory.", labels=2, missing=NOTHING)], [
-        f"Each trained for {data['seconds']:g} s on noise, in turn. An iteration is all steps of both networks; its "
-        "time is the median in the second half, or the mean of all where they are few.",
+        f"Each trained for {data['seconds']:g} s on noise, in turn, after as long a warming up. An iteration is all "
+        "steps of both networks; its time is the mean.",
         "Of the peak: operations of the networks' own steps, without penalties, over those of a bf16 product. Without "
         "bf16 a GPU's convolutions are in TF32, as PyTorch has it.", *failed])  # fmt: skip
 

@@ -90,10 +90,7 @@ def operations_of_iteration(run: Run, classes: int, step: int) -> float:
 def every_size() -> Iterator[Run]:
     """Every model at every resolution for which it has a recipe."""
     for name, model in MODELS.items():
-        resolutions = set()
-        for recipe in model.RECIPES.values():
-            resolutions.update(recipe.resolutions)
-        for resolution in sorted(resolutions):
+        for resolution in record.resolutions(model):
             yield Run(name, "noise", resolution, batch=BATCH)
 
 

@@ -34,11 +34,8 @@ def cases(device: torch.device, resolutions: list[int]) -> Iterator[Run]:
         yield from thin_baselines()
         return
     for name, model in MODELS.items():
-        sizes = set()
-        for recipe in model.RECIPES.values():
-            sizes.update(recipe.resolutions)
         for size in resolutions:
-            if size in sizes:
+            if size in record.resolutions(model):
                 yield Run(name, "cifar-100", size)
 
 
