@@ -30,7 +30,7 @@ def where(tmp_path) -> list[str]:
     (folder / "noise").mkdir(parents=True)
     for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)):
         Image.fromarray(image).save(folder / "noise" / f"{i}.png")
-    return [f"DATA={folder}", f"RESULTS={tmp_path / RESULTS}/", "DEVICE=cpu", "EXTRACTOR=effnet", "SAMPLES=12"]
+    return [f"DATA={folder}", f"RESULTS={tmp_path / RESULTS}", "DEVICE=cpu", "EXTRACTOR=effnet", "SAMPLES=12"]
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess:
