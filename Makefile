@@ -100,5 +100,5 @@ test: env  ## all tests
 lint: env  ## ruff
 	$(PY) -m ruff check .
 
-clean: options  ## remove what smoke made and caches; records of other runs stay
+clean: options  ## remove what smoke made; records of other runs stay
 	@$(PYTHON) -m reproduce.clean $(call given,SEEDS ITERATIONS RESULTS REPORTS)

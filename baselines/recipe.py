@@ -53,6 +53,11 @@ class Recipe:
     generator: Mapping[str, float] = field(default_factory=lambda: {"width": 1.0})
     discriminator: Mapping[str, float] = field(default_factory=lambda: {"width": 1.0})
 
+    @property
+    def group(self) -> int:
+        """How many consecutive images the discriminator must see together: those of minibatch standard deviation."""
+        return self.discriminator.get("mbstd_group", 1)
+
     def decay(self, iteration: int) -> float:
         """Decay of the generator's average after generator step `iteration`, counted from 1: as in BigGAN's code.
 

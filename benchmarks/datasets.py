@@ -3,23 +3,24 @@
 A set is taken from what the user has under the data folder (DATA/<name>/, DATA/<name>.zip, ...), never fetched behind
 their back, and prepared once (benchmarks/prepare.py). Any other folder or archive there is a data set by its own name.
 
-`python -m benchmarks.datasets prepare NAME [--source FOLDER|ARCHIVE|PARQUET|URL] [--resolution R]` prepares one;
-`python -m benchmarks.datasets status` shows what there is and how to get the rest. To add one, write a row.
+`python -m benchmarks.datasets prepare DATASET=name [SOURCE=folder|archive|parquet|url] [RESOLUTION=px] [ALLOW_COUNT=1]`
+prepares one; `python -m benchmarks.datasets status` shows what there is and how to get the rest. Both take DATA, the
+data folder. To add one, write a row.
 """
 
-import argparse
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from benchmarks import sources
 from benchmarks.fetch import fetch
-from benchmarks.prepare import HELDOUT, REMEDY, VERSION, Order, digest, fingerprint, one_line, prepare
-from benchmarks.runs import InputError, command
+from benchmarks.prepare import HELDOUT, REMEDY, VERSION, Order, check_count, digest, fingerprint, one_line, prepare
+from benchmarks.runs import InputError, Option, command, read_options, whole, yes
 from benchmarks.sources import Source
 from benchmarks.state import Schema, read_json, typed
 from benchmarks.tables import TABLES
@@ -149,6 +150,8 @@ PART = {"count": int, "digest": str}
 MANIFEST = PART | {"name": str, "resolution": int, "classes": int, "content": str, "allow_count": bool, "how": str,
                    "aside": list}  # fmt: skip
 NAME = r"\w[\w-]*"  # of a data set
+SIDES = 8, 4096  # pixels: smallest and largest resolution
+FOLDERS = ("prepared", "weights", "features")  # of the data folder: what this suite keeps there
 SUFFIXES = (*sources.ARCHIVES, ".parquet")  # of files that are data sets
 CHECKED = 4 << 30  # bytes: arrays up to this size are compared with their digest whenever they are opened
 
@@ -161,18 +164,41 @@ def load(name: str, resolution: int, root: Path) -> Dataset:
     Raises InputError if there is nothing to prepare it from, or that is not what the set should be.
     """
     row, root = DATASETS.get(name, OWN), Path(root)
-    target = root / "prepared" / f"{name}-{resolution}"
     with one_line(root):
-        made_from = _read(target / "source.json", SOURCE)
-        if made_from and Path(made_from["path"]).exists():
-            path = Path(made_from["path"])
-        else:
-            path = find_source(name, row, root)
-        if not _is_current(made_from, path):
-            if not path:
-                raise InputError(f"dataset {name!r}: not found under {root}; {row.get}")
-            prepare(order(name, row, path, resolution, root))
-        return _open(name, row, target)
+        due = _due(name, resolution, root)
+        if due:
+            prepare(due)
+        return _open(name, row, _target(name, resolution, root))
+
+
+def require(name: str, resolution: int, root: Path) -> None:
+    """Raises InputError where load() would find no source to prepare the set from, or one that is not the set."""
+    with one_line(root):
+        due = _due(name, resolution, root)
+        if due:
+            check_count(due, due.opened())
+
+
+def _target(name: str, resolution: int, root: Path) -> Path:
+    return root / "prepared" / f"{name}-{resolution}"
+
+
+def _due(name: str, resolution: int, root: Path) -> Order | None:
+    """How the set is to be prepared; None where that is done, and its source has not changed since."""
+    row = DATASETS.get(name, OWN)
+    made_from = _read(_target(name, resolution, root) / "source.json", SOURCE)
+    if made_from and Path(made_from["path"]).exists():
+        path = Path(made_from["path"])
+    else:
+        path = find_source(name, row, root)
+    if _is_current(made_from, path):
+        return None
+    if not path:
+        command = f"make data DATASET={name}"
+        if name not in DATASETS:
+            command += " SOURCE=..."
+        raise InputError(f"dataset {name!r}: not found under {root}; `{command}`: {row.get}")
+    return order(name, row, path, resolution, root)
 
 
 def _is_current(made_from: dict, path: Path | None) -> bool:
@@ -193,23 +219,39 @@ def find_source(name: str, row: Row, root: Path) -> Path | None:
     """Where a set lies: under its own name in the data folder first, then at the row's places."""
     own = [name + suffix for suffix in ("", *SUFFIXES)]
     for place in (*own, *row.places):
-        if (root / place).exists():
+        if (root / place).exists() and not _is_empty(root / place):
             return root / place
     return None
 
 
+def _is_empty(path: Path) -> bool:
+    """Whether it is a folder with nothing in it but hidden files, such as a download that broke off."""
+    return path.is_dir() and not _visible(path)
+
+
+def _visible(folder: Path) -> set[str]:
+    """The names of what is in a folder, hidden files apart."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
 def order(name: str, row: Row, path: Path, resolution: int, root: Path, allow_count: bool = False) -> Order:
     """How `benchmarks.prepare` is told to prepare the set found at `path`."""
-    if not re.fullmatch(NAME, name):
-        raise InputError(f"dataset name {name!r}: letters, digits, _ and - only")
-    if not 8 <= resolution <= 4096:
-        raise InputError(f"resolution {resolution}: must be between 8 and 4096 pixels")
+    _require_name(name)
+    if not SIDES[0] <= resolution <= SIDES[1]:
+        raise InputError(f"resolution {resolution}: must be between {SIDES[0]} and {SIDES[1]} pixels")
 
     def opened() -> Source:
         return sources.open_source(path, row.classes, row.folder, row.reader)
 
     return Order(name, resolution, Path(root), path.absolute(), opened, row.count, row.heldout, row.content,
                  allow_count)
+
+
+def _require_name(name: str) -> None:
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"dataset name {name!r}: letters, digits, _ and - only")
+    if name in FOLDERS:
+        raise InputError(f"dataset name {name!r}: that folder of the data folder is this suite's own")
 
 
 def _open(name: str, row: Row, target: Path) -> Dataset:
@@ -235,12 +277,14 @@ def _part(name: str, row: Row, target: Path, prefix: str, known: dict, manifest:
     if images.shape != shape or images.dtype != np.uint8 or labels.shape != shape[:1] or labels.dtype != np.int64:
         raise InputError(f"{target}: damaged, {prefix}images.npy is {images.dtype} {images.shape}, labels are "
                          f"{labels.dtype} {labels.shape}, but manifest.json tells of {shape}; {remedy}")
-    if images.nbytes <= CHECKED:
-        prepared = (hashlib.sha256(image).hexdigest() for image in images)
-        if digest(prepared, labels) != known["digest"]:
-            raise InputError(f"{target}: damaged, the digest of {prefix}images.npy and its labels is not that of "
-                             f"manifest.json; {remedy}")
+    if images.nbytes <= CHECKED and _digest(images, labels) != known["digest"]:
+        raise InputError(f"{target}: damaged, the digest of {prefix}images.npy and its labels is not that of "
+                         f"manifest.json; {remedy}")
     return Dataset(name, images, labels, manifest["classes"], row.flip, known["digest"], provenance)
+
+
+def _digest(images: np.ndarray, labels: np.ndarray) -> str:
+    return digest((hashlib.sha256(image).hexdigest() for image in images), labels)
 
 
 def _read(path: Path, schema: Schema) -> dict:
@@ -252,45 +296,69 @@ def _read(path: Path, schema: Schema) -> dict:
 
 # Command line
 
+ROOT = Option(Path, Path("data"))
+PREPARE = {"DATASET": Option(str), "SOURCE": Option(str, ""), "RESOLUTION": Option(whole(*SIDES)),
+           "ALLOW_COUNT": Option(yes, False), "DATA": ROOT}  # fmt: skip
 
-def prepare_command(args: argparse.Namespace) -> None:
-    row = DATASETS.get(args.name, OWN)
-    path = _given_source(args, row)
-    resolution = args.resolution or row.resolution
+
+def main() -> None:
+    what, *arguments = sys.argv[1:] or [""]
+    if what == "prepare":
+        given = read_options(arguments, PREPARE)
+        if not given["DATASET"]:
+            raise InputError(f"DATASET: none given; one of {', '.join(DATASETS)}, or a name of your own")
+        prepare_one(given["DATASET"], given["SOURCE"], given["RESOLUTION"], given["ALLOW_COUNT"], given["DATA"])
+    elif what == "status":
+        print_status(read_options(arguments, {"DATA": ROOT})["DATA"])
+    else:
+        raise InputError(f"{what!r}: not a command; valid are prepare, status")
+
+
+def prepare_one(name: str, source: str, resolution: int | None, allow_count: bool, root: Path) -> None:
+    """Prepare a set from a source, or from where it lies, at a resolution or that of the paper, and say what it is."""
+    row = DATASETS.get(name, OWN)
+    _require_name(name)
+    path = _given_source(name, row, root, source)
     if not path or not path.exists():
-        raise InputError(f"dataset {args.name!r}: nothing at {path or args.root}; {row.get}")
-    target = prepare(order(args.name, row, path, resolution, args.root, args.allow_count))
+        raise InputError(f"dataset {name!r}: nothing at {path or root}; {row.get}")
+    target = prepare(order(name, row, path, resolution or row.resolution, root, allow_count))
     manifest = _read(target / "manifest.json", MANIFEST)
     counts = f"{manifest['count']} images"
     if "heldout" in manifest:
         counts += f" and {manifest['heldout']['count']} of the test part"
     print(f"{target}: {counts}; {manifest['how']}; content {manifest['content'][:12]}")
-    for name in manifest["aside"]:
-        print(f"  not an image, left aside: {name}")
+    for file in manifest["aside"]:
+        print(f"  not an image, left aside: {file}")
 
 
-def _given_source(args: argparse.Namespace, row: Row) -> Path | None:
+def _given_source(name: str, row: Row, root: Path, source: str) -> Path | None:
     """The folder or file to prepare a set from: where the user says, else where the set lies, else as it is fetched."""
-    folder = args.root / args.name
-    if args.source and "://" in args.source:
+    folder = root / name
+    if "://" in source:
         md5 = ""
-        if args.source in row.urls:
+        if source in row.urls:
             md5 = row.md5
-        return fetch(args.source, folder, md5).parent
-    if args.source:
-        return Path(args.source)
-    path = find_source(args.name, row, args.root)
-    if not path:
+        return fetch(source, folder, md5).parent
+    if source:
+        return Path(source)
+    path = find_source(name, row, root)
+    if not path or path == folder and _is_part(folder, row):
         for url in row.urls:
             path = fetch(url, folder, row.md5).parent
     return path
 
 
-def status_command(args: argparse.Namespace) -> None:
+def _is_part(folder: Path, row: Row) -> bool:
+    """Whether a folder holds some of the files at the row's addresses, not all of them, and nothing else."""
+    return _visible(folder) < {PurePosixPath(url).name for url in row.urls}
+
+
+def print_status(root: Path) -> None:
+    """Every set: how many images of it there are, at which sizes it is prepared, how to get what is missing."""
     lines, notes = [("dataset", "tables", "found/expected", "native", "prepared at", "licence")], []
-    for name, manifests in _prepared(args.root).items():
+    for name, manifests in _prepared(root).items():
         row = DATASETS.get(name, OWN)
-        count, note = _available(name, row, manifests, args.root)
+        count, note = _available(name, row, manifests, root)
         sizes = [f"{manifest['resolution']}{'*' * manifest['allow_count']}" for manifest in manifests]
         lines.append((name, " ".join(_tables_of(name)) or "-", f"{count}/{row.count or '?'}", row.native,
                       " ".join(sizes) or "-", row.licence))
@@ -298,7 +366,7 @@ def status_command(args: argparse.Namespace) -> None:
             notes.append(f"  {name}: {note}")
     _print_columns(lines)
     print("\nPrepared sets are central squares, resized by Lanczos; * = made with ALLOW_COUNT.")
-    print(f"To get one, put {args.root}/NAME/ or NAME.zip there, or: make data DATASET=NAME [SOURCE=FOLDER|FILE|URL]")
+    print(f"To get one, put {root}/NAME/ or NAME.zip there, or: make data DATASET=NAME [SOURCE=FOLDER|FILE|URL]")
     print("\n".join(notes))
 
 
@@ -329,7 +397,7 @@ def _print_columns(lines: list[tuple[str, ...]]) -> None:
 
 def _own(root: Path) -> list[str]:
     """The names of the folders and archives in the data folder that belong to no row: sets of one's own."""
-    taken = {"prepared", "weights", "features"}
+    taken = set(FOLDERS)
     for name, row in DATASETS.items():
         taken |= {name, *row.places}
     if not root.is_dir():
@@ -363,23 +431,6 @@ def _available(name: str, row: Row, manifests: list[dict], root: Path) -> tuple[
         return str(len(order(name, row, path, 32, root).opened().names)), ""
     except (InputError, OSError) as error:
         return "-", str(error)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Prepare data sets and show what there is.")
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("prepare", help="prepare one data set")
-    one.add_argument("name", help="a data set of the table, or a name of your own")
-    one.add_argument("--source", help="folder, archive, parquet file or address; else what lies in the data folder")
-    one.add_argument("--resolution", type=int, help="width and height in pixels; else that of the paper")
-    one.add_argument("--allow-count", action="store_true", help="take another number of images, and note it")
-    one.set_defaults(run=prepare_command)
-    status = commands.add_parser("status", help="show all data sets")
-    status.set_defaults(run=status_command)
-    for sub in (one, status):
-        sub.add_argument("--root", type=Path, default=Path("data"), help="the data folder (default: data)")
-    args = parser.parse_args()
-    args.run(args)
 
 
 if __name__ == "__main__":

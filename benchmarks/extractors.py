@@ -50,6 +50,11 @@ class Extractor:
     batch: int
     classes: bool = True
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a record says of it."""
+        return {"extractor": self.name, "extractor_sha256": self.sha256, "resize": self.resize}
+
     def __call__(self, images: Iterable[Tensor]) -> Features:
         """Features of batches of images, uint8 [n, 3, R, R] each, in one pass."""
         parts, joined = [], []
@@ -356,3 +361,10 @@ def _without_classes(features: Callable[[Tensor], Tensor], device: torch.device)
 
 
 EXTRACTORS = {"inception": inception, "inception_tf": inception_tf, "effnet": effnet, "clip": clip, "dinov2": dinov2}
+
+
+def load_extractor(name: str, device: torch.device, path: Path | None, folder: Path) -> Extractor:
+    """The extractor of a name, with the weights at `path` or in `folder`. Raises InputError for one there is not."""
+    if name not in EXTRACTORS:
+        raise InputError(f"EXTRACTOR={name}: not one of {', '.join(EXTRACTORS)}")
+    return EXTRACTORS[name](device, path, folder)

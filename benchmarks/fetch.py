@@ -53,7 +53,11 @@ def _require_address(url: str) -> None:
     for address, reason in DEAD.items():
         if address in url:
             raise InputError(f"{url}: not tried, {reason}")
-    if urlparse(url).scheme not in SCHEMES:
+    try:
+        parts = urlparse(url)
+    except ValueError as error:
+        raise InputError(f"{url}: not an address ({error})") from error
+    if parts.scheme not in SCHEMES:
         raise InputError(f"{url}: not an address of {' or '.join(SCHEMES)}; give the path of a file instead")
 
 

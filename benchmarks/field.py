@@ -4,8 +4,6 @@
 what is wrong with related_work.csv and with the records of external scores. Standard library only.
 """
 
-import json
-import math
 import re
 import sys
 from collections.abc import Iterable
@@ -13,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.published import BETTER, FILE, GRADES, Row, parse, read
-from benchmarks.runs import InputError, command, options
+from benchmarks.runs import InputError, command, existing_folder, options
+from benchmarks.state import read_json, then, typed
 from benchmarks.tables import TABLES
 
 # --- Protocols --------------------------------------------------------------------------------------------------------
@@ -287,9 +286,9 @@ def scored_rows(results: Path) -> list[Row]:
     rows = []
     for file in sorted(results.glob("*/metrics.json")):
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
+            record = read_json(file)
             rows += _scored(record)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return rows
 
@@ -313,8 +312,8 @@ def _scored(record: dict) -> list[Row]:
 
 RECORD = {"id": str, "run": dict, "status": str, "images_sha256": str, "dataset": dict, "evaluated": list,
           "metrics": list, "provenance": dict, "seconds": dict}  # fmt: skip
-SUBJECT = {"name": str, "dataset": str, "resolution": int, "fraction": float, "seed": int}
-ENTRY = {"name": str, "value": float, "better": str, "n_generated": int, "n_reference": int, "extractor": str,
+SUBJECT = {"name": str, "dataset": str, "resolution": int, "fraction": float | int, "seed": int}
+ENTRY = {"name": str, "value": float | int, "better": str, "n_generated": int, "n_reference": int, "extractor": str,
          "extractor_sha256": str, "resize": str}  # fmt: skip
 
 
@@ -324,59 +323,39 @@ def external_id(name: str, dataset: str, resolution: int, fraction: float, seed:
 
 
 def record_faults(results: Path) -> list[str]:
-    """One line for each fault of the records of external scores under a folder of results."""
+    """The first fault of each record of external scores under a folder of results that has one."""
     faults = []
     for file in sorted(results.glob("external-*/metrics.json")):
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            faults.append(f"{file}: cannot be read ({error})")
-            continue
-        faults += [f"{file}: {fault}" for fault in faults_of_record(record, file.parent.name)]
+            read_record(file)
+        except InputError as error:
+            faults.append(str(error))
     return faults
 
 
-def faults_of_record(record: object, folder: str) -> list[str]:
-    """What is wrong with a record of external scores in a folder of this name."""
-    faults = _type_faults("record", record, RECORD)
-    if faults:
-        return faults
-    run = record["run"]
-    faults = _type_faults("run", run, SUBJECT)
-    if not faults:
-        wanted = external_id(run["name"], run["dataset"], run["resolution"], run["fraction"], run["seed"])
-        if record["id"] != wanted:
-            faults.append(f"id {record['id']!r}: by its run it must be {wanted!r}")
-    if record["id"] != folder:
-        faults.append(f"id {record['id']!r}: must be the name of its folder")
-    if record["status"] != "external":
-        faults.append(f"status {record['status']!r}: must be 'external'")
+def read_record(file: Path, remedy: str = "") -> dict:
+    """A record of external scores. Raises InputError that names what is wrong with it."""
+    record = read_json(file, RECORD, remedy)
+    run = typed(f"{file}: run", record["run"], SUBJECT, remedy)
+    wanted = {"id": external_id(run["name"], run["dataset"], run["resolution"], run["fraction"], run["seed"]),
+              "status": "external"}  # fmt: skip
+    _require_same(f"{file}", record, wanted, remedy)
+    _require_same(f"{file}", record, {"id": file.parent.name}, remedy)
     if not re.fullmatch("[0-9a-f]{64}", record["images_sha256"]):
-        faults.append("images_sha256: must be 64 hexadecimal digits")
+        raise InputError(f"{file}: images_sha256 must be 64 hexadecimal digits{then(remedy)}")
     if not record["metrics"]:
-        faults.append("metrics: none")
-    for entry in record["metrics"]:
-        wrong = _type_faults("metric", entry, ENTRY)
-        if not wrong and not math.isfinite(entry["value"]):
-            wrong = [f"metric {entry['name']}: {entry['value']} is not a finite number"]
-        if not wrong and entry["better"] not in ("lower", "higher"):
-            wrong = [f"metric {entry['name']}: better is {entry['better']!r}, must be lower or higher"]
-        faults += wrong
-    return faults
+        raise InputError(f"{file}: no metrics{then(remedy)}")
+    for i, entry in enumerate(record["metrics"]):
+        typed(f"{file}: metrics[{i}]", entry, ENTRY, remedy)
+        if entry["better"] not in ("lower", "higher"):
+            raise InputError(f"{file}: metrics[{i}]: better must be lower or higher{then(remedy)}")
+    return record
 
 
-def _type_faults(what: str, found: object, wanted: dict[str, type]) -> list[str]:
-    if not isinstance(found, dict):
-        return [f"{what}: must be a JSON object"]
-    faults = []
-    for name, kind in wanted.items():
-        value = found.get(name)
-        kinds = (kind,)
-        if kind is float:
-            kinds = (int, float)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            faults.append(f"{what}: {name} is {value!r}, must be of type {kind.__name__}")
-    return faults
+def _require_same(where: str, record: dict, wanted: dict[str, str], remedy: str) -> None:
+    for key, value in wanted.items():
+        if record[key] != value:
+            raise InputError(f"{where}: {key!r} is {record[key]!r}, must be {value!r}{then(remedy)}")
 
 
 def check(results: Path) -> int:
@@ -396,9 +375,9 @@ def check(results: Path) -> int:
 def main() -> int | None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["check"]:
-        return check(Path(options(arguments[1:], {"RESULTS": "results"})["RESULTS"]))
+        return check(existing_folder("RESULTS", options(arguments[1:], {"RESULTS": "results"})["RESULTS"]))
     chosen = options(arguments, {"DATASET": "", "RESULTS": "results"})
-    show(chosen["DATASET"], Path(chosen["RESULTS"]))
+    show(chosen["DATASET"], existing_folder("RESULTS", chosen["RESULTS"]))
     return 0
 
 

@@ -288,15 +288,20 @@ def overlap(real: Tensor, generated: Tensor, train: Tensor, nearest: Tensor, row
     radius = neighbours(generated)[:, 2]
     parts = []
     for x, trained, near in zip(real.split(rows), train.split(rows), nearest.split(rows), strict=True):
-        d = _distances(x, generated)
-        in3, in5 = d <= near[:, 2:3], d <= near[:, 4:5]
-        closest = d.masked_fill(~trained[:, None], torch.inf).min(0)
-        parts.append(Overlap(in3.sum(0), in5.sum(0), (d <= radius).any(1), in5.any(1), closest.values, closest.indices))
+        parts.append(_overlap_of_rows(x, trained, near, generated, radius))
     balls3, balls5, recalled, covered, to_train, which = zip(*parts, strict=True)
     closest = torch.stack(to_train).min(0)
     place = torch.stack(which).gather(0, closest.indices[None])[0] + closest.indices * rows  # among all real images
     which = (train.cumsum(0) - 1)[place]
     return Overlap(sum(balls3), sum(balls5), torch.cat(recalled), torch.cat(covered), closest.values, which)
+
+
+def _overlap_of_rows(x: Tensor, trained: Tensor, near: Tensor, generated: Tensor, radius: Tensor) -> Overlap:
+    """The same of some real images x alone; `which` counts all of them, and radius [M] is that of generated balls."""
+    d = _distances(x, generated)
+    in3, in5 = d <= near[:, 2:3], d <= near[:, 4:5]
+    closest = d.masked_fill(~trained[:, None], torch.inf).min(0)
+    return Overlap(in3.sum(0), in5.sum(0), (d <= radius).any(1), in5.any(1), closest.values, closest.indices)
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
@@ -397,9 +402,15 @@ def widths(centres: Tensor, x: Tensor, steps: int = 50, batch: int = 10_000) -> 
             w[:M].clamp_(-40, 40)
             parts.append(loss.item())
         losses.append(np.mean(parts))
-        if len(losses) > 6 and max(losses[-5:]) - losses[-1] < 5e-4 and losses[-1] - min(losses[-5:]) < 5e-4:
+        if _at_rest(losses):
             break
     return w[:M]
+
+
+def _at_rest(losses: list[float]) -> bool:
+    """Whether the last loss is within 5e-4 of each of the four before it."""
+    last = losses[-1]
+    return len(losses) > 6 and all(abs(loss - last) < 5e-4 for loss in losses[-5:])
 
 
 def _fit(d: Tensor, w: Tensor, share: Tensor, D: int) -> tuple[Tensor, Tensor]:

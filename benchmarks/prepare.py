@@ -173,7 +173,7 @@ def _prepare(order: Order) -> None:
     partial = order.target.with_name(f".{order.target.name}.partial")
     try:
         source = order.opened()
-        _check_count(order, source)
+        check_count(order, source)
         sources = {"": source}
         if source.heldout:
             sources[HELDOUT] = source.heldout
@@ -187,7 +187,7 @@ def _prepare(order: Order) -> None:
         raise
 
 
-def _check_count(order: Order, source: Source) -> None:
+def check_count(order: Order, source: Source) -> None:
     """Refuse a set that has not as many images as it is known to have."""
     if order.allow_count:
         return
@@ -197,7 +197,7 @@ def _check_count(order: Order, source: Source) -> None:
     for count, known, kind in ((len(source.names), order.count, "images"), (heldout, order.heldout, "test images")):
         if known not in (None, count):
             raise InputError(f"{order.path}: {count} {kind}, but {order.name} has {known}; ALLOW_COUNT=1 "
-                             "(--allow-count) takes them as they are and notes it in every result")
+                             "takes them as they are and notes it in every result")
 
 
 def _check_content(order: Order, source: Source, parts: dict[str, Part]) -> None:
@@ -207,13 +207,13 @@ def _check_content(order: Order, source: Source, parts: dict[str, Part]) -> None
     found = content(parts.values())
     if order.content and found != order.content:
         raise InputError(f"{order.path}: not the published {order.name}: sha256 {found[:12]}... of its pixels and "
-                         f"labels, expected {order.content[:12]}...; get it again, or ALLOW_COUNT=1 (--allow-count) "
+                         f"labels, expected {order.content[:12]}...; get it again, or ALLOW_COUNT=1 "
                          "takes it as it is and notes it in every result")
     first: dict[str, str] = {}
     for name, hashes in zip(parts[""].names, parts[""].hashes, strict=True):
         if first.setdefault(hashes.file, name) != name and not source.fixed and not order.content:
             raise InputError(f"{order.path}: {name} is the same file as {first[hashes.file]}; remove one, or "
-                             "ALLOW_COUNT=1 (--allow-count) takes both and notes it in every result")
+                             "ALLOW_COUNT=1 takes both and notes it in every result")
 
 
 def content(parts: Iterable[Part]) -> str:
@@ -225,7 +225,7 @@ def _begin(partial: Path, order: Order, sources: dict[str, Source]) -> None:
     """Make the folder and the arrays' headers, unless an interrupted preparation of the very same has left them."""
     names = {prefix: source.names for prefix, source in sources.items()}
     plan = json.dumps(order.stamp | {"names": names})
-    if (partial / "plan.json").exists() and (partial / "plan.json").read_text() == plan:
+    if (partial / "plan.json").exists() and (partial / "plan.json").read_bytes() == plan.encode():
         return
     shutil.rmtree(partial, ignore_errors=True)
     size = 3 * order.resolution**2
@@ -241,29 +241,73 @@ def _begin(partial: Path, order: Order, sources: dict[str, Source]) -> None:
 
 def _store(partial: Path, prefix: str, order: Order, source: Source) -> Part:
     """Fill the array of one part, a chunk per thread: decoding and resizing run without the interpreter's lock."""
-    count, size = len(source.names), 3 * order.resolution**2
-    step = max(1, min(256, CHUNK // size))
     path = partial / f"{prefix}images.npy"
-    with path.open("r+b", buffering=0) as array, (partial / f"{prefix}done.jsonl").open("a+") as log:
-        first = os.fstat(array.fileno()).st_size - count * size  # the array's header comes before
-        done = _done(log, array.fileno(), first, size)
-
-        def chunk(start: int) -> tuple[int, list[Hashes]]:
-            pairs = [_image(order, source, i) for i in range(start, min(start + step, count))]
-            _write(array.fileno(), b"".join(pixels for pixels, _ in pairs), first + start * size)
-            return start, [hashes for _, hashes in pairs]
-
-        todo = [start for start in range(0, count, step) if start not in done]
+    with path.open("r+b", buffering=0) as array, (partial / f"{prefix}done.jsonl").open("a+", errors="replace") as log:
+        chunks = Chunks(order, source, array.fileno())
+        done = _done(log, chunks)
+        todo = [start for start in chunks.starts if start not in done]
         title = f"{order.target.name} {prefix.rstrip('-')}".strip()
         with ThreadPoolExecutor(cores()) as pool:
-            for start, hashes in tqdm(pool.map(chunk, todo), title, len(todo), unit="chunk", disable=None):
+            for start, hashes in tqdm(pool.map(chunks.store, todo), title, len(todo), unit="chunk", disable=None):
                 print(json.dumps([start, hashes]), file=log, flush=True)
                 done[start] = hashes
         os.fsync(array.fileno())
     hashes = []
-    for start in sorted(done):
+    for start in chunks.starts:
         hashes += done[start]
     return _sorted(path, Part(source.names, source.labels, hashes))
+
+
+class Chunks:
+    """The images of a part, so many at a time, and their places in the file of its array.
+
+    starts  number of the first image of each chunk
+    """
+
+    def __init__(self, order: Order, source: Source, file: int):
+        self.order, self.source, self.file = order, source, file
+        self.count, self.size = len(source.names), 3 * order.resolution**2
+        self.step = max(1, min(256, CHUNK // self.size))
+        self.starts = range(0, self.count, self.step)
+        self.header = os.fstat(file).st_size - self.count * self.size
+
+    def store(self, start: int) -> tuple[int, list[Hashes]]:
+        """Write the prepared pixels of a chunk. Returns its start and the hashes of its images."""
+        pixels, hashes = [], []
+        for i in range(start, min(start + self.step, self.count)):
+            prepared, hashed = _image(self.order, self.source, i)
+            pixels.append(prepared)
+            hashes.append(hashed)
+        _write(self.file, b"".join(pixels), self.header + start * self.size)
+        return start, hashes
+
+    def has(self, start: int, hashes: list[Hashes]) -> bool:
+        """Whether this is a chunk whose pixels are in the file."""
+        if start not in self.starts or len(hashes) != min(self.step, self.count - start):
+            return False
+        for i, image in enumerate(hashes, start):
+            stored = os.pread(self.file, self.size, self.header + i * self.size)
+            if hashlib.sha256(stored).hexdigest() != image.prepared:
+                return False
+        return True
+
+
+def _done(log: TextIO, chunks: Chunks) -> dict[int, list[Hashes]]:
+    """The chunks that an interrupted preparation has stored: first image of a chunk -> hashes of its images."""
+    log.seek(0)
+    lines = [line for line in log if line.endswith("\n")]
+    if lines:
+        print("going on with an interrupted preparation", file=sys.stderr)
+    done = {}
+    for line in lines:
+        try:
+            start, images = json.loads(line)
+            hashes = [Hashes(*image) for image in images]
+        except (ValueError, TypeError):  # a damaged line: its chunk is prepared anew
+            continue
+        if chunks.has(start, hashes):
+            done[start] = hashes
+    return done
 
 
 def _sorted(path: Path, part: Part) -> Part:
@@ -291,22 +335,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
-
-
-def _done(log: TextIO, array: int, first: int, size: int) -> dict[int, list[Hashes]]:
-    """The chunks that an interrupted preparation has stored: first image of a chunk -> hashes of its images."""
-    log.seek(0)
-    rows = [json.loads(line) for line in log if line.endswith("\n")]
-    if rows:
-        print("going on with an interrupted preparation", file=sys.stderr)
-    done = {}
-    for start, chunk in rows:
-        hashes = [Hashes(*image) for image in chunk]
-        places = range(first + start * size, first + (start + len(hashes)) * size, size)
-        stored = [hashlib.sha256(os.pread(array, size, place)).hexdigest() for place in places]
-        if stored == [image.prepared for image in hashes]:
-            done[start] = hashes
-    return done
 
 
 def _image(order: Order, source: Source, i: int) -> tuple[bytes, Hashes]:
@@ -380,10 +408,19 @@ def square(image: Image.Image, resolution: int) -> np.ndarray:
 
 
 def _describe(partial: Path, order: Order, source: Source, parts: dict[str, Part]) -> None:
+    """Write labels, manifest and source beside the arrays, and remove what an interrupted preparation goes on from."""
+    for prefix, part in parts.items():
+        np.save(partial / f"{prefix}labels.npy", part.labels)
+        (partial / f"{prefix}done.jsonl").unlink()
+    (partial / "manifest.json").write_text(json.dumps(_manifest(order, source, parts), indent=1))
+    (partial / "source.json").write_text(json.dumps(order.stamp))
+    (partial / "plan.json").unlink()
+
+
+def _manifest(order: Order, source: Source, parts: dict[str, Part]) -> dict:
     train = parts[""]
     images = {name: hashes.file for name, hashes in zip(train.names, train.hashes, strict=True)}
-    distinct = len(set(images.values()))
-    sha256 = content(parts.values())
+    distinct, sha256 = len(set(images.values())), content(parts.values())
     as_known = order.count == distinct == len(train.names)
     if order.content:
         as_known = sha256 == order.content
@@ -397,12 +434,7 @@ def _describe(partial: Path, order: Order, source: Source, parts: dict[str, Part
     }  # fmt: skip
     if HELDOUT in parts:
         manifest["heldout"] = {"count": len(parts[HELDOUT].names), "digest": parts[HELDOUT].digest}
-    for prefix, part in parts.items():
-        np.save(partial / f"{prefix}labels.npy", part.labels)
-        (partial / f"{prefix}done.jsonl").unlink()
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    (partial / "source.json").write_text(json.dumps(order.stamp))
-    (partial / "plan.json").unlink()
+    return manifest
 
 
 def _publish(partial: Path, target: Path) -> None:

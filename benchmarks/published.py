@@ -23,11 +23,10 @@ Standard library only. One number is one row. A blank field means that the sourc
 
 import csv
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.runs import InputError
+from benchmarks.runs import InputError, Option, fraction, one_of, whole
 
 FILE = Path(__file__).with_name("related_work.csv")
 BETTER = {"FID": "lower", "clean-FID": "lower", "sFID": "lower", "SwAV-FID": "lower", "KID": "lower",
@@ -98,72 +97,35 @@ class Row:
 # --- The file ---------------------------------------------------------------------------------------------------------
 
 
-def _text(text: str) -> str:
-    if not text:
-        raise ValueError("must not be blank")
-    return text
-
-
-def _any(text: str) -> str:
-    return text
-
-
-def _one_of(*names: str, blank: bool = True) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text in names or (blank and not text):
-            return text
-        raise ValueError(f"not one of {', '.join(names)}{', or blank' if blank else ''}")
-
-    return parse
-
-
-def _count(text: str) -> int | None:
-    if not text:
-        return None
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise ValueError("must be a whole number above 0, or blank")
-    return int(text)
-
-
 def _number(text: str) -> float:
     if not re.fullmatch(r"\d+(\.\d+)?", text):
         raise ValueError("must be a number such as 12.3")
     return float(text)
 
 
-def _number_or_blank(text: str) -> float | None:
-    return _number(text) if text else None
-
-
-def _fraction(text: str) -> float | None:
-    value = _number_or_blank(text)
-    if value is not None and not 0 < value <= 1:
-        raise ValueError("must be above 0 and at most 1, or blank")
-    return value
-
-
-COLUMNS: dict[str, Callable[[str], object]] = {
-    "method": _text,
-    "base_model": _any,
-    "augmentation": _any,
-    "conditional": _one_of("yes", "no"),
-    "dataset": _text,
-    "resolution": _count,
-    "fraction": _fraction,
-    "n_images": _count,
-    "metric": _one_of(*BETTER, blank=False),
-    "value": _number,
-    "sd": _number_or_blank,
-    "tolerance": _number_or_blank,
-    "n_generated": _count,
-    "reference": _one_of(*REFERENCES),
-    "n_reference": _count,
-    "extractor": _one_of(*EXTRACTORS),
-    "grade": _one_of(*GRADES, blank=False),
-    "source": _text,
-    "where": _text,
-    "note": _any,
+COLUMNS = {  # how a column is read, and what a blank one is; those of REQUIRED may not be blank
+    "method": Option(str),
+    "base_model": Option(str, ""),
+    "augmentation": Option(str, ""),
+    "conditional": Option(one_of("yes", "no"), ""),
+    "dataset": Option(str),
+    "resolution": Option(whole(1)),
+    "fraction": Option(fraction),
+    "n_images": Option(whole(1)),
+    "metric": Option(one_of(*BETTER)),
+    "value": Option(_number),
+    "sd": Option(_number),
+    "tolerance": Option(_number),
+    "n_generated": Option(whole(1)),
+    "reference": Option(one_of(*REFERENCES), ""),
+    "n_reference": Option(whole(1)),
+    "extractor": Option(one_of(*EXTRACTORS), ""),
+    "grade": Option(one_of(*GRADES)),
+    "source": Option(str),
+    "where": Option(str),
+    "note": Option(str, ""),
 }
+REQUIRED = {"method", "dataset", "metric", "value", "grade", "source", "where"}
 
 
 def parse(file: Path = FILE) -> tuple[list[Row], list[str]]:
@@ -194,12 +156,17 @@ def _row(cells: list[str], line: int) -> tuple[list[str], Row | None]:
     if len(cells) != len(COLUMNS):
         return [f"{len(cells)} fields; must be {len(COLUMNS)}"], None
     values, faults = {}, []
-    for (name, parser), cell in zip(COLUMNS.items(), cells, strict=True):
+    for (name, column), cell in zip(COLUMNS.items(), cells, strict=True):
         if cell != cell.strip():
             faults.append(f"{name} {cell!r}: must not begin or end with a space")
             continue
+        if not cell:
+            values[name] = column.default
+            if name in REQUIRED:
+                faults.append(f"{name}: must not be blank")
+            continue
         try:
-            values[name] = parser(cell)
+            values[name] = column.read(cell)
         except ValueError as error:
             faults.append(f"{name} {cell!r}: {error}")
     if faults:

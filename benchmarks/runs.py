@@ -8,15 +8,23 @@ of the run's folder under results/:
     MODEL-DATASET-RESOLUTION-fFRACTION-REGULARIZERS[-AUGMENT][-iITERATIONS][-bBATCH][-OVERRIDE...]-sSEED
 """
 
+import errno
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 ITERATIONS, BATCH = 100_000, 16  # section 4.2 of the paper
 MINIMUM = 10  # images of a set, below which no metric means anything
+MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR,
+            errno.EISDIR}  # of OSErrors: what the user can mend
+SEEDS = 2**32 - 1  # the largest: NumPy's RandomState, which draws the subset, takes no more
+LONGEST = 200  # characters of a run id: it names a folder, whose name may have 255
 ID = re.compile(
     r"(?P<model>\w+)-(?P<dataset>[\w-]+)-(?P<resolution>\d+)-f(?P<fraction>\d+\.\d+)"
     r"-(?P<regularizers>[^-]+)(?P<options>(-[^-]+)*)-s(?P<seed>\d+)"
@@ -36,12 +44,29 @@ class TryLaterError(InputError):
 
 
 def command(main: Callable[[], int | None]) -> None:
-    """Run a command line; an InputError ends it with one line on stderr and the error's exit status."""
+    """Run a command line. What the user can mend ends it with one line on stderr and the error's exit status."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a character, a file name may be no text
     try:
-        sys.exit(main())
+        status = main()
+        sys.stdout.flush()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.status)
+        status = _say(str(error), error.status)
+    except BrokenPipeError:  # who reads the output has seen enough, as in `make help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        if error.filename is None or error.errno not in MENDABLE:
+            raise
+        status = _say(f"{error.filename}: {error.strerror}", InputError.status)
+    except KeyboardInterrupt:
+        status = _say("stopped by Ctrl-C", 128 + signal.SIGINT)
+    sys.exit(status)
+
+
+def _say(text: str, status: int) -> int:
+    """Print an error as one line. Returns the exit status."""
+    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
+    return status
 
 
 @dataclass(frozen=True)
@@ -71,7 +96,7 @@ class Run:
             raise InputError(f"fraction {self.fraction:g}: must be above 0 and at most 1")
         _require_whole("batch", self.batch, 1, 4096)
         _require_whole("iterations", self.iterations, 0, 10**9)
-        _require_whole("seed", self.seed, 0, 2**32 - 1)  # NumPy's RandomState, which draws the subset, takes no more
+        _require_whole("seed", self.seed, 0, SEEDS)
         for name, weight in self.regularizers.items():
             if not 0 < weight <= 1e38:
                 raise InputError(f"{name} {weight:g}: a weight must be above 0 and at most 1e38; none is the baseline")
@@ -100,6 +125,8 @@ class Run:
     @classmethod
     def from_id(cls, run_id: str) -> "Run":
         """The run that an id names. Raises InputError where the text is not a run id."""
+        if len(run_id) > LONGEST:
+            raise InputError(f"run id {run_id[:40]}...: has {len(run_id)} characters, at most {LONGEST} are valid")
         match = ID.fullmatch(run_id)
         if not match:
             raise InputError(f"run id {run_id!r}: not of the form MODEL-DATASET-RESOLUTION-fFRACTION-METHOD-sSEED; "
@@ -119,8 +146,8 @@ class Run:
         return run
 
 
-def _require_whole(name: str, value: float, least: int, most: int) -> None:
-    if value != int(value) or not least <= value <= most:
+def _require_whole(name: str, value: float | str, least: int, most: int) -> None:
+    if isinstance(value, str) or value != int(value) or not least <= value <= most:
         raise InputError(f"{name} {value}: must be a whole number from {least} to {most}")
 
 
@@ -187,8 +214,12 @@ class Protocol:
         return text
 
 
+# --- NAME=value arguments ---------------------------------------------------------------------------------------------
+
+
 def options(arguments: list[str], known: Mapping[str, str]) -> dict[str, str]:
-    """The values of NAME=value arguments, as `make` hands them through; the others keep what `known` gives them.
+    """The values of NAME=value arguments, as `make` hands them through; the others, and empty ones, keep what `known`
+    gives them.
 
     Raises InputError for an argument of another form, a name that is not known, or a name given twice.
     """
@@ -201,4 +232,72 @@ def options(arguments: list[str], known: Mapping[str, str]) -> dict[str, str]:
         if name in given:
             raise InputError(f"{name}: given twice")
         given[name] = value
-    return {**known, **given}
+    return {name: given.get(name) or default for name, default in known.items()}
+
+
+class Option(NamedTuple):
+    """How the value of NAME=value is read, and what it is where none or an empty one is given."""
+
+    read: Callable[[str], object]
+    default: object = None
+
+
+def read_options(arguments: list[str], known: Mapping[str, Option]) -> dict[str, object]:
+    """`options` with values of their own types. Raises InputError, too, for a text that an option's reader refuses."""
+    texts = options(arguments, dict.fromkeys(known, ""))
+    values = {}
+    for name, text in texts.items():
+        values[name] = known[name].default
+        try:
+            if text:
+                values[name] = known[name].read(text)
+        except ValueError as error:
+            raise InputError(f"{name}={text}: {error}") from error
+    return values
+
+
+# Readers: text -> value, or ValueError that says what would be valid
+
+
+def whole(least: int, most: int = 999_999_999) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number, at least {least} and at most {most}")
+        return int(text)
+
+    return read
+
+
+def share(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?|\.[0-9]+", text) or float(text) > 1:
+        raise ValueError("must be a number from 0 to 1")
+    return float(text)
+
+
+def fraction(text: str) -> float:
+    if not share(text):
+        raise ValueError("must be above 0 and at most 1")
+    return share(text)
+
+
+def yes(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return text == "1"
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return text
+
+    return read
+
+
+def existing_folder(name: str, text: str) -> Path:
+    """The folder that NAME=text gives. Raises InputError where there is none."""
+    folder = Path(text)
+    if not folder.is_dir():
+        raise InputError(f"{name}={text}: not a folder that exists")
+    return folder

@@ -6,7 +6,6 @@ neither decodes nor stores: benchmarks/prepare.py does. Archives are never unpac
 
 import gzip
 import hashlib
-import json
 import os
 import pickle
 import stat
@@ -14,7 +13,7 @@ import tarfile
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
@@ -23,6 +22,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from benchmarks.runs import InputError
+from benchmarks.state import read_json, typed
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 ASIDE = {".txt", ".md", ".json", ".jsonl", ".csv", ".html", ".mat", ".pdf", ".ini", ".db", ""}  # come along with images
@@ -52,7 +52,7 @@ class Source:
     labels: np.ndarray
     read: Callable[[int], bytes | np.ndarray]
     aside: list[str] = field(default_factory=list)
-    md5: Mapping[str, str] = field(default_factory=dict)
+    md5: dict[str, str] = field(default_factory=dict)
     fixed: bool = False
     note: str = ""
     classes: int = 0
@@ -460,7 +460,10 @@ def ffhq(path: Path) -> Source:
         index = folder / "ffhq-dataset-v2.json"
         if index.is_file():
             published = _ffhq_md5(index)
-            source.md5 = {name: published[PurePosixPath(name).name] for name in source.names}
+            for name in source.names:
+                if PurePosixPath(name).name not in published:
+                    raise InputError(f"{path}: {name} is not in {index}, which lists the published files; remove it")
+                source.md5[name] = published[PurePosixPath(name).name]
             break
     return source
 
@@ -468,8 +471,9 @@ def ffhq(path: Path) -> Source:
 def _ffhq_md5(index: Path) -> dict[str, str]:
     """The published md5 of each image file, by the file's name without its folders."""
     published = {}
-    for entry in json.loads(index.read_text(encoding="utf-8")).values():
-        image = entry["image"]
+    for number, entry in read_json(index, remedy="get it again").items():
+        image = typed(f"{index}: {number}", entry, {"image": dict}, "get it again")["image"]
+        typed(f"{index}: {number}: image", image, {"file_path": str, "file_md5": str}, "get it again")
         published[PurePosixPath(image["file_path"]).name] = image["file_md5"]
     return published
 
@@ -579,7 +583,10 @@ def emoji_faces(path: Path) -> Source:
     if not font:
         raise InputError(f"{path}: no {FONT} in it")
     points = _listed_points()
-    face = ImageFont.truetype(font, 109)  # the one size of its bitmaps
+    try:
+        face = ImageFont.truetype(font, 109)  # the one size of its bitmaps
+    except OSError as error:
+        raise InputError(f"{font}: not Noto Color Emoji's font of bitmaps ({error}); get it again") from error
 
     def draw(point: str) -> np.ndarray:
         image = Image.new("RGB", (136, 128), "white")

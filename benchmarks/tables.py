@@ -1,15 +1,15 @@
 """The tables: every run of the benchmark as one row of data, with the paper's value beside it. Standard library only.
 
-`python -m benchmarks.tables TABLE` lists the run ids of a table.
+`python -m benchmarks.tables TABLE [SEEDS=3] [ITERATIONS=1000]` lists the run ids of a table.
 """
 
-import argparse
 import csv
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks.runs import InputError, Protocol, Run, command
+from benchmarks.runs import InputError, Option, Protocol, Run, command, read_options, whole
 
 GRADGAP = {"gradgap": 100.0}  # lambda = 100: the one value the paper states, for Table 3
 
@@ -320,16 +320,10 @@ def sweep(rows: list[Run]) -> list[Run]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="List the run ids of a table, one a line.")
-    parser.add_argument("table", help=f"one of {', '.join(TABLES)}")
-    parser.add_argument("--seeds", type=int, default=1, help="how many training seeds, from 0")
-    parser.add_argument("--iterations", type=int, help="generator steps instead of the protocol's")
-    parser.add_argument("--sweep", action="store_true", help="its baselines, with gradgap at weights 0 to 10,000")
-    args = parser.parse_args()
-    rows = runs(args.table, args.seeds, args.iterations)
-    if args.sweep:
-        rows = sweep(rows)
-    print("\n".join(run.id for run in rows))
+    name, *arguments = sys.argv[1:] or [""]
+    given = read_options(arguments, {"SEEDS": Option(whole(1, 100), 1), "ITERATIONS": Option(whole(0))})
+    for run in runs(name, given["SEEDS"], given["ITERATIONS"]):
+        print(run.id)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks"},
     "baselines": {"baselines"},
     "reproduce": {"reproduce", "benchmarks", "baselines"},
-    "reports": {"reports", "benchmarks.runs", "benchmarks.tables", "benchmarks.field"},
+    "reports": {"reports", "benchmarks.runs", "benchmarks.state", "benchmarks.tables", "benchmarks.field"},
 }
 FILES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import shutil
 import struct
 import tarfile
@@ -125,6 +126,25 @@ def test_ffhq_files_are_checked_against_its_list(tmp_path, monkeypatch):
     (tmp_path / "ffhq" / "images1024x1024" / "00001" / "4.png").write_bytes(png(9))
     with pytest.raises(InputError, match="4.png is not the published file"):
         load("ffhq", 16, tmp_path)
+
+
+@pytest.mark.parametrize("index, words", [
+    ("{", "cannot be read"), ("[]", "not a JSON object"), ('{"a": 1}', "not a JSON object"),
+    ('{"a": {"image": {"file_path": "0.png"}}}', "'file_md5' is missing"), ("{}", "is not in"),
+])
+def test_an_index_of_ffhq_that_is_none_is_named(tmp_path, index, words):
+    in_folder(tmp_path / "ffhq", LAYOUTS["flat"])
+    (tmp_path / "ffhq" / "ffhq-dataset-v2.json").write_text(index)
+    with pytest.raises(InputError, match=words) as caught:
+        load("ffhq", 16, tmp_path)
+    assert "ffhq-dataset-v2.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_is_no_font_is_named(tmp_path):
+    (tmp_path / "emoji-faces").mkdir()
+    (tmp_path / "emoji-faces" / sources.FONT).write_text("no font")
+    with pytest.raises(InputError, match=f"{sources.FONT}: not Noto Color Emoji's font"):
+        load("emoji-faces", 128, tmp_path)
 
 
 def test_classes_of_files_are_their_folders(tmp_path):
@@ -288,7 +308,7 @@ def test_cifar_100_of_another_content_or_without_its_test_part_is_named(tmp_path
     shutil.rmtree(tmp_path / "cifar-100" / "test")
     with pytest.raises(InputError, match="0 test images, but cifar-100 has 100; ALLOW_COUNT=1"):
         load("cifar-100", 32, tmp_path)
-    run_command("prepare", "cifar-100", "--root", str(tmp_path), "--resolution", "32", "--allow-count")
+    run_command("prepare", "DATASET=cifar-100", f"DATA={tmp_path}", "RESOLUTION=32", "ALLOW_COUNT=1")
     taken = load("cifar-100", 32, tmp_path)
     assert taken.provenance["allow_count"] is True and taken.heldout is None
 
@@ -375,9 +395,9 @@ def test_wrong_count_is_refused_unless_allowed_and_then_recorded(tmp_path, capsy
     with pytest.raises(InputError, match="5 images, but shells has 64; ALLOW_COUNT=1"):
         load("shells", 16, tmp_path)
     assert not list(tmp_path.glob("prepared/*-16")) and not list(tmp_path.glob("prepared/.*partial"))
-    run_command("prepare", "shells", "--resolution", "16", "--root", str(tmp_path), "--allow-count")
+    run_command("prepare", "DATASET=shells", "RESOLUTION=16", f"DATA={tmp_path}", "ALLOW_COUNT=1")
     assert load("shells", 16, tmp_path).provenance["allow_count"] is True
-    run_command("status", "--root", str(tmp_path))
+    run_command("status", f"DATA={tmp_path}")
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("shells"))
     assert "5/64" in row and "16*" in row
 
@@ -391,12 +411,12 @@ def run_command(*args: str) -> None:
 def test_status_names_every_set_and_how_to_get_it(tmp_path, capsys):
     in_zip(tmp_path / "skulls", LAYOUTS["flat"])
     (tmp_path / "pokemon.zip").write_bytes(b"not a zip")
-    run_command("status", "--root", str(tmp_path))
+    run_command("status", f"DATA={tmp_path}")
     out = capsys.readouterr().out
     in_folder(tmp_path / "mine", LAYOUTS["flat"])
     load("mine", 16, tmp_path)
     in_zip(tmp_path / "yours", LAYOUTS["flat"])
-    run_command("status", "--root", str(tmp_path))
+    run_command("status", f"DATA={tmp_path}")
     own = [line.split()[:4] for line in capsys.readouterr().out.splitlines() if line.startswith(("mine", "yours"))]
     assert own == [["mine", "-", "5/?", "its"], ["yours", "-", "5/?", "its"]]
     assert all(out.count(f"\n{name} ") == 1 for name in DATASETS)
@@ -415,6 +435,58 @@ def test_missing_set_says_how_to_get_it(tmp_path, name, message):
     with pytest.raises(InputError, match=message):
         load(name, 32, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_download_that_broke_off_is_gone_on_with_by_the_same_command(tmp_path, monkeypatch):
+    """Of two files the second does not come; the folder with the first alone is not taken for the set."""
+    row = replace(DATASETS["pokemon"], count=None, urls=("http://host/a.zip", "http://host/b.zip"))
+    monkeypatch.setitem(DATASETS, "pokemon", row)
+    asked = []
+
+    def fetch(url: str, folder: Path, checksum: str) -> Path:
+        asked.append(url)
+        folder.mkdir(parents=True, exist_ok=True)
+        if url.endswith("b.zip"):
+            raise InputError("the connection broke")
+        (folder / "a.zip").touch()
+        return folder / "a.zip"
+
+    monkeypatch.setattr(datasets, "fetch", fetch)
+    for _ in range(2):
+        with pytest.raises(InputError, match="the connection broke"):
+            run_command("prepare", "DATASET=pokemon", f"DATA={tmp_path}")
+    assert asked == 2 * list(row.urls)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda path: None, "not found under .*make data DATASET=shells"), (Path.mkdir, "not found under"),
+    (lambda path: in_folder(path, LAYOUTS["flat"]), "5 images, but shells has 64"),
+    (lambda path: path.with_suffix(".zip").write_bytes(b"no zip"), "corrupt archive"),
+])
+def test_a_source_that_will_not_do_is_found_before_it_is_needed(tmp_path, make, words):
+    make(tmp_path / "shells")
+    with pytest.raises(InputError, match=words):
+        datasets.require("shells", 16, tmp_path)
+    assert not (tmp_path / "prepared").exists()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ([], "valid are prepare, status"), (["prepair"], "prepair"), (["prepare"], "DATASET: none given"),
+    (["prepare", "DATASET=digits", "RESOLUTION=abc"], "RESOLUTION=abc: must be a whole number"),
+    (["prepare", "DATASET=digits", "RESOLUTION=4"], "RESOLUTION=4"),
+    (["prepare", "DATASET=digits", "ALLOW_COUNT=yes"], "ALLOW_COUNT=yes: must be 0 or 1"),
+    (["prepare", "DATASET=../../up", "SOURCE=http://host/x.zip"], "letters, digits"),
+    (["prepare", "DATASET=prepared"], "this suite's own"),
+    (["prepare", "DATASET=x", "SOURCE=/none"], "nothing at /none"),
+    (["prepare", "DATASET=x", "SOURCE=/dev/null"], "nor a plain file"),
+    (["prepare", "DATASET=x", "SOURCE=/etc/passwd"], "/etc/passwd"),
+    (["prepare", "digits"], "not an option"), (["status", "DATASET=x"], "not an option"),
+])  # fmt: skip
+def test_what_the_commands_refuse(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(words)) as caught:
+        run_command(*arguments)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name, resolution", [("../up", 32), ("mine", 4), ("mine", 5000)])

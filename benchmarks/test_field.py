@@ -262,7 +262,8 @@ def test_the_commands(tmp_path):
     assert checked.returncode == 2 and checked.stderr.count("\n") == 1 and RECORD["id"] in checked.stderr
 
 
-@pytest.mark.parametrize("arguments", [["DATASET=nothing"], [], ["DATASET="], ["SET=ffhq"], ["check", "TABLE=x"]])
+@pytest.mark.parametrize("arguments", [["DATASET=nothing"], [], ["DATASET="], ["SET=ffhq"], ["check", "TABLE=x"],
+                                       ["DATASET=cifar-100", "RESULTS=resluts"], ["check", "RESULTS=resluts"]])
 def test_what_the_command_refuses(arguments):
     ended = command(*arguments)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)

@@ -122,6 +122,8 @@ def test_interrupted_preparation_goes_on(tmp_path, monkeypatch):
     with array.open("r+b") as file:  # as if a power cut had lost the first image
         file.seek(-9 * 3 * 16 * 16, os.SEEK_END)
         file.write(b"\0" * 100)
+    with (array.parent / "done.jsonl").open("ab") as log:
+        log.write(b'\xff\n[]\n{\n[0, [[1]]]\n["x", []]\n')
     first = len(done)
     load("mine", 16, tmp_path / "b")
     assert {0, 5} <= set(done[first:]) <= {0, 5, 6, 7, 8}
@@ -206,6 +208,9 @@ def test_a_pipe_and_a_name_that_is_not_utf_8_are_refused(tmp_path):
 
 def test_empty_folder(tmp_path):
     (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="'mine': not found under"):
+        load("mine", 16, tmp_path)
+    (tmp_path / "mine" / "inner").mkdir()
     with pytest.raises(InputError, match="no image in it"):
         load("mine", 16, tmp_path)
 
@@ -325,7 +330,7 @@ def test_no_permission():
 def test_command_prints_one_line_and_exits_with_2(tmp_path):
     source = folder(tmp_path / "mine")
     (source / "9.png").write_bytes(b"")
-    args = ["prepare", "mine", "--source", str(source), "--resolution", "16", "--root", str(tmp_path / "data")]
+    args = ["prepare", "DATASET=mine", f"SOURCE={source}", "RESOLUTION=16", f"DATA={tmp_path / 'data'}"]
     run = subprocess.run([sys.executable, "-m", "benchmarks.datasets", *args], capture_output=True, text=True,
                          cwd=Path(__file__).parent.parent)  # fmt: skip
     assert (run.returncode, run.stdout) == (2, "")

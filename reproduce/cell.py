@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.runs import InputError, TryLaterError
+from benchmarks.state import read_json
 from reproduce.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -35,11 +37,11 @@ def stop_on_signals() -> None:
 def finished(run_id: str, settings: Settings) -> bool:
     """Is the run evaluated just so, or has it diverged? A damaged record is not finished: evaluation names it."""
     try:
-        known = json.loads((settings.results / run_id / "metrics.json").read_text("utf-8"))
+        known = read_json(settings.results / run_id / "metrics.json")
         if known["status"] == "diverged":
             return True
         return str(settings.protocol) in known["evaluated"] and metric_names() <= set(known["considered"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return False
 
 
@@ -56,29 +58,49 @@ def metric_names() -> set[str]:
     raise AssertionError("benchmarks/metrics.py has no METRICS")
 
 
-def cell(run_id: str, settings: Settings) -> None:
-    """Train and evaluate a run, or what is left of that.
+@dataclass(frozen=True)
+class Attempt:
+    """What came of one try of a cell.
 
-    Raises InputError for what the user must mend, TryLaterError where another process is at it or this one was told to
-    stop, CellError when the process has crashed or hung more often than `retries`.
+    state    "done"; "refused" for what the user must mend; "failed" when its process crashed or hung more often than
+             `retries`; "later" where another process is at it or this one was told to stop
+    reason   one line, but for a cell that is done
+    seconds  how long the try took
     """
+
+    run_id: str
+    state: str
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def attempt(run_id: str, settings: Settings) -> Attempt:
+    """Train and evaluate a run, or what is left of that."""
+    if STOP.is_set():
+        return Attempt(run_id, "later")
+    began = time.monotonic()
+    try:
+        state, reason = _tried(run_id, settings)
+    except OSError as error:
+        state, reason = "failed", f"{run_id}: {error}"
+    return Attempt(run_id, state, reason, time.monotonic() - began)
+
+
+def _tried(run_id: str, settings: Settings) -> tuple[str, str]:
+    """State and reason of an attempt. A process that crashes or hangs is started again, `retries` times."""
     if finished(run_id, settings):
-        return
+        return "done", ""
     for left in reversed(range(settings.retries + 1)):
         status = watched(settings.command(run_id), settings.results / run_id, settings.timeout)
         if status == 0:
-            return
+            return "done", ""
         if status == InputError.status:
-            raise InputError(f"{run_id}: refused, as said above")
+            return "refused", f"{run_id}: refused, as said above"
         if status == TryLaterError.status:
-            raise TryLaterError(f"{run_id}: another process is at it, or it was told to stop")
+            return "later", f"{run_id}: another process is at it, or it was told to stop"
         if left:
             print(f"{run_id}: {ended(status)}; starting it again", file=sys.stderr, flush=True)
-    raise CellError(f"{run_id}: {ended(status)} {settings.retries + 1} times")
-
-
-class CellError(RuntimeError):
-    """A cell's process crashed or hung again and again."""
+    return "failed", f"{run_id}: {ended(status)} {settings.retries + 1} times"
 
 
 def ended(status: int | None) -> str:

@@ -1,28 +1,26 @@
-"""`make clean`: remove what `make smoke` left, and caches. Records of other runs stay, and so does everything else.
+"""`make clean`: remove what `make smoke` left. Records of other runs stay, and so does everything else.
 
 A folder is removed only if it is called like a run of the smoke table, its config.json says that it is that run, and no
 process is working on it. Of the rendered smoke report only files go, of the kinds that are rendered.
 """
 
 import fcntl
-import json
 import shutil
 import sys
 from pathlib import Path
 
 from benchmarks.runs import command
+from benchmarks.state import read_json
 from benchmarks.tables import runs
-from reproduce.cell import ROOT
 from reproduce.settings import Settings
 
 RENDERED = {".md", ".csv", ".tex", ".html", ".png", ".svg", ".pdf", ".jsonl"}
-CACHES = (".pytest_cache", ".ruff_cache")
 
 
 def is_run(folder: Path, run_id: str) -> bool:
     """Does its config.json say that it is this run, and is nobody at work in it?"""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = read_json(folder / "config.json")
         with (folder / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return config["id"] == run_id
@@ -54,21 +52,10 @@ def remove_report(folder: Path) -> None:
         folder.rmdir()
 
 
-def remove_caches(root: Path) -> None:
-    """Remove the caches of Python, pytest and ruff in the checkout, but not in environments or hidden folders."""
-    for name in CACHES:
-        shutil.rmtree(root / name, ignore_errors=True)
-    for folder in root.iterdir():
-        if folder.is_dir() and not folder.is_symlink() and (folder / "__init__.py").exists():
-            for cache in folder.rglob("__pycache__"):
-                shutil.rmtree(cache, ignore_errors=True)
-
-
 def main() -> None:
     settings = Settings.parse(sys.argv[1:], "smoke")
     count = remove_runs(settings)
     remove_report(settings.reports / "smoke")
-    remove_caches(ROOT)
     print(f"removed {count} runs of the smoke table from {settings.results}")
 
 

@@ -1,8 +1,10 @@
-"""What an iteration takes, counted on PyTorch's meta device, which computes shapes alone, and timed on a CPU."""
+"""What an iteration takes, counted on PyTorch's meta device, which computes shapes alone, and timed on a real one."""
 
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.runs import Run
+from reproduce.graphs import CudaRecorder
 from reproduce.trainer import Trainer
 
 META = torch.device("meta")
@@ -78,6 +81,33 @@ class Stand:
     def iterate(self) -> None:
         self.trainer.iteration(self.step, self.feed, logging=False)
         self.step += 1
+
+
+class Probe(NamedTuple):
+    """Seconds per iteration, and over how many iterations that was measured."""
+
+    seconds: float
+    iterations: int
+
+
+def probe(run: Run, classes: int, seconds: float, device: torch.device, graphs: bool = False) -> Probe:
+    """Train on noise for about so many seconds, after as many in which it warms up and its graphs are recorded."""
+    endless = replace(run, iterations=10**9)  # learning rates that fall to zero at the end do not get there
+    stand = Stand(endless, classes, device)
+    if graphs:
+        stand.trainer.record_graphs(CudaRecorder())
+    _iterate(stand, seconds, device)
+    return _iterate(stand, seconds, device)
+
+
+def _iterate(stand: Stand, seconds: float, device: torch.device) -> Probe:
+    began, count = time.monotonic(), 0
+    while count == 0 or time.monotonic() - began < seconds:
+        stand.iterate()
+        count += 1
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return Probe((time.monotonic() - began) / count, count)
 
 
 def seconds(work: Callable[[], object]) -> float:

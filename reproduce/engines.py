@@ -11,56 +11,22 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
 
-from benchmarks.runs import InputError, TryLaterError
-from reproduce.cell import GRACE, ROOT, STOP, CellError, cell
+from benchmarks.runs import InputError
+from reproduce.cell import GRACE, ROOT, STOP, Attempt, attempt
 from reproduce.settings import Settings
 
 PAUSE = 30.0  # seconds until a cell that another process holds is tried again
 RAY = "2.60.0"  # the version this was tested with
 WARNING = 120  # seconds before its time limit at which SLURM tells a job to stop
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What came of one try of a cell.
-
-    state    "done"; "refused" for what the user must mend; "failed"; "later" where it should be tried again
-    reason   one line, but for a cell that is done
-    seconds  how long the try took
-    """
-
-    run_id: str
-    state: str
-    reason: str = ""
-    seconds: float = 0.0
-
-
-def attempt(run_id: str, settings: Settings) -> Attempt:
-    """Try a cell once."""
-    if STOP.is_set():
-        return Attempt(run_id, "later")
-    began, state, reason = time.monotonic(), "done", ""
-    try:
-        cell(run_id, settings)
-    except TryLaterError as error:
-        state, reason = "later", str(error)
-    except InputError as error:
-        state, reason = "refused", str(error)
-    except CellError as error:
-        state, reason = "failed", str(error)
-    except OSError as error:
-        state, reason = "failed", f"{run_id}: {error}"
-    return Attempt(run_id, state, reason, time.monotonic() - began)
 
 
 def rounds(run_ids: list[str], tries: Callable[[list[str]], Iterator[Attempt]]) -> dict[str, Attempt]:

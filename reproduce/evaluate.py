@@ -17,7 +17,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.datasets import Dataset, load, subset
-from benchmarks.extractors import EXTRACTORS, Extractor
+from benchmarks.extractors import Extractor, load_extractor
 from benchmarks.metrics import METRICS, Comparison, Features, Metric, Reference, Score
 from benchmarks.runs import MINIMUM, InputError, Protocol, Run
 from reproduce import record
@@ -42,8 +42,6 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
 
     Raises InputError for a run that is not trained, a data set that has changed since, missing or wrong weights.
     """
-    if protocol.extractor not in EXTRACTORS:
-        raise InputError(f"extractor {protocol.extractor!r}: not one of {', '.join(EXTRACTORS)}")
     folder = record.folder(results, run.id)
     if run.model == record.HELDOUT:
         open_heldout(run, data, folder, device)
@@ -52,39 +50,36 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
     with record.locked(folder):
         began = time.monotonic()
         record.reset_peak(device)
-        config = record.read_config(folder, run)
-        known = record.read_metrics(folder)
+        config, known = record.read_config(folder, run), record.read_metrics(folder)
         if (folder / "diverged.json").exists():
             facts = {"status": "diverged"} | record.read_diverged(folder) | {"metrics": []}
             if agree(known, facts):
                 return f"{run.id}: diverged, as noted"
-            return _write(folder, config, facts, device, began)
-        extractor = EXTRACTORS[protocol.extractor](device, protocol.weights, data / "weights")
-        subject = Subject(run, protocol, extractor, data, folder, device, config)
-        if run.model == record.HELDOUT:
-            images = HeldOut(subject)
         else:
-            images = Generators(subject)
-        if known.get("generator_sha256") != images.sha256:
-            known = {"metrics": []}
-        if _wanted(subject, images) <= _measured(known["metrics"], subject, images):
-            _note(folder, known, protocol)
-            return f"{run.id}: already evaluated with {protocol}"
-        others = [entry for entry in known["metrics"] if entry["extractor"] != protocol.extractor]
-        done = [other for other in known.get("evaluated", []) if other.split()[0] != protocol.extractor]
-        return _write(folder, config, {
-            "status": "done", "iteration": run.iterations, "generator_sha256": images.sha256,
+            extractor = load_extractor(protocol.extractor, device, protocol.weights, data / "weights")
+            images = opened(run, protocol, extractor, data, folder, device, config)
+            if known.get("generator_sha256") != images.sha256:
+                known = {"metrics": []}
+            if images.wanted() <= images.measured(known["metrics"]):
+                _note(folder, known, protocol)
+                return f"{run.id}: already evaluated with {protocol}"
+            facts = _updated(known, images)
+        return _write(folder, config, facts, device, began)
+
+
+def _updated(known: dict, images: "Measured") -> dict:
+    """metrics.json with all that the protocol asks for, and what other extractors have measured before."""
+    protocol = images.protocol
+    others = [entry for entry in known["metrics"] if entry["extractor"] != protocol.extractor]
+    done = [other for other in known.get("evaluated", []) if other.split()[0] != protocol.extractor]
+    return {"status": "done", "iteration": images.run.iterations, "generator_sha256": images.sha256,
             "evaluated": [*done, str(protocol)], "considered": sorted(METRICS),
-            "metrics": [*others, *images.entries()],
-        }, device, began)  # fmt: skip
+            "metrics": [*others, *images.entries()]}  # fmt: skip
 
 
 def agree(known: dict, facts: dict) -> bool:
     """Whether all the facts stand in a record."""
-    for key, value in facts.items():
-        if known.get(key) != value:
-            return False
-    return True
+    return known.items() >= facts.items()
 
 
 def _note(folder: Path, known: dict, protocol: Protocol) -> None:
@@ -95,29 +90,6 @@ def _note(folder: Path, known: dict, protocol: Protocol) -> None:
     noted = {"evaluated": evaluated, "considered": sorted(METRICS)}
     if not agree(known, noted):
         record.write_json(folder / "metrics.json", known | noted)
-
-
-def _wanted(subject: "Subject", images: "Generators | HeldOut") -> Entries:
-    """The entries that the protocol asks for."""
-    extractor = subject.extractor.name
-    names = [printed(name, extractor) for name in possible_metrics(subject.extractor, images.has_heldout)]
-    checkpoints = ["last"]
-    if images.kept:
-        checkpoints.append("best")
-    wanted = set(product(names, checkpoints, range(subject.protocol.eval_seeds)))
-    for iteration in images.kept:
-        wanted.add((printed("fd", extractor), str(iteration), 0))
-    return wanted
-
-
-def _measured(known: list[dict], subject: "Subject", images: "Generators | HeldOut") -> Entries:
-    """The known entries that were measured from as many images by the same extractor."""
-    facts = {"n_generated": images.count, **_facts(subject.extractor)}
-    measured = set()
-    for entry in known:
-        if agree(entry, facts):
-            measured.add((entry["name"], entry["checkpoint"], entry["eval_seed"]))
-    return measured
 
 
 def printed(metric: str, extractor: str) -> str:
@@ -132,111 +104,170 @@ def _write(folder: Path, config: dict, facts: dict, device: torch.device, began:
     record.write_json(folder / "metrics.json", {
         "id": config["id"], "run": config["run"], **facts, "config": config, "provenance": record.provenance(device),
         "seconds": seconds, "peak_bytes": peak})  # fmt: skip
-    shown = []
-    for entry in facts["metrics"]:
+    return shown(config["id"], facts["metrics"]) or f"{config['id']}: {facts['status']}"
+
+
+def shown(name: str, entries: list[dict]) -> str:
+    """The scores of the first draw of the last generator, in one line; "" for none."""
+    scores = []
+    for entry in entries:
         if entry["checkpoint"] == "last" and entry["eval_seed"] == 0:
-            shown.append(f"{entry['name']} {entry['value']:.4g}")
-    return f"{config['id']}: {', '.join(shown) or facts['status']}"
+            scores.append(f"{entry['name']} {entry['value']:.4g}")
+    if not scores:
+        return ""
+    return f"{name}: {', '.join(scores)}"
 
 
-# --- One pass ---------------------------------------------------------------------------------------------------------
+# --- What generated images are compared with --------------------------------------------------------------------------
 
 
 @dataclass
-class Subject:
-    """Data set, extractor and features of real images of one evaluation.
+class RealImages:
+    """The images of a data set as an extractor sees them, worked out when they are asked for.
 
-    Raises InputError where the data set is not the one that the run was trained on.
+    train  [N] bool: which of them the generator was trained on
+    data   the data folder, which keeps the features of whole sets
     """
 
-    run: Run
-    protocol: Protocol
+    dataset: Dataset
+    train: np.ndarray
     extractor: Extractor
     data: Path
-    folder: Path
     device: torch.device
-    config: dict
-
-    def __post_init__(self):
-        run = self.run
-        self.dataset = load(run.dataset, run.resolution, self.data)
-        if self.dataset.digest != self.config["dataset"]["digest"]:
-            raise InputError(f"dataset {run.dataset!r} under {self.data}: not the one that run {run.id} was trained on")
-        self.indices = subset(len(self.dataset.images), run.fraction, run.seed)
-        self.train = np.isin(np.arange(len(self.dataset.images)), self.indices)
 
     @cached_property
-    def real(self) -> Reference:
+    def full(self) -> Reference:
+        """All images, without those of the test part."""
         return reference(self.dataset, self.extractor, self.data, self.device)
+
+    @cached_property
+    def tested(self) -> Reference | None:
+        """The test part, where the set has one."""
+        if self.dataset.heldout is None:
+            return None
+        return reference(self.dataset.heldout, self.extractor, self.data, self.device)
 
     @property
     def has_heldout(self) -> bool:
-        """Whether there are images that the run was not trained on: a test part, or what its fraction leaves out."""
+        """Whether there are images that the generator was not trained on: a test part, or what a fraction left out."""
         return self.dataset.heldout is not None or (~self.train).sum() >= MINIMUM
 
     @cached_property
     def heldout(self) -> np.ndarray | None:
         """The features of these images [H, D]."""
-        if self.dataset.heldout is not None:
-            return reference(self.dataset.heldout, self.extractor, self.data, self.device).features
+        if self.tested is not None:
+            return self.tested.features
         if self.has_heldout:
-            return self.real.features[~self.train]
+            return self.full.features[~self.train]
         return None
 
-    def facts(self, sha256: str, draw: int) -> dict:
-        return {"generator": sha256, "samples": self.protocol.samples, "draw": draw, **_facts(self.extractor)}
+    def metrics(self, has_heldout: bool) -> dict[str, Metric]:
+        """The metrics that the extractor can give, with held-out images or without."""
+        possible = {}
+        for name, metric in METRICS.items():
+            if (self.extractor.classes or not metric.of_classes) and (has_heldout or not metric.of_heldout):
+                possible[name] = metric
+        return possible
+
+    def entry(self, name: str, score: Score, n_generated: int, n_reference: int, **which) -> dict:
+        """An entry of metrics.json."""
+        return {"name": printed(name, self.extractor.name), "value": score.value, "sd": score.sd,
+                "better": METRICS[name].better, "n_generated": n_generated, "n_reference": n_reference,
+                **self.extractor.facts, **which}  # fmt: skip
+
+
+# --- One pass ---------------------------------------------------------------------------------------------------------
+
+
+def opened(run: Run, protocol: Protocol, extractor: Extractor, data: Path, folder: Path, device: torch.device,
+           config: dict) -> "Measured":
+    """The images of a run. Raises InputError where the data set is not the one that it was trained on."""
+    dataset = load(run.dataset, run.resolution, data)
+    if dataset.digest != config["dataset"]["digest"]:
+        raise InputError(f"dataset {run.dataset!r} under {data}: not the one that run {run.id} was trained on")
+    indices = subset(len(dataset.images), run.fraction, run.seed)
+    train = np.isin(np.arange(len(dataset.images)), indices)
+    kind = Generators
+    if run.model == record.HELDOUT:
+        kind = HeldOut
+    return kind(run, protocol, folder, RealImages(dataset, train, extractor, data, device))
+
+
+class Measured:
+    """The images of a run that are measured, in as many draws as the protocol asks for.
+
+    sha256       of the file or the images that they come from
+    count        how many images a draw has
+    has_heldout  whether there are held-out images to compare with
+    kept         iteration -> file of the generators before the last
+    """
+
+    sha256: str
+    count: int
+    has_heldout: bool
+
+    def __init__(self, run: Run, protocol: Protocol, folder: Path, real: RealImages):
+        self.run, self.protocol, self.folder, self.real = run, protocol, folder, real
+        self.kept: dict[int, Path] = {}
+
+    def wanted(self) -> Entries:
+        """The entries that the protocol asks for."""
+        extractor = self.real.extractor.name
+        names = [printed(name, extractor) for name in self.real.metrics(self.has_heldout)]
+        checkpoints = ["last"]
+        if self.kept:
+            checkpoints.append("best")
+        wanted = set(product(names, checkpoints, range(self.protocol.eval_seeds)))
+        for iteration in self.kept:
+            wanted.add((printed("fd", extractor), str(iteration), 0))
+        return wanted
+
+    def measured(self, known: list[dict]) -> Entries:
+        """The known entries that were measured from as many images by the same extractor."""
+        facts = {"n_generated": self.count, **self.real.extractor.facts}
+        measured = set()
+        for entry in known:
+            if agree(entry, facts):
+                measured.add((entry["name"], entry["checkpoint"], entry["eval_seed"]))
+        return measured
 
     def full(self, features: Features, heldout: np.ndarray | None, **which) -> list[dict]:
         """The entries of metrics.json of every metric."""
-        pair = Comparison(self.real, features, self.train, heldout, self.device)
+        real = self.real
+        pair = Comparison(real.full, features, real.train, heldout, real.device)
         entries = []
-        for name, metric in possible_metrics(self.extractor, heldout is not None).items():
+        for name, metric in real.metrics(heldout is not None).items():
             facts = dict(which)
             if metric.of_heldout:
                 facts = {"n_heldout": len(heldout), **which}
-            entries.append(self.entry(name, metric.measure(pair), len(features.features), **facts))
+            entries.append(real.entry(name, metric.measure(pair), self.count, len(real.train), **facts))
         return entries
 
-    def entry(self, name: str, score: Score, generated: int, **which) -> dict:
-        return {"name": printed(name, self.extractor.name), "value": score.value, "sd": score.sd,
-                "better": METRICS[name].better, "n_generated": generated, "n_reference": len(self.train),
-                **_facts(self.extractor), **which}  # fmt: skip
+    def facts(self, sha256: str, draw: int) -> dict:
+        """What decides the features of a draw of images from something of this sha256."""
+        return {"generator": sha256, "samples": self.protocol.samples, "draw": draw, **self.real.extractor.facts}
+
+    def features(self, folder: Path, sha256: str, draw: int, make: Callable[[], Features]) -> Features:
+        """The features of a draw, made once and stored in a folder."""
+        file = folder / f"features-{self.real.extractor.name}-{draw}.npz"
+        return Features(**stored(file, self.facts(sha256, draw), lambda: make()._asdict()))
 
 
-def possible_metrics(extractor: Extractor, has_heldout: bool) -> dict[str, Metric]:
-    """The metrics that an extractor can give, with held-out images or without."""
-    possible = {}
-    for name, metric in METRICS.items():
-        if (extractor.classes or not metric.of_classes) and (has_heldout or not metric.of_heldout):
-            possible[name] = metric
-    return possible
+class Generators(Measured):
+    """The last generator of a run and those that it kept: all metrics of the last, the curve, all of the best."""
 
-
-def _facts(extractor: Extractor) -> dict:
-    return {"extractor": extractor.name, "extractor_sha256": extractor.sha256, "resize": extractor.resize}
-
-
-class Generators:
-    """The last generator of a run and those that it kept: all metrics of the last, the curve, all of the best.
-
-    sha256  of the last generator's file
-    count   how many images are generated
-    kept    iteration -> file of the generators before the last
-    has_heldout  whether there are held-out images to compare with
-    """
-
-    def __init__(self, subject: Subject):
-        self.subject, self.count, self.has_heldout = subject, subject.protocol.samples, subject.has_heldout
-        run, folder = subject.run, subject.folder
-        last = record.read_generator(folder / "generator.safetensors", run)
-        self.sha256 = last.sha256
-        self.kept = _kept(folder / "generators", run, subject.protocol)
-        self.files = self.kept | {run.iterations: folder / "generator.safetensors"}
+    def __init__(self, run: Run, protocol: Protocol, folder: Path, real: RealImages):
+        super().__init__(run, protocol, folder, real)
+        last = folder / "generator.safetensors"
+        self.sha256 = record.read_generator(last, run).sha256
+        self.count, self.has_heldout = protocol.samples, real.has_heldout
+        self.kept = _kept(folder / "generators", run, protocol)
+        self.files = self.kept | {run.iterations: last}
         self.lowest: tuple[float, int, Features | None] = (math.inf, -1, None)  # distance, iteration, features
 
     def entries(self) -> list[dict]:
         """The last generator in every metric, the distances of those before it, and the best in every metric."""
-        last = self._every_draw(self.subject.run.iterations, "last")
+        last = self._every_draw(self.run.iterations, "last")
         curve = [self._distance(iteration) for iteration in self.kept]
         if not curve:
             return last
@@ -245,50 +276,45 @@ class Generators:
         return [*last, *curve, *self._every_draw(lowest["iteration"], "best")]
 
     def _every_draw(self, iteration: int, checkpoint: str) -> list[dict]:
-        entries = []
-        for draw in range(self.subject.protocol.eval_seeds):
-            entries += self._full(iteration, draw, checkpoint)
+        """Every metric of every draw of a generator. The features stay beside the generator."""
+        path, entries = self.files[iteration], []
+        trained = record.read_generator(path, self.run)
+        for draw in range(self.protocol.eval_seeds):
+            features = self.features(path.parent, trained.sha256, draw, partial(self._features, trained, draw))
+            entries += self.full(features, self.real.heldout, weights=self._weights(trained), checkpoint=checkpoint,
+                                 iteration=trained.iteration, eval_seed=draw)
         return entries
-
-    def _full(self, iteration: int, draw: int, checkpoint: str) -> list[dict]:
-        """Every metric of one draw of a generator. The features stay beside the generator."""
-        subject, path = self.subject, self.files[iteration]
-        trained = record.read_generator(path, subject.run)
-        file = path.with_name(f"features-{subject.extractor.name}-{draw}.npz")
-        facts = subject.facts(trained.sha256, draw)
-        features = Features(**stored(file, facts, lambda: self._features(trained, draw)._asdict()))
-        return subject.full(features, subject.heldout, weights=self._weights(trained), checkpoint=checkpoint,
-                            iteration=trained.iteration, eval_seed=draw)
 
     def _distance(self, iteration: int) -> dict:
         """The Frechet distance of the first draw of a generator. The distance alone is stored: features fill disks."""
-        subject, path = self.subject, self.files[iteration]
-        trained = record.read_generator(path, subject.run)
+        real, path = self.real, self.files[iteration]
+        trained = record.read_generator(path, self.run)
 
         def make() -> dict[str, np.ndarray]:
             features = self._features(trained, 0)
-            value = METRICS["fd"].measure(Comparison(subject.real, features, device=subject.device)).value
+            value = METRICS["fd"].measure(Comparison(real.full, features, device=real.device)).value
             self.lowest = min(self.lowest, (value, iteration, features), key=lambda known: known[0])
             return {"fd": np.array(value)}
 
-        file = path.with_name(f"fd-{subject.extractor.name}-{iteration}.npz")
-        found = stored(file, subject.facts(trained.sha256, 0), make)
-        return subject.entry("fd", Score(found["fd"].item()), self.count, weights=self._weights(trained),
-                             checkpoint=str(iteration), iteration=iteration, eval_seed=0)
+        file = path.with_name(f"fd-{real.extractor.name}-{iteration}.npz")
+        distance = stored(file, self.facts(trained.sha256, 0), make)["fd"].item()
+        return real.entry("fd", Score(distance), self.count, len(real.train), weights=self._weights(trained),
+                          checkpoint=str(iteration), iteration=iteration, eval_seed=0)
 
     def _features(self, trained: record.Trained, draw: int) -> Features:
         """The features of one draw of a generator's images. Their labels are as frequent as among training images."""
         _, iteration, features = self.lowest
         if (trained.iteration, draw) == (iteration, 0):
             return features  # the best generator of the curve is not drawn from again
-        subject, dataset = self.subject, self.subject.dataset
-        labels = np.random.default_rng(draw).choice(dataset.labels[subject.indices], self.count)
-        G = generator(subject.run, dataset.classes, trained.state).to(subject.device)
-        return subject.extractor(stream(G, draw, torch.from_numpy(labels).to(subject.device)))
+        real, dataset = self.real, self.real.dataset
+        indices = subset(len(dataset.images), self.run.fraction, self.run.seed)
+        labels = np.random.default_rng(draw).choice(dataset.labels[indices], self.count)
+        G = generator(self.run, dataset.classes, trained.state).to(real.device)
+        return real.extractor(stream(G, draw, torch.from_numpy(labels).to(real.device)))
 
     def _weights(self, trained: record.Trained) -> str:
         """What was measured: the average of the generator's weights, "ema", or the generator itself, "raw"."""
-        _, recipe = record.resolve(self.subject.run)
+        _, recipe = record.resolve(self.run)
         return recipe.weights(trained.iteration)
 
 
@@ -311,42 +337,34 @@ def _kept(folder: Path, run: Run, protocol: Protocol) -> dict[int, Path]:
 # --- Held-out real images in the place of generated ones --------------------------------------------------------------
 
 
-class HeldOut:
+class HeldOut(Measured):
     """Real images that the run's generator would not have been trained on, scored as if generated.
 
     They are the test part, or the images that the fraction leaves out; these are among the reference too, so that their
     distance to it is a lower bound. Those that are not drawn stay the held-out images of the metrics that need some.
-
-    sha256  of the images that are drawn from
-    count   how many images are drawn
-    kept    no generators
-    has_heldout  whether enough of them are left to compare with
     """
 
-    def __init__(self, subject: Subject):
-        self.subject, self.kept = subject, {}
-        self.images, which = _unseen(subject.run, subject.dataset)
+    def __init__(self, run: Run, protocol: Protocol, folder: Path, real: RealImages):
+        super().__init__(run, protocol, folder, real)
+        self.images, which = _unseen(run, real.dataset)
         self.sha256 = hashlib.sha256(f"{which}".encode()).hexdigest()
-        self.count = min(subject.protocol.samples, len(self.images))
+        self.count = min(protocol.samples, len(self.images))
         self.has_heldout = len(self.images) - self.count >= MINIMUM
 
     def entries(self) -> list[dict]:
-        entries = []
-        for draw in range(self.subject.protocol.eval_seeds):
-            entries += self._full(draw)
+        """Every metric of every draw."""
+        extractor, entries = self.real.extractor, []
+        for draw in range(self.protocol.eval_seeds):
+            order = np.random.default_rng(draw).permutation(len(self.images))
+            drawn, left = np.sort(order[: self.count]), np.sort(order[self.count :])
+            features = self.features(self.folder, self.sha256, draw,
+                                     partial(extractor, _batches(self.images, drawn)))
+            heldout = None
+            if self.has_heldout:
+                heldout = self.real.heldout[left]
+            entries += self.full(features, heldout, weights="raw", checkpoint="last", iteration=0,
+                                 eval_seed=draw)
         return entries
-
-    def _full(self, draw: int) -> list[dict]:
-        subject = self.subject
-        order = np.random.default_rng(draw).permutation(len(self.images))
-        drawn, left = np.sort(order[: self.count]), np.sort(order[self.count :])
-        file = subject.folder / f"features-{subject.extractor.name}-{draw}.npz"
-        facts = subject.facts(self.sha256, draw)
-        features = Features(**stored(file, facts, lambda: subject.extractor(_batches(self.images, drawn))._asdict()))
-        heldout = None
-        if self.has_heldout:
-            heldout = subject.heldout[left]
-        return subject.full(features, heldout, weights="raw", checkpoint="last", iteration=0, eval_seed=draw)
 
 
 def _unseen(run: Run, dataset: Dataset) -> tuple[np.ndarray, str]:
@@ -444,7 +462,7 @@ def reference(dataset: Dataset, extractor: Extractor, data: Path, device: torch.
 
     float32, since float16 was measured to move KID by 1e-3 and density by 6e-4 (digits, effnet).
     """
-    facts = {"dataset": dataset.digest, "indices": f"all {len(dataset.images)}", **_facts(extractor)}
+    facts = {"dataset": dataset.digest, "indices": f"all {len(dataset.images)}", **extractor.facts}
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def make() -> dict[str, np.ndarray]:

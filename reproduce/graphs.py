@@ -58,7 +58,7 @@ class Graphed:
         for name, buffer in self.state.named_buffers():
             if before.get(name) != buffer.data_ptr():
                 raise InputError(f"buffer {name!r}: replaced by a new tensor in training; as CUDA graphs need it "
-                                 "changed in place, as by copy_, train this without --graphs")
+                                 "changed in place, as by copy_, train this without GRAPHS")
         return Recorded(ours, replay, outputs)
 
 

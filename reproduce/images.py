@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -60,21 +60,26 @@ def check(images: Images, resolution: int, resize: bool) -> tuple[str, tuple[int
     digest, size, seen = hashlib.sha256(), None, 0
     with tqdm(total=images.count, desc=f"checking {images.path.name}", unit="image", disable=None) as bar:
         for batch in images.batches():
-            found = batch.shape[1:3]
-            size = size or found
-            if found != size:
-                raise InputError(f"{images.path}: images {_size(size)} and {_size(found)}, must all be of one size")
-            if found[0] != found[1]:
-                raise InputError(f"{images.path}: images {_size(found)}, must be square")
-            if found[0] != resolution and not resize:
-                raise InputError(f"{images.path}: images {_size(found)}, must be {_size((resolution, resolution))}; "
-                                 f"give RESOLUTION={found[0]}, or RESIZE=1 to have them resized")
+            size = size or batch.shape[1:3]
+            if batch.shape[1:3] != size:
+                raise InputError(f"{images.path}: images {_size(size)} and {_size(batch.shape[1:3])}, must all be of "
+                                 "one size")
+            _require_size(images.path, size, resolution, resize)
             digest.update(np.ascontiguousarray(batch))
             seen += len(batch)
             bar.update(len(batch))
     if seen != images.count:
         raise InputError(f"{images.path}: ends after {seen} of {images.count} images")
     return digest.hexdigest(), size
+
+
+def _require_size(path: Path, size: tuple[int, int], resolution: int, resize: bool) -> None:
+    """Raises InputError for images that are not square, or not of the resolution where they are not to be resized."""
+    if size[0] != size[1]:
+        raise InputError(f"{path}: images {_size(size)}, must be square")
+    if size[0] != resolution and not resize:
+        raise InputError(f"{path}: images {_size(size)}, must be {_size((resolution, resolution))}; "
+                         f"give RESOLUTION={size[0]}, or RESIZE=1 to have them resized")
 
 
 def stream(images: Images, resolution: int) -> Iterator[Tensor]:
@@ -136,49 +141,55 @@ def _stacked(images: list[np.ndarray], names: list[str]) -> np.ndarray:
 # --- Arrays -----------------------------------------------------------------------------------------------------------
 
 
-def _shape(path: Path, shape: tuple[int, ...], dtype: str) -> tuple[int, bool]:
-    """How many images an array holds and whether its channels come last."""
+def _npy(path: Path) -> Images:
+    with _readable(path):
+        array = np.load(path, mmap_mode="r")
+    return _array(path, array, array.shape, str(array.dtype))
+
+
+def _npz(path: Path) -> Images:
+    """Of an array that may be larger than memory: it is unpacked to a file that has no name once it is open."""
+    with _readable(path), zipfile.ZipFile(path) as archive, TemporaryDirectory() as folder:
+        name = _only_one(path, archive.namelist(), ("arr_0.npy", "images.npy"))
+        array = np.load(archive.extract(name, folder), mmap_mode="r")
+    return _array(path, array, array.shape, str(array.dtype))
+
+
+def _safetensors(path: Path) -> Images:
+    with _readable(path):
+        file = safe_open(path, "np")
+        tensor = file.get_slice(_only_one(path, list(file.keys()), ("images",)))
+    dtype = tensor.get_dtype()
+    if dtype == "U8":
+        dtype = "uint8"
+    return _array(path, tensor, tuple(tensor.get_shape()), dtype)
+
+
+def _array(path: Path, array, shape: tuple[int, ...], dtype: str) -> Images:
+    """The images of something that gives NumPy arrays when it is sliced."""
     if dtype != "uint8":
         raise InputError(f"{path}: an array of {dtype}, must be uint8 with values 0 to 255")
     if len(shape) != 4 or 3 not in (shape[1], shape[3]) or 0 in shape:
         raise InputError(f"{path}: an array {list(shape)}, must be [N, R, R, 3] or [N, 3, R, R]; grey images and "
                          "transparency are not measured")
-    return shape[0], shape[3] == 3
-
-
-def _last(batch: np.ndarray, channels_last: bool) -> np.ndarray:
-    return batch if channels_last else batch.transpose(0, 2, 3, 1)
-
-
-def _numpy(path: Path, opened: Callable[[], BinaryIO]) -> Images:
-    """An array in NumPy's format, read from a stream: of a .npz there may be more than fits into memory."""
-    with _readable(path), opened() as file:
-        shape, dtype = _header(path, file)
-    count, channels_last = _shape(path, shape, dtype)
-    size = int(np.prod(shape[1:]))
 
     def batches() -> Iterator[np.ndarray]:
-        with _readable(path), opened() as file:
-            _header(path, file)
-            for start in range(0, count, BATCH):
-                wanted = min(BATCH, count - start)
-                content = file.read(wanted * size)
-                if len(content) != wanted * size:
-                    raise InputError(f"{path}: is cut short; get it again")
-                yield _last(np.frombuffer(content, np.uint8).reshape(wanted, *shape[1:]), channels_last)
+        for start in range(0, shape[0], BATCH):
+            batch = array[start : min(start + BATCH, shape[0])]
+            if shape[3] != 3:
+                batch = batch.transpose(0, 2, 3, 1)
+            yield batch
 
-    return Images(path, count, batches)
+    return Images(path, shape[0], batches)
 
 
-def _header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], str]:
-    version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise InputError(f"{path}: version {version} of NumPy's format is not read here; save it with numpy.save")
-    shape, fortran, dtype = readers[version](file)
-    if fortran:
-        raise InputError(f"{path}: an array in Fortran's order; save numpy.ascontiguousarray of it")
-    return shape, str(dtype)
+def _only_one(path: Path, names: list[str], usual: tuple[str, ...]) -> str:
+    """The one array of a file, or the one that has a usual name."""
+    chosen = [name for name in names if name in usual] or names
+    if len(chosen) != 1:
+        raise InputError(f"{path}: holds {', '.join(names) or 'nothing'}; must hold one array, or one called "
+                         f"{' or '.join(usual)}")
+    return chosen[0]
 
 
 @contextmanager
@@ -188,42 +199,10 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error, SafetensorError) as error:
+    except OSError as error:  # of the disk: an array of a .npz is unpacked to TMPDIR
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error, SafetensorError) as error:
         raise InputError(f"{path}: damaged or not what its name says ({error})".replace("\n", " ")) from error
-
-
-def _npy(path: Path) -> Images:
-    return _numpy(path, lambda: path.open("rb"))
-
-
-def _npz(path: Path) -> Images:
-    with _readable(path), zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    chosen = [name for name in names if name in ("arr_0.npy", "images.npy")] or names
-    if len(chosen) != 1:
-        raise InputError(f"{path}: holds {', '.join(names) or 'nothing'}; must hold one array, or one called arr_0 or "
-                         "images")
-    return _numpy(path, lambda: zipfile.ZipFile(path).open(chosen[0]))
-
-
-def _safetensors(path: Path) -> Images:
-    with _readable(path), safe_open(path, "np") as file:
-        names = list(file.keys())
-        chosen = [name for name in names if name == "images"] or names
-        if len(chosen) != 1:
-            raise InputError(f"{path}: holds {', '.join(names) or 'nothing'}; must hold one tensor, or one called "
-                             "images")
-        tensor = file.get_slice(chosen[0])
-        shape, dtype = tuple(tensor.get_shape()), {"U8": "uint8"}.get(tensor.get_dtype(), tensor.get_dtype())
-    count, channels_last = _shape(path, shape, dtype)
-
-    def batches() -> Iterator[np.ndarray]:
-        with _readable(path), safe_open(path, "np") as file:
-            tensor = file.get_slice(chosen[0])
-            for start in range(0, count, BATCH):
-                yield _last(tensor[start : min(start + BATCH, count)], channels_last)
-
-    return Images(path, count, batches)
 
 
 ARRAYS = {".npz": _npz, ".npy": _npy, ".safetensors": _safetensors}

@@ -11,16 +11,16 @@ A file is a stranger's program: it may print, loop, or end the process. So the s
 
 import io
 import json
-import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run, command
+from benchmarks.state import read_json, write_whole
 from reproduce.cell import answered
 from reproduce.settings import Settings
 
@@ -118,7 +118,7 @@ def _regularizer(part: str) -> tuple[str, float]:
 
     registered, file = _registered(part), FILE.fullmatch(part)
     try:
-        with silent():
+        with redirect_stdout(io.StringIO()):  # what a file prints while it is loaded and checked goes nowhere
             if registered:
                 name, weight = registered["name"], registered["weight"]
             else:
@@ -139,13 +139,6 @@ def require_free_name(path: Path) -> None:
 
     if path.stem in AUGMENTATIONS or path.stem == "baseline" or path.stem.endswith("_"):
         raise InputError(f"METHOD={path}: {path.stem} has another meaning in run ids; give the file another name")
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """What a file prints while it is loaded and checked goes nowhere."""
-    with redirect_stdout(io.StringIO()):
-        yield
 
 
 def blamed(error: Exception, text: str) -> str:
@@ -188,23 +181,15 @@ def read_apart(text: str, limit: float = LIMIT) -> Method:
 
 def note(method: Method, settings: Settings) -> None:
     """Leave a method's name in run ids in the results folder: nobody else knows the weight that a file has."""
-    file = settings.results / NAMES
-    known = noted(settings)
-    known[settings.method] = method.name
-    aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        aside.replace(file)
-    except OSError as error:
-        raise InputError(f"cannot write {file}: {error.strerror}") from error
+    names = noted(settings) | {settings.method: method.name}
+    write_whole(settings.results / NAMES, (json.dumps(names, indent=1) + "\n").encode())
 
 
 def noted(settings: Settings) -> dict[str, str]:
     """METHOD -> its name in run ids, of the methods that were swept into this results folder."""
     try:
-        return dict(json.loads((settings.results / NAMES).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        return read_json(settings.results / NAMES)
+    except InputError:
         return {}
 
 
@@ -216,7 +201,7 @@ def main() -> None:
     file, text = sys.argv[1:]
     try:
         answer = asdict(read(text))
-    except InputError as error:
+    except (InputError, OSError) as error:
         answer = {"error": str(error)}
     Path(file).write_text(json.dumps(answer), encoding="utf-8")
 

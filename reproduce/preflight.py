@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run
@@ -99,17 +100,22 @@ def _said(check: Callable[..., None], *arguments) -> Iterator[str]:
 
 def missing_data(runs: list[Run], data: Path) -> dict[str, str]:
     """Run id -> what to do, for the runs whose data set is neither prepared nor there to be prepared."""
-    from benchmarks.datasets import DATASETS, OWN, find_source
+    from benchmarks import datasets
 
-    counts = Counter(run.dataset for run in runs)
+    counts = Counter((run.dataset, run.resolution) for run in runs)
+    reasons = {}
+    for name, resolution in counts:
+        try:
+            datasets.require(name, resolution, data)
+        except InputError as error:
+            runs_of_it = "1 run needs it"
+            if counts[name, resolution] > 1:
+                runs_of_it = f"{counts[name, resolution]} runs need it"
+            reasons[name, resolution] = f"{error} ({runs_of_it})"
     missing = {}
     for run in runs:
-        row = DATASETS.get(run.dataset, OWN)
-        prepared = data / "prepared" / f"{run.dataset}-{run.resolution}" / "manifest.json"
-        if not prepared.exists() and not find_source(run.dataset, row, data):
-            runs_of_it = "1 run needs" if counts[run.dataset] == 1 else f"{counts[run.dataset]} runs need"
-            missing[run.id] = (f"dataset {run.dataset!r}: not found under {data}, and {runs_of_it} it; "
-                               f"`make data DATASET={run.dataset}`: {row.get}")
+        if (run.dataset, run.resolution) in reasons:
+            missing[run.id] = reasons[run.dataset, run.resolution]
     return missing
 
 
@@ -209,7 +215,7 @@ def require_processes(runs: list[Run], settings: Settings) -> None:
         if run.model == record.HELDOUT:
             continue
         _, recipe = record.resolve(run)
-        require_groups(run.batch, recipe.discriminator.get("mbstd_group", 1), processes)
+        require_groups(run.batch, recipe.group, processes)
 
 
 def require_writable(folder: Path) -> None:
@@ -230,14 +236,10 @@ def require_space(runs: list[Run], settings: Settings) -> None:
     free = shutil.disk_usage(existing(settings.results)).free
     if free > sum(LARGE + generators(run, settings) * LARGE / 10 for run in runs):
         return  # to build the networks takes seconds
-    sizes: dict[str, tuple[int, int]] = {}
     need = 0
     for run in runs:
-        shape = _shape(run)
-        if shape not in sizes:
-            sizes[shape] = network_bytes(run)
         there = sum(path.stat().st_size for path in (settings.results / run.id).glob("*") if path.is_file())
-        need += max(0, bytes_left_by(run, settings, *sizes[shape]) - there)
+        need += max(0, bytes_left_by(run, settings) - there)
     if need > free:
         raise InputError(f"{settings.results}: what is to be made needs about {need / 1e9:.1f} GB there, and "
                          f"{free / 1e9:.1f} GB are free")
@@ -250,28 +252,26 @@ def generators(run: Run, settings: Settings) -> int:
     return 1 + max(0, run.iterations - 1) // settings.eval_every
 
 
-def bytes_left_by(run: Run, settings: Settings, generator: int, discriminator: int) -> int:
+def bytes_left_by(run: Run, settings: Settings) -> int:
     """Two checkpoints of both networks, the generator's average and Adam's two moments; generators; features."""
+    generator, discriminator = network_bytes(_shape(run))
     checkpoint = 4 * generator + 3 * discriminator
     features = FEATURES * settings.samples * settings.eval_seeds
     return 2 * checkpoint + generators(run, settings) * generator + features
 
 
-def network_bytes(run: Run) -> tuple[int, int]:
-    """Of the parameters of a run's generator and discriminator, in float32."""
-    import torch
-
+@cache
+def network_bytes(shape: str) -> tuple[int, int]:
+    """Of the parameters, in float32, of the generator and the discriminator of a run of this id."""
     from benchmarks.datasets import DATASETS, OWN
     from reproduce import record
+    from reproduce.counting import META, Stand
 
+    run = Run.from_id(shape)
     if run.model == record.HELDOUT:
         return 0, 0
-    model, recipe = record.resolve(run)
-    classes = DATASETS.get(run.dataset, OWN).classes if recipe.conditional else 0
-    with torch.device("meta"):
-        G = model.Generator(run.resolution, classes, **recipe.generator)
-        D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
-    return _bytes(G), _bytes(D)
+    trainer = Stand(run, DATASETS.get(run.dataset, OWN).classes, META).trainer
+    return _bytes(trainer.G), _bytes(trainer.D)
 
 
 def _bytes(network) -> int:
@@ -283,11 +283,9 @@ def require_extractor(settings: Settings) -> None:
     """The feature network is known, and its weights are there, or are fetched now."""
     import torch
 
-    from benchmarks.extractors import EXTRACTORS
+    from benchmarks.extractors import load_extractor
 
-    if settings.extractor not in EXTRACTORS:
-        raise InputError(f"EXTRACTOR={settings.extractor}: not one of {', '.join(EXTRACTORS)}")
-    EXTRACTORS[settings.extractor](torch.device("cpu"), settings.weights, settings.data / "weights")
+    load_extractor(settings.extractor, torch.device("cpu"), settings.weights, settings.data / "weights")
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from baselines.recipe import LIMITS, Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.datasets import Dataset
 from benchmarks.runs import InputError, Run, TryLaterError
-from benchmarks.state import read_json, typed
+from benchmarks.state import parsed, read_json, typed, write_whole
 from reproduce import parallel
 
 HELDOUT = "heldout"  # the model of runs that score held-out real images and train nothing
@@ -44,24 +44,9 @@ def folder(results: Path, run_id: str) -> Path:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write aside, flush to the disk and rename: a reader sees the old file or the new one, never a part.
-
-    Of several processes of one training, the first one writes.
-    """
-    if parallel.rank():
-        return
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # on a read-only disk not even this can be done
-            aside.unlink()
-        raise InputError(f"cannot write {path}: {error.strerror}; the file that was there is unchanged") from error
+    """Write a file whole or not at all. Of several processes of one training, the first one writes."""
+    if not parallel.rank():
+        write_whole(path, data)
 
 
 def remove_asides(folder: Path, name: str = "*") -> None:
@@ -122,7 +107,7 @@ def read_diverged(folder: Path) -> dict:
 
 def trained_seconds(folder: Path) -> float:
     """How long a run was trained, by the last line of its log; 0.0 without one."""
-    lines = _read_log(folder / "log.jsonl")
+    lines = read_log(folder / "log.jsonl")
     if not lines:
         return 0.0
     return float(lines[-1]["seconds"])
@@ -161,7 +146,7 @@ def read_generator(path: Path, run: Run) -> Trained:
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}
-            about = json.loads(file.metadata()["trained"])
+            about = parsed(file.metadata()["trained"])
         name, iteration, sha256 = about["run"], int(about["iteration"]), about["sha256"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a whole safetensors file of a generator; {remedy}") from error
@@ -230,18 +215,22 @@ def resolve(run: Run) -> tuple[ModuleType, Recipe]:
 
 def _default_recipe(model: ModuleType, resolution: int) -> str:
     """The name of the model's first recipe for a resolution."""
+    _known("resolution", resolution, resolutions(model))
+    return next(name for name, recipe in model.RECIPES.items() if resolution in recipe.resolutions)
+
+
+def resolutions(model: ModuleType) -> list[int]:
+    """The image sizes in pixels for which a model has a recipe."""
     sizes = set()
     for recipe in model.RECIPES.values():
         sizes.update(recipe.resolutions)
-    _known("resolution", resolution, sorted(sizes))
-    return next(name for name, recipe in model.RECIPES.items() if resolution in recipe.resolutions)
+    return sorted(sizes)
 
 
 def _require_groups(run: Run, recipe: Recipe) -> None:
     """Raises InputError where a batch is no whole number of the groups of minibatch standard deviation."""
-    group = recipe.discriminator.get("mbstd_group", 1)
-    if run.batch % group:
-        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
+    if run.batch % recipe.group:
+        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {recipe.group}, the images that "
                          f"{run.model}'s minibatch standard deviation compares")
 
 
@@ -365,32 +354,36 @@ def open_config(folder: Path, run: Run, recipe: Recipe | None, dataset: Dataset,
     subset = {"count": len(indices), "sha256": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()}
     facts = {"name": dataset.name, "digest": dataset.digest, "classes": dataset.classes, "flip": dataset.flip,
              "count": len(dataset.images)}
-    options = {}
-    if recipe:
-        options = asdict(recipe)
-    config = {"id": run.id, "run": asdict(run), "recipe": options, "dataset": facts, "subset": subset,
-              "method_files": method_files(run)}
+    config = config_of(run, recipe, facts, subset, method_files(run))
     file = folder / "config.json"
     if not file.exists():
         write_json(folder / "subset.json", subset | {"indices": indices.tolist()})
         write_json(file, config | {"provenance": provenance(device) | {"dataset": dict(dataset.provenance)}})
         return
     begun = read_config(folder, run)
-    differences = _differences(begun | {"provenance": {}}, config)
+    differences = [f"{key}: {there} there, {now} now" for key, there, now in config_differences(begun, config)]
     if differences:
         raise InputError(f"run {run.id} was begun with another config ({'; '.join(differences)}); "
                          f"remove {folder} to begin anew")
     _warn_of_threads(run, begun, folder, device)
 
 
-def _differences(begun: dict, config: dict) -> list[str]:
-    """The keys in which the config of a file and that of now differ, each with both values."""
-    there, now = _flat(begun), _flat(json.loads(json.dumps(config)))  # tuples become lists, as in the file
-    differences = []
+def config_of(run: Run, recipe: Recipe | None, dataset: dict, subset: dict, files: dict[str, str]) -> dict:
+    """A config.json without its provenance: what is trained, on what, with the sha256 of a user's regularizers."""
+    options = {}
+    if recipe:
+        options = asdict(recipe)
+    return {"id": run.id, "run": asdict(run), "recipe": options, "dataset": dataset, "subset": subset,
+            "method_files": files}
+
+
+def config_differences(there: dict, now: dict) -> Iterator[tuple[str, object, object]]:
+    """Key and both values where the config of a file differs from that of now, its provenance apart."""
+    there = _flat({key: value for key, value in there.items() if key != "provenance"})
+    now = _flat(json.loads(json.dumps(now)))  # tuples become lists, as in the file
     for key in sorted({*there, *now}):
         if there.get(key) != now.get(key):
-            differences.append(f"{key}: {there.get(key)} there, {now.get(key)} now")
-    return differences
+            yield key, there.get(key), now.get(key)
 
 
 def _warn_of_threads(run: Run, begun: dict, folder: Path, device: torch.device) -> None:
@@ -437,23 +430,26 @@ def load_checkpoint(folder: Path, parts: dict) -> tuple[int, float]:
     there = [file for file in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt") if file.exists()]
     for file in there:
         state = _read_checkpoint(file)
-        if state is None:
-            continue
-        remedy = f"remove {folder} to train the run anew"
-        schema = {"run": str, "step": int, "seconds": float | int} | dict.fromkeys(parts, dict)
-        typed(f"{file}", state, schema, remedy)
-        if state["run"] != folder.name:
-            raise InputError(f"{file}: of another run, {state['run']!r}, not of {folder.name}; {remedy}")
-        try:
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{file}: does not fit this version of the code ({reason}); {remedy}") from error
-        return state["step"], state["seconds"]
+        if state is not None:
+            _restore(file, state, parts)
+            return state["step"], state["seconds"]
     if there:
         print(f"warning: {folder}: no checkpoint is whole; the training begins anew", file=sys.stderr)
     return 0, 0.0
+
+
+def _restore(file: Path, state: dict, parts: dict) -> None:
+    """Load the state of a checkpoint. Raises InputError where it is that of another run or another code."""
+    run_id, remedy = file.parent.name, f"remove {file.parent} to train the run anew"
+    typed(f"{file}", state, {"run": str, "step": int, "seconds": float | int} | dict.fromkeys(parts, dict), remedy)
+    if state["run"] != run_id:
+        raise InputError(f"{file}: of another run, {state['run']!r}, not of {run_id}; {remedy}")
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{file}: does not fit this version of the code ({reason}); {remedy}") from error
 
 
 def _read_checkpoint(file: Path) -> dict | None:
@@ -516,7 +512,7 @@ class Log:
     """log.jsonl, one line per logged iteration. Lines after `start` belong to steps that are to be done again."""
 
     def __init__(self, file: Path, start: int):
-        lines = [line for line in _read_log(file, damaged="dropped") if line["iteration"] <= start]
+        lines = [line for line in read_log(file, damaged="dropped") if line["iteration"] <= start]
         _warn_of_holes(file, [line["iteration"] for line in lines], start)
         write_bytes(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
         self.file = file
@@ -531,7 +527,7 @@ class Log:
             raise InputError(f"cannot write {self.file}: {error.strerror}") from error
 
 
-def _read_log(file: Path, damaged: str = "passed over") -> list[dict]:
+def read_log(file: Path, damaged: str = "passed over") -> list[dict]:
     """The lines of a log. A last line that is cut short belongs to a killed process; other damaged ones are named."""
     try:
         if not file.exists():
@@ -542,7 +538,7 @@ def _read_log(file: Path, damaged: str = "passed over") -> list[dict]:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(typed("", json.loads(line), {"iteration": int, "seconds": float | int}))
+            rows.append(typed("", parsed(line), {"iteration": int, "seconds": float | int}))
         except ValueError:  # InputError is one
             if line.endswith(b"\n") or number < len(lines):
                 print(f"warning: {file}: line {number} is damaged; it is {damaged}", file=sys.stderr)

@@ -6,7 +6,6 @@
 
     [SEED=0]          of the latents
     [TRUNCATION=1]    of StyleGAN2's styles, 0 to 1: 0 is their mean
-    [FORMAT=png|npz]  of samples, where OUT is a folder
     [LABELS=turn]     samples of each class in turn; without it, the labels that evaluation draws, for which a
                       class-conditional generator needs the data set under [DATA=data]
 
@@ -16,15 +15,10 @@ executed. Samples have the latents and labels of evaluation, so SEED=0 and as ma
 """
 
 import io
-import json
 import math
-import os
-import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,15 +29,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks import datasets
-from benchmarks.runs import InputError, Run, command, options
+from benchmarks.runs import InputError, Option, Run, command, one_of, read_options, share, whole
+from benchmarks.state import aside, read_json, typed
 from reproduce import record
 from reproduce.evaluate import generate, generator, require_fit, stream, untrained
 
-CONFIG = {"id": str, "run": dict, "recipe": dict, "dataset": dict, "subset": dict, "method_files": dict,
-          "provenance": dict}  # fmt: skip
+CONFIG = record.CONFIG | {"recipe": dict, "method_files": dict}
 DATASET = {"name": str, "digest": str, "classes": int, "flip": bool, "count": int}
 SUBSET = {"count": int, "sha256": str}
-OPTIONS = {"OUT": "grid.png", "COUNT": "", "SEED": "0", "TRUNCATION": "1", "FORMAT": "", "LABELS": "", "DATA": "data"}
+OPTIONS = {"OUT": Option(str, "grid.png"), "COUNT": Option(whole(1, 10**6)), "SEED": Option(whole(0), 0),
+           "TRUNCATION": Option(share, 1.0), "LABELS": Option(one_of("turn")),
+           "DATA": Option(Path, Path("data"))}  # fmt: skip
+GRID = 10_000  # images of a grid, at most: it is held in memory
 
 
 class Released(NamedTuple):
@@ -76,48 +73,22 @@ def _imagined(run: Run, classes: int) -> nn.Module:
 def _read_config(path: Path) -> tuple[Run, int, str]:
     """The run of a config.json, its generator's classes and the digest of its data set, when all of it is as this code
     would write it."""
-    config = _typed(f"{path}", record.read_json(path), CONFIG)
-    dataset = _typed(f"{path}: dataset", config["dataset"], DATASET)
-    _typed(f"{path}: subset", config["subset"], SUBSET)
+    config = read_json(path, CONFIG)
+    dataset = typed(f"{path}: dataset", config["dataset"], DATASET)
+    subset = typed(f"{path}: subset", config["subset"], SUBSET)
     try:
         run = Run.from_id(config["id"])
         _, recipe = record.resolve(run)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
-    _same(f"{path}: run", config["run"], asdict(run))
-    _same(f"{path}: recipe", config["recipe"], asdict(recipe))
-    if dataset["name"] != run.dataset or dataset["classes"] < 0:
-        raise InputError(f"{path}: dataset {dataset['name']!r} of {dataset['classes']} classes is not that of {run.id}")
+    ours = record.config_of(run, recipe, {key: dataset[key] for key in DATASET} | {"name": run.dataset},
+                            {key: subset[key] for key in SUBSET}, config["method_files"])  # fmt: skip
+    for key, there, here in record.config_differences(config, ours):
+        raise InputError(f"{path}: {key} is {there!r}, but the run id and this version of the code make it {here!r}")
     classes = 0
     if recipe.conditional:
         classes = dataset["classes"]
     return run, classes, dataset["digest"]
-
-
-def _typed(where: str, found: object, wanted: dict[str, type]) -> dict:
-    """What was found, when it is a dict of these keys with values of these types."""
-    if type(found) is not dict:
-        raise InputError(f"{where}: not a JSON object")
-    _keys(where, found, wanted)
-    for key, kind in wanted.items():
-        if type(found[key]) is not kind:
-            raise InputError(f"{where}: {key} is {found[key]!r}, must be of type {kind.__name__}")
-    return found
-
-
-def _keys(where: str, found: dict, wanted: dict) -> None:
-    if odd := sorted(set(found) ^ set(wanted)):
-        raise InputError(f"{where}: {odd[0]!r} is unknown or missing; the keys are {', '.join(wanted)}")
-
-
-def _same(where: str, there: dict, here: dict) -> None:
-    """Raises InputError that names the first key in which a config departs from what this code makes of the run id."""
-    here = json.loads(json.dumps(here))  # tuples become lists, as in a file
-    _keys(where, there, here)
-    for key in here:
-        if there[key] != here[key]:
-            raise InputError(f"{where}: {key!r} is {there[key]!r}, but the run id and this version of the code make "
-                             f"it {here[key]!r}")
 
 
 def truncate(released: Released, truncation: float) -> None:
@@ -165,20 +136,13 @@ def evaluation_labels(released: Released, count: int, seed: int, data: Path) -> 
     return torch.from_numpy(np.random.default_rng(seed).choice(dataset.labels[indices], count))
 
 
-@contextmanager
-def aside(out: Path) -> Iterator[Path]:
-    """A path beside `out` that becomes it at the end; when anything is raised, what was written is removed."""
-    partial = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(out)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        with suppress(OSError):
-            partial.unlink()
+def write_samples(kind: str, out: Path, released: Released, seed: int, labels: Tensor) -> None:
+    """An image for each label, as a folder of PNGs or as an array."""
+    batches = tqdm(stream(released.G, seed, labels), released.run.id, disable=None, unit="batch")
+    if kind == "folder":
+        write_folder(out, batches, len(labels))
+    else:
+        write_npz(out, batches, len(labels), released.run.resolution)
 
 
 def write_folder(out: Path, batches: Iterator[Tensor], count: int) -> None:
@@ -209,29 +173,16 @@ def write_npz(out: Path, batches: Iterator[Tensor], count: int, resolution: int)
 # --- Command line -----------------------------------------------------------------------------------------------------
 
 
-def _kind(out: str, form: str) -> tuple[str, Path]:
-    """"grid", "png" or "npz", and the path that is written."""
-    path = Path(out)
-    if form not in ("", "png", "npz"):
-        raise InputError(f"FORMAT={form}: must be png or npz")
-    if out.endswith("/") or not path.suffix or path.is_dir():
-        if form == "npz":
-            path = path / "samples.npz"
-        return form or "png", path
-    kind = {".png": "grid", ".npz": "npz"}.get(path.suffix)
-    if kind is None or (form and form != kind):
-        given = f"OUT={out}"
-        if form:
-            given += f" FORMAT={form}"
-        raise InputError(f"{given}: OUT must end in .png for a grid, in .npz for an array, or in / for a folder of "
+def _kind(out: str) -> str:
+    """What is written to OUT: "grid", "npz" or "folder"."""
+    suffix = Path(out).suffix
+    if out.endswith("/") or not suffix or Path(out).is_dir():
+        return "folder"
+    kinds = {".png": "grid", ".npz": "npz"}
+    if suffix not in kinds:
+        raise InputError(f"OUT={out}: must end in .png for a grid, in .npz for an array, or in / for a folder of "
                          "samples")
-    return kind, path
-
-
-def _whole(name: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise InputError(f"{name}={text}: must be a whole number, at least {least}")
-    return int(text)
+    return kinds[suffix]
 
 
 def main() -> None:
@@ -239,41 +190,23 @@ def main() -> None:
     if len(folders) != 1:
         valid = ", ".join(f"{name}=..." for name in OPTIONS)
         raise InputError(f"give one FOLDER, with config.json and generator.safetensors, and {valid} as needed")
-    chosen = options([argument for argument in sys.argv[1:] if "=" in argument], OPTIONS)
-    kind, out = _kind(chosen["OUT"], chosen["FORMAT"])
-    count = 5000
-    if kind == "grid":
-        count = 64
-    if chosen["COUNT"]:
-        count = _whole("COUNT", chosen["COUNT"], 1)
-    seed = _whole("SEED", chosen["SEED"], 0)
-    if chosen["LABELS"] not in ("", "turn"):
-        raise InputError(f"LABELS={chosen['LABELS']}: must be turn, or left out")
+    given = read_options([argument for argument in sys.argv[1:] if "=" in argument], OPTIONS)
+    kind, out, seed = _kind(given["OUT"]), Path(given["OUT"]), given["SEED"]
+    usual = {"grid": 64}.get(kind, 5000)
+    count = given["COUNT"] or usual
+    if kind == "grid" and count > GRID:
+        raise InputError(f"COUNT={count}: a grid has at most {GRID} images; give OUT=samples/ for more")
     released = load(Path(folders[0]))
-    if chosen["TRUNCATION"] != OPTIONS["TRUNCATION"]:
-        truncate(released, _share(chosen["TRUNCATION"]))
+    if given["TRUNCATION"] != 1:
+        truncate(released, given["TRUNCATION"])
     if kind == "grid":
         record.write_bytes(out, grid(draw(released, count, seed)))
     else:
         labels = torch.arange(count) % max(1, released.classes)
-        if not chosen["LABELS"]:
-            labels = evaluation_labels(released, count, seed, Path(chosen["DATA"]))
-        batches = tqdm(stream(released.G, seed, labels), released.run.id, disable=None, unit="batch")
-        if kind == "png":
-            write_folder(out, batches, count)
-        else:
-            write_npz(out, batches, count, released.run.resolution)
+        if not given["LABELS"]:
+            labels = evaluation_labels(released, count, seed, given["DATA"])
+        write_samples(kind, out, released, seed, labels)
     print(f"{released.run.id}: {count} images of iteration {released.iteration} in {out}")
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise InputError(f"TRUNCATION={text}: must be a number from 0 to 1")
-    return value
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ The record is results/external-METHOD-DATASET-RESOLUTION-fFRACTION-sSEED/metrics
 here. Images are read a batch at a time, twice: once to check them all, once to measure them.
 """
 
-import math
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -26,17 +24,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.datasets import DATASETS, OWN, Dataset, load, subset
-from benchmarks.extractors import EXTRACTORS, Extractor
-from benchmarks.field import PROTOCOLS, external_id, faults_of_record
-from benchmarks.metrics import METRICS, Comparison, Features, Reference
-from benchmarks.runs import MINIMUM, InputError, Protocol, command, options
+from benchmarks.datasets import DATASETS, OWN, SIDES, Dataset, load, subset
+from benchmarks.extractors import EXTRACTORS, load_extractor
+from benchmarks.field import PROTOCOLS, external_id, read_record
+from benchmarks.metrics import Comparison, Features, Reference
+from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, fraction, one_of, read_options, whole, yes
 from reproduce import images, record
-from reproduce.evaluate import agree, possible_metrics, printed, reference
+from reproduce.evaluate import RealImages, agree, printed, shown
+from reproduce.settings import weights_in_environment
 
-OPTIONS = {"IMAGES": "", "DATASET": "", "METHOD": "", "FRACTION": "1", "SEED": "0", "TRAIN": "", "PROTOCOL": "",
-           "SAMPLES": "", "EXTRACTOR": "", "RESOLUTION": "", "RESIZE": "", "WEIGHTS": "", "DATA": "data",
-           "RESULTS": "results", "DEVICE": "auto"}  # fmt: skip
+OPTIONS = {"IMAGES": Option(Path), "DATASET": Option(str), "METHOD": Option(str), "FRACTION": Option(fraction, 1.0),
+           "SEED": Option(whole(0), 0), "TRAIN": Option(Path), "PROTOCOL": Option(str),
+           "SAMPLES": Option(whole(MINIMUM)), "EXTRACTOR": Option(one_of(*EXTRACTORS)),
+           "RESOLUTION": Option(whole(*SIDES)), "RESIZE": Option(yes, False), "WEIGHTS": Option(Path),
+           "DATA": Option(Path, Path("data")), "RESULTS": Option(Path, Path("results")),
+           "DEVICE": Option(str, "auto")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,168 +79,111 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     """
     began = time.monotonic()
     record.reset_peak(device)
-    if order.protocol.extractor not in EXTRACTORS:
-        raise InputError(f"EXTRACTOR={order.protocol.extractor}: not one of {', '.join(EXTRACTORS)}")
-    found = images.open_images(order.images)
-    if found.count != order.protocol.samples:
-        raise InputError(f"{order.images}: {found.count} images, but {order.protocol.samples} are measured; give "
-                         f"SAMPLES={found.count} to measure these under a protocol of their own")
-    dataset = load(order.dataset, order.resolution, data)
-    if order.against == "test" and dataset.heldout is None:
-        raise InputError(f"dataset {order.dataset!r}: has no test part to compare with; use PROTOCOL=benchmark")
-    sha256, size = images.check(found, order.resolution, order.resize)
-    trained = _trained(order)
+    opened = images.open_images(order.images)
+    if opened.count != order.protocol.samples:
+        raise InputError(f"{order.images}: {opened.count} images, but {order.protocol.samples} are measured; give "
+                         f"SAMPLES={opened.count} to measure these under a protocol of their own")
+    dataset = _dataset(order, data)
+    sha256, size = images.check(opened, order.resolution, order.resize)
     folder = record.folder(results, order.id)
     known = _known(folder, sha256)
+    trained, train = _trained(order)
+    extractor = load_extractor(order.protocol.extractor, device, order.protocol.weights, data / "weights")
+    real = RealImages(dataset, _mask(order, len(dataset.images)), extractor, data, device)
     with record.locked(folder):
-        extractor = EXTRACTORS[order.protocol.extractor](device, order.protocol.weights, data / "weights")
-        subject = Subject(order, dataset, extractor, data, device, trained)
-        asked = _evaluated(order)
-        if asked in known.get("evaluated", []) and subject.names <= _names(known, subject):
+        same = {"n_generated": opened.count, "reference": order.against, **extractor.facts}
+        before = [entry for entry in known["metrics"] if agree(entry, same)]
+        names = {printed(name, extractor.name) for name in real.metrics(real.has_heldout)}
+        asked = f"{order.protocol} against {order.against}"
+        if asked in known["evaluated"] and names <= {entry["name"] for entry in before}:
             return f"{order.id}: already scored with {asked}"
-        features = extractor(images.stream(found, order.resolution))
-        entries = subject.entries(features)
-        done = [other for other in known.get("evaluated", []) if other != asked]
-        others = [entry for entry in known.get("metrics", []) if not subject.replaces(entry)]
-        resize, train = "none", {"fraction": order.fraction, "seed": order.seed}
-        if size[0] != order.resolution:
-            resize = "Lanczos"
-        if trained:
-            train = trained.facts
+        features = extractor(images.stream(opened, order.resolution))
+        entries = _entries(order, real, trained, features)
         record.write_json(folder / "metrics.json", {
-            "id": order.id,
-            "run": {"name": order.name, "dataset": order.dataset, "resolution": order.resolution,
-                    "fraction": order.fraction, "seed": order.seed},
-            "status": "external",
-            "images_sha256": sha256,
-            "images": {"count": found.count, "height": size[0], "width": size[1], "resize": resize},
-            "evaluated": [*done, asked],
-            "metrics": [*others, *entries],
+            **_about(order, opened, sha256, size),
+            "evaluated": [*(other for other in known["evaluated"] if other != asked), asked],
+            "metrics": [*(entry for entry in known["metrics"] if entry not in before), *entries],
             "dataset": {"name": dataset.name, "count": len(dataset.images), "digest": dataset.digest},
             "train": train,
             "provenance": record.provenance(device),
             "seconds": {"evaluate": round(time.monotonic() - began, 2)},
             "peak_bytes": {"train": None, "evaluate": record.peak_bytes(device)},
         })  # fmt: skip
-    shown = [f"{entry['name']} {entry['value']:.4g}" for entry in entries]
-    return f"{order.id}: {', '.join(shown)}"
+    return shown(order.id, entries)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The images of TRAIN and what is noted of them."""
+def _dataset(order: Order, data: Path) -> Dataset:
+    """What the images are compared with. Raises InputError where their share of it is too small or it lacks a part."""
+    dataset = load(order.dataset, order.resolution, data)
+    trained_on = len(subset(len(dataset.images), order.fraction, order.seed))
+    if trained_on < MINIMUM:
+        raise InputError(f"FRACTION={order.fraction:g}: {trained_on} of {len(dataset.images)} images, and metrics need "
+                         f"at least {MINIMUM}")
+    if order.against == "test" and dataset.heldout is None:
+        raise InputError(f"dataset {order.dataset!r}: has no test part to compare with; use PROTOCOL=benchmark")
+    return dataset
 
-    images: images.Images
-    facts: dict
+
+def _about(order: Order, opened: images.Images, sha256: str, size: tuple[int, int]) -> dict:
+    """What the record says of the images."""
+    resize = "none"
+    if size[0] != order.resolution:
+        resize = "Lanczos"
+    return {"id": order.id,
+            "run": {"name": order.name, "dataset": order.dataset, "resolution": order.resolution,
+                    "fraction": order.fraction, "seed": order.seed},
+            "status": "external",
+            "images_sha256": sha256,
+            "images": {"count": opened.count, "height": size[0], "width": size[1], "resize": resize}}  # fmt: skip
 
 
-def _trained(order: Order) -> Trained | None:
+def _trained(order: Order) -> tuple[images.Images | None, dict]:
+    """The images of TRAIN, if given, and what the record says of those that the generator was trained on."""
     if order.train is None:
-        return None
-    found = images.open_images(order.train)
-    if found.count < MINIMUM:
-        raise InputError(f"TRAIN={order.train}: {found.count} images, at least {MINIMUM} are needed")
-    sha256, _ = images.check(found, order.resolution, order.resize)
-    return Trained(found, {"images_sha256": sha256, "count": found.count})
+        return None, {"fraction": order.fraction, "seed": order.seed}
+    opened = images.open_images(order.train)
+    if opened.count < MINIMUM:
+        raise InputError(f"TRAIN={order.train}: {opened.count} images, at least {MINIMUM} are needed")
+    sha256, _ = images.check(opened, order.resolution, order.resize)
+    return opened, {"images_sha256": sha256, "count": opened.count}
+
+
+def _mask(order: Order, n: int) -> np.ndarray:
+    """Which of n images the generator may have been trained on, bool [n]: any of them, where TRAIN is given."""
+    if order.train:
+        return np.ones(n, bool)
+    return np.isin(np.arange(n), subset(n, order.fraction, order.seed))
 
 
 def _known(folder: Path, sha256: str) -> dict:
-    """The record that is there, {} where there is none. Raises InputError where it is of other images."""
+    """The record that is there, an empty one where there is none. Raises InputError where it is of other images."""
     path = folder / "metrics.json"
     if not path.exists():
-        return {}
-    known = record.read_json(path)
-    if faults := faults_of_record(known, folder.name):
-        raise InputError(f"{path}: {faults[0]}; remove {folder} to have the images scored anew")
+        return {"evaluated": [], "metrics": []}
+    known = read_record(path, f"remove {folder} to have the images scored anew")
     if known["images_sha256"] != sha256:
         raise InputError(f"{path}: the record of other images; give these another METHOD, or remove {folder}")
     return known
 
 
-def _evaluated(order: Order) -> str:
-    """As in the list "evaluated" of metrics.json."""
-    return f"{order.protocol} against {order.against}"
-
-
-def _names(known: dict, subject: "Subject") -> set[str]:
-    return {entry["name"] for entry in known["metrics"] if subject.replaces(entry)}
-
-
-@dataclass
-class Subject:
-    """The real images that one set of images is compared with, and the entries of its record."""
-
-    order: Order
-    dataset: Dataset
-    extractor: Extractor
-    data: Path
-    device: torch.device
-    trained: Trained | None
-
-    def __post_init__(self):
-        n = len(self.dataset.images)
-        self.subset = np.isin(np.arange(n), subset(n, self.order.fraction, self.order.seed))
-        self.facts = {"extractor": self.extractor.name, "extractor_sha256": self.extractor.sha256,
-                      "resize": self.extractor.resize}  # fmt: skip
-
-    @property
-    def has_heldout(self) -> bool:
-        """Whether there are real images that the generator was not trained on."""
-        left_out = self.trained is None and (~self.subset).sum() >= MINIMUM
-        return self.dataset.heldout is not None or left_out
-
-    @property
-    def metrics(self) -> dict:
-        """The metrics that the extractor and the images can give."""
-        return possible_metrics(self.extractor, self.has_heldout)
-
-    @property
-    def names(self) -> set[str]:
-        return {printed(name, self.extractor.name) for name in self.metrics}
-
-    def replaces(self, entry: dict) -> bool:
-        """Whether an entry of the record is one of those that this measurement makes."""
-        same = {"n_generated": self.order.protocol.samples, "reference": self.order.against} | self.facts
-        return agree(entry, same)
-
-    def entries(self, features: Features) -> list[dict]:
-        """Every metric. What is said of copying is said of the images that the generator was trained on."""
-        full = reference(self.dataset, self.extractor, self.data, self.device)
-        tested = None
-        if self.dataset.heldout is not None:
-            tested = reference(self.dataset.heldout, self.extractor, self.data, self.device)
-        copying = self._copying(full, tested, features)
-        against = copying
-        if self.order.against == "test":
-            against = Comparison(tested, features, device=self.device)
-        elif self.trained:
-            against = Comparison(full, features, device=self.device)
-        entries = []
-        for name, metric in self.metrics.items():
-            pair = against
-            if metric.of_training:
-                pair = copying
-            entries.append(self._entry(name, metric.measure(pair), len(pair.real)))
-        return entries
-
-    def _copying(self, full: Reference, tested: Reference | None, features: Features) -> Comparison:
-        """The images against those that the generator was trained on, and against held-out ones where there are any."""
-        heldout = None
-        if tested:
-            heldout = tested.features
-        if self.trained:
-            stream = images.stream(self.trained.images, self.order.resolution)
-            own = Reference.of(self.extractor(stream).features, self.device)
-            return Comparison(own, features, None, heldout, self.device)
-        if heldout is None and self.has_heldout:
-            heldout = full.features[~self.subset]
-        return Comparison(full, features, self.subset, heldout, self.device)
-
-    def _entry(self, name: str, value, n_reference: int) -> dict:
-        return {"name": printed(name, self.extractor.name), "value": value.value, "sd": value.sd,
-                "better": METRICS[name].better, "n_generated": self.order.protocol.samples,
-                "n_reference": n_reference, "reference": self.order.against, **self.facts, "weights": "ema",
-                "checkpoint": "last", "iteration": None, "eval_seed": 0}  # fmt: skip
+def _entries(order: Order, real: RealImages, trained: images.Images | None, features: Features) -> list[dict]:
+    """Every metric. What is said of copying is said of the images that the generator was trained on."""
+    copying = against = Comparison(real.full, features, real.train, real.heldout, real.device)
+    if trained:
+        stream = images.stream(trained, order.resolution)
+        own = Reference.of(real.extractor(stream).features, real.device)
+        copying = Comparison(own, features, None, real.heldout, real.device)
+    if order.against == "test":
+        against = Comparison(real.tested, features, device=real.device)
+    entries = []
+    for name, metric in real.metrics(real.has_heldout).items():
+        pair = against
+        if metric.of_training:
+            pair = copying
+        entries.append(real.entry(name, metric.measure(pair), order.protocol.samples, len(pair.real),
+                                  reference=order.against, weights="ema", checkpoint="last", iteration=None,
+                                  eval_seed=0))  # fmt: skip
+    return entries
 
 
 # --- Command line -----------------------------------------------------------------------------------------------------
@@ -246,67 +191,36 @@ class Subject:
 
 def parse(arguments: list[str]) -> tuple[Order, Path, Path, torch.device]:
     """What the arguments ask for: the order, the folders of data and results, the device."""
-    chosen = options(arguments, OPTIONS)
+    given = read_options(arguments, OPTIONS)
     for name in ("IMAGES", "DATASET"):
-        if not chosen[name]:
+        if not given[name]:
             raise InputError(f"{name}= is missing: IMAGES=folder|zip|npz|npy|safetensors DATASET=name")
-    name = chosen["METHOD"] or Path(chosen["IMAGES"]).name.split(".")[0]
+    name = given["METHOD"] or given["IMAGES"].name.split(".")[0]
     if not all(part.isidentifier() or part.isalnum() for part in name.split(".")):
         raise InputError(f"METHOD={name}: letters, digits, _ and . only, as it becomes part of a record's name")
-    if chosen["RESIZE"] not in ("", "0", "1"):
-        raise InputError(f"RESIZE={chosen['RESIZE']}: must be 1, or left out")
-    fraction, seed = _number(chosen, "FRACTION"), _whole(chosen, "SEED", 0)
-    if not 0 < fraction <= 1:
-        raise InputError(f"FRACTION={chosen['FRACTION']}: must be above 0 and at most 1")
-    protocol, against, resolution = _protocol(chosen)
-    train = None
-    if chosen["TRAIN"]:
-        train = Path(chosen["TRAIN"])
-    order = Order(Path(chosen["IMAGES"]), name, chosen["DATASET"], resolution, fraction, seed, train, protocol, against,
-                  chosen["RESIZE"] == "1")
-    return order, Path(chosen["DATA"]), Path(chosen["RESULTS"]), record.device(chosen["DEVICE"])
+    protocol, against, resolution = _protocol(given)
+    order = Order(given["IMAGES"], name, given["DATASET"], resolution, given["FRACTION"], given["SEED"], given["TRAIN"],
+                  protocol, against, given["RESIZE"])  # fmt: skip
+    return order, given["DATA"], given["RESULTS"], record.device(given["DEVICE"])
 
 
-def _protocol(chosen: dict[str, str]) -> tuple[Protocol, str, int]:
+def _protocol(given: dict) -> tuple[Protocol, str, int]:
     """Extractor and number of images, what they are compared with, and the resolution."""
-    name = chosen["PROTOCOL"] or "benchmark"
+    name = given["PROTOCOL"] or "benchmark"
     if name not in PROTOCOLS:
         raise InputError(f"PROTOCOL={name}: not one of {', '.join(PROTOCOLS)}")
     named = PROTOCOLS[name]
-    if named.dataset not in ("", chosen["DATASET"]):
-        raise InputError(f"PROTOCOL={name}: is for DATASET={named.dataset}, not {chosen['DATASET']}")
+    if named.dataset not in ("", given["DATASET"]):
+        raise InputError(f"PROTOCOL={name}: is for DATASET={named.dataset}, not {given['DATASET']}")
     fixed = {"SAMPLES": named.n_generated, "EXTRACTOR": named.extractor, "RESOLUTION": named.resolution}
     for option, value in fixed.items():
-        if chosen["PROTOCOL"] and value and chosen[option] not in ("", str(value)):
-            raise InputError(f"{option}={chosen[option]}: PROTOCOL={name} has {value}; leave one of the two out")
-    extractor, samples = chosen["EXTRACTOR"] or named.extractor, named.n_generated
-    if chosen["SAMPLES"]:
-        samples = _whole(chosen, "SAMPLES", 1)
-    resolution = named.resolution or DATASETS.get(chosen["DATASET"], OWN).resolution
-    if chosen["RESOLUTION"]:
-        resolution = _whole(chosen, "RESOLUTION", 8)
-    weights = None
-    file = chosen["WEIGHTS"] or os.environ.get(extractor.split("_")[0].upper())
-    if file:
-        weights = Path(file)
-    return Protocol(extractor, samples, weights=weights), named.reference, resolution
-
-
-def _whole(chosen: dict[str, str], name: str, least: int) -> int:
-    text = chosen[name]
-    if not text.isdecimal() or int(text) < least:
-        raise InputError(f"{name}={text}: must be a whole number, at least {least}")
-    return int(text)
-
-
-def _number(chosen: dict[str, str], name: str) -> float:
-    try:
-        value = float(chosen[name])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{name}={chosen[name]}: must be a number")
-    return value
+        if given["PROTOCOL"] and value and given[option] not in (None, value):
+            raise InputError(f"{option}={given[option]}: PROTOCOL={name} has {value}; leave one of the two out")
+    extractor = given["EXTRACTOR"] or named.extractor
+    weights = given["WEIGHTS"] or weights_in_environment(extractor)
+    usual = named.resolution or DATASETS.get(given["DATASET"], OWN).resolution
+    protocol = Protocol(extractor, given["SAMPLES"] or named.n_generated, weights=weights)
+    return protocol, named.reference, given["RESOLUTION"] or usual
 
 
 def main() -> None:

@@ -9,16 +9,16 @@ and `... tables` the tables.
 
 import math
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from benchmarks.runs import MINIMUM, InputError, Protocol, command, options
+from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, one_of, options, read_options, whole, yes
 from benchmarks.tables import TABLES, Table
 
 ENGINES = ("serial", "ray", "slurm")
+MOST = 1000  # runs at a time, or GPUs
 
 # Names that `make` takes for commands which are no run or sweep, and what they mean
 OTHERS = {
@@ -34,17 +34,6 @@ OTHERS = {
     "RESIZE": "score: 1 resizes the images, and notes it",
 }
 
-# --- Readers: text -> value, or ValueError that says what would be valid ----------------------------------------------
-
-
-def whole(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-            raise ValueError(f"must be a whole number, at least {least}")
-        return int(text)
-
-    return read
-
 
 def seconds(text: str) -> float:
     try:
@@ -54,21 +43,6 @@ def seconds(text: str) -> float:
     if not 0 <= value < math.inf:
         raise ValueError("must be a number of seconds, at least 0")
     return value
-
-
-def yes(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise ValueError("must be 0 or 1")
-    return text == "1"
-
-
-def one_of(*names: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in names:
-            raise ValueError(f"must be one of {', '.join(names)}")
-        return text
-
-    return read
 
 
 def path(text: str) -> Path:
@@ -87,7 +61,7 @@ class Settings:
     """Every option of a sweep. An option is called like its field, in capitals: SEEDS=3 sets `seeds`."""
 
     table: str = option("smoke", one_of(*TABLES), "of compare (small if not given), lambda and plan")
-    seeds: int = option(1, whole(1), "training seeds of a table, from 0")
+    seeds: int = option(1, whole(1, 100), "training seeds of a table, from 0")
     iterations: int | None = option(None, whole(0), "generator steps, at most, instead of a table's own")
     method: str = option("", str, "a regularizer, an augmentation or a file of your own, joined by +: beside baselines")
     order: str = option("table", one_of("table", "cost"), "cost: the cheapest runs first")
@@ -104,10 +78,10 @@ class Settings:
 
     device: str = option("auto", str, "auto, cpu, cuda, cuda:1, ...")
     engine: str = option("serial", one_of(*ENGINES), "serial, ray or slurm")
-    jobs: int = option(1, whole(1), "serial: runs at a time")
-    gpus: int | None = option(None, whole(1), "GPUs to use; serial: one if not given, else all")
-    runs_per_gpu: int = option(1, whole(1), "small runs that share a GPU")
-    gpus_per_run: int = option(1, whole(1), "GPUs that one training is split over")
+    jobs: int = option(1, whole(1, MOST), "serial: runs at a time")
+    gpus: int | None = option(None, whole(1, MOST), "GPUs to use; serial: one if not given, else all")
+    runs_per_gpu: int = option(1, whole(1, MOST), "small runs that share a GPU")
+    gpus_per_run: int = option(1, whole(1, MOST), "GPUs that one training is split over")
     sbatch: str = option("", str, 'slurm: further options, such as "--partition=long --time=2-0"')
     micro_batch: int = option(0, whole(0), "images that go through a network at once; 0: the whole batch")
     graphs: bool = option(False, yes, "1: launch each training step as one CUDA graph")
@@ -127,22 +101,17 @@ class Settings:
     @classmethod
     def parse(cls, arguments: list[str], table: str = "") -> "Settings":
         """The settings that NAME=value arguments give; an empty value gives none. The rest is the table's, or ours."""
-        given = options(arguments, {name.upper(): "" for name in cls.__dataclass_fields__})
+        known = {one.name.upper(): Option(one.metadata["read"]) for one in fields(cls)}
+        given = read_options(arguments, known)
         values = {}
         for one in fields(cls):
-            text = given[one.name.upper()]
             if isinstance(one.default, Path):
                 values[one.name] = one.default.absolute()
-            try:
-                if text:
-                    values[one.name] = one.metadata["read"](text)
-            except ValueError as error:
-                raise InputError(f"{one.name.upper()}={text}: {error}") from error
+            if given[one.name.upper()] is not None:
+                values[one.name] = given[one.name.upper()]
         if table:
             values = defaults(TABLES[table], values) | values
-        variable = str(values.get("extractor", cls.extractor)).split("_")[0].upper()
-        if os.environ.get(variable) and "weights" not in values:
-            values["weights"] = path(os.environ[variable])
+        values.setdefault("weights", weights_in_environment(values.get("extractor", cls.extractor)))
         return cls(**values)
 
     def arguments(self) -> list[str]:
@@ -169,6 +138,14 @@ class Settings:
     @property
     def protocol(self) -> Protocol:
         return Protocol(self.extractor, self.samples, self.eval_seeds, self.eval_every, self.weights)
+
+
+def weights_in_environment(extractor: str) -> Path | None:
+    """The file of an extractor's weights that an environment variable names: INCEPTION, CLIP, ..."""
+    file = os.environ.get(extractor.split("_")[0].upper())
+    if not file:
+        return None
+    return path(file)
 
 
 def defaults(table: Table, given: dict[str, object]) -> dict[str, object]:

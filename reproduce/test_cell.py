@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.metrics import METRICS
-from benchmarks.runs import InputError, TryLaterError
 from reproduce import cell
-from reproduce.cell import CellError, answered, finished, metric_names, watched
+from reproduce.cell import answered, attempt, finished, metric_names, watched
 from reproduce.settings import Settings
 
 RUN_ID = "dcgan-digits-32-f0.1-baseline-i30-b4-s0"
@@ -52,19 +51,17 @@ def eventually(condition, seconds=20.0) -> bool:
 def test_a_process_that_crashes_is_started_again(tmp_path, capfd):
     """It dies of SIGKILL twice and works the third time."""
     program = "open('tries', 'a').write('x')\nif os.path.getsize('tries') < 3: os.kill(os.getpid(), 9)"
-    cell.cell(RUN_ID, script(tmp_path, program, retries=2))
+    assert attempt(RUN_ID, script(tmp_path, program, retries=2)).state == "done"
     assert (tmp_path / "tries").read_text() == "xxx" and capfd.readouterr().err.count("starting it again") == 2
     (tmp_path / "tries").unlink()
-    with pytest.raises(CellError, match="SIGKILL 2 times"):
-        cell.cell(RUN_ID, script(tmp_path, program, retries=1))
+    tried = attempt(RUN_ID, script(tmp_path, program, retries=1))
+    assert tried.state == "failed" and "SIGKILL 2 times" in tried.reason and tried.seconds > 0
 
 
-@pytest.mark.parametrize("status, error", [(2, InputError), (75, TryLaterError)])
-def test_a_refusal_is_not_tried_again(tmp_path, status, error):
+@pytest.mark.parametrize("status, state", [(2, "refused"), (75, "later")])
+def test_a_refusal_is_not_tried_again(tmp_path, status, state):
     program = f"open('tries', 'a').write('x'); sys.exit({status})"
-    with pytest.raises(error) as raised:
-        cell.cell(RUN_ID, script(tmp_path, program))
-    assert type(raised.value) is error and (tmp_path / "tries").read_text() == "x"
+    assert attempt(RUN_ID, script(tmp_path, program)).state == state and (tmp_path / "tries").read_text() == "x"
 
 
 def test_a_process_that_hangs_is_ended_with_its_children_and_started_again(tmp_path):
@@ -74,7 +71,7 @@ import subprocess
 if os.path.exists('child'): sys.exit()
 open('child', 'w').write(str(subprocess.Popen(['sleep', '600']).pid))
 time.sleep(600)"""
-    cell.cell(RUN_ID, script(tmp_path, program, timeout=1.0))
+    assert attempt(RUN_ID, script(tmp_path, program, timeout=1.0)).state == "done"
     assert eventually(lambda: gone(int((tmp_path / "child").read_text())))
 
 
@@ -119,8 +116,7 @@ time.sleep(600)"""
             return (tmp_path / "ready").exists()
 
     monkeypatch.setattr(cell, "STOP", WhenReady())
-    with pytest.raises(TryLaterError):
-        cell.cell(RUN_ID, script(tmp_path, program))
+    assert attempt(RUN_ID, script(tmp_path, program)).state == "later"
     assert (tmp_path / "saved").exists()
 
 

@@ -58,12 +58,3 @@ def test_what_was_rendered_goes_and_other_files_stay(settings):
     (folder / "thesis.docx").unlink()
     clean.remove_report(folder)
     assert not folder.exists() and settings.reports.exists()
-
-
-def test_caches_go_and_environments_stay(tmp_path):
-    for name in ("package/__pycache__", "package/inner/__pycache__", ".venv/lib/__pycache__", ".pytest_cache", "data"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "package" / "__init__.py").touch()
-    clean.remove_caches(tmp_path)
-    assert names(tmp_path) == {"package", ".venv", "data"}
-    assert names(tmp_path / "package") == {"__init__.py", "inner"} and (tmp_path / ".venv/lib/__pycache__").exists()

@@ -28,8 +28,8 @@ from PIL import Image
 
 from benchmarks.runs import InputError, Run
 from reproduce import engines
-from reproduce.cell import ROOT, STOP
-from reproduce.engines import ENGINES, Attempt
+from reproduce.cell import ROOT, STOP, Attempt
+from reproduce.engines import ENGINES
 from reproduce.settings import Settings
 
 TINY = Run("dcgan", "few", 32, 0.5, {"gradgap": 100.0}, iterations=60, batch=4, override={"width": 0.1}).id

@@ -3,6 +3,7 @@
 A stand-in for the environment's Python writes down how it was called.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.runs import InputError
 from benchmarks.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +75,38 @@ def test_every_value_arrives_as_it_was_given(checkout):
     assert name[:2] == ["reproduce.methods", "name"]
     assert sorted(name[2:]) == [f"METHOD={given['METHOD']}", "RESULTS=keep me"]
     assert reports == ["reports", "compare", "METHOD=mine5", "RESULTS=keep me"]
+
+
+REFUSED = {
+    "smoke": ["DEVICE=abacus", "SEEDS=1", "DATA=d", "RESULTS=r"], "plan": ["TABLE=smoke", "DEVICE=abacus", "SEEDS=1"],
+    "compare": ["METHOD=abacus", "TABLE=smoke"], "lambda": ["DEVICE=abacus", "DATA=d", "RESULTS=r"],
+    "data": ["DATASET=../abacus", "SOURCE=s", "RESOLUTION=16", "ALLOW_COUNT=1", "DATA=d"],
+    "score": ["IMAGES=abacus", "DATASET=digits", "FRACTION=1", "SEED=0", "RESOLUTION=32", "METHOD=m", "RESIZE=1",
+              "SAMPLES=10", "EXTRACTOR=effnet", "DEVICE=cpu", "DATA=d", "RESULTS=r"],
+    "field": ["DATASET=abacus", "RESULTS=reproduce"], "report": ["RESULTS=abacus", "REPORTS=x", "ITERATIONS=3"],
+    "figure1": ["RESULTS=abacus", "ITERATIONS=3"],
+    "bench-train": ["DEVICE=abacus", "RESULTS=r"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("goal", REFUSED)
+def test_programs_understand_what_make_hands_them(goal, checkout, monkeypatch, capsys):
+    """They complain of the one value that is wrong, and not of how it was given to them."""
+    assert make(checkout, goal, *REFUSED[goal]).returncode == 0
+    module, *arguments = calls(checkout)[0]
+    if module == "ignore":  # of -W ignore
+        _, module, *arguments = arguments
+    if module == "reports":
+        module = "reports.__main__"
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr("sys.argv", [module, *arguments])
+    try:
+        status = importlib.import_module(module).main()
+        said = capsys.readouterr().err
+    except InputError as error:
+        status, said = error.status, f"{error}\n"
+    assert status == 2 and "abacus" in said and said.count("\n") == 1, said
+    assert not (checkout / "r").exists() and not (checkout / "d").exists()
 
 
 @pytest.mark.parametrize("goals", [["table3"], ["status"], ["report"], ["clean"], ["drills"], ["table1", "table2"]])

@@ -75,7 +75,9 @@ def test_a_method_in_words(text, name):
     assert Run.from_id(run.id) == run
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "gradgap+", "ada+apa", "r1+r1_5", "gradgap-1", "none.py", "Mine.py"])
+@pytest.mark.parametrize("text", ["", "nonsense", "gradgap+", "ada+apa", "r1+r1_5", "gradgap-1", "none.py", "Mine.py",
+                                  "+", "++", ".py", "..py", "gradgap 100", "Gradgap", "gradgap1e5", "gradgap100,r1",
+                                  "/etc/passwd", "\n", "baseline", "none"])
 def test_what_is_no_method_is_refused(text, tmp_path, monkeypatch):
     (tmp_path / "Mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)

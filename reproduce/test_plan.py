@@ -1,24 +1,31 @@
 """What a table will cost: the probe, the counting, and the division among devices."""
 
 import itertools
-import json
 from dataclasses import replace
 
 import pytest
 import torch
 
 from benchmarks.runs import Run
-from reproduce import plan
-from reproduce.cell import STOP
+from reproduce import counting, plan
 
 TINY = Run("dcgan", "digits", 32, 0.1, {"gradgap": 0.1}, iterations=500, batch=4, override={"width": 0.1})
 
 
-def test_a_probe_measures_training_and_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan.tempfile, "tempdir", str(tmp_path))
-    found = plan.probe(TINY, 2.0, torch.device("cpu"))
-    assert 0 < found.seconds < 2 and found.iterations >= 1 and found.disk > 1000
-    assert not STOP.is_set() and not list(tmp_path.glob("tmp*")) and plan.NOISE not in plan.DATASETS
+def test_a_probe_is_the_time_of_training_divided_by_its_iterations(monkeypatch):
+    """On a clock by which each iteration takes half a second: those of the first 2 seconds warm up."""
+    clock = [0.0]
+    iterate = counting.Stand.iterate
+
+    def ticking(stand):
+        iterate(stand)
+        clock[0] += 0.5
+
+    monkeypatch.setattr(counting.Stand, "iterate", ticking)
+    monkeypatch.setattr(counting.time, "monotonic", lambda: clock[0])
+    assert counting.probe(TINY, 10, 2.0, torch.device("cpu")) == counting.Probe(0.5, 4)
+    assert clock == [4.0]
+    assert counting.probe(TINY, 10, 0.1, torch.device("cpu")) == counting.Probe(0.5, 1)
 
 
 def test_what_does_not_fit_is_not_tried(monkeypatch, capsys):
@@ -27,19 +34,6 @@ def test_what_does_not_fit_is_not_tried(monkeypatch, capsys):
     monkeypatch.setattr(plan, "probe", lambda *_: pytest.fail("it was tried"))
     assert plan.tried(replace(TINY, resolution=1024, batch=16), 1.0, torch.device("cpu")) is None
     assert "not tried, there are 0 GB" in capsys.readouterr().out
-
-
-def test_seconds_per_iteration_leave_out_the_start(tmp_path):
-    """0.5 s per iteration; a start of 100 s, 7 s of warming up, 30 s at a save. One line: the checkpoint's mean."""
-    extra = [0, 7, 7, 7, 37, 37, 37]
-    lines = [{"iteration": 16 * i, "seconds": 100 + 8.0 * i + extra[i - 1]} for i in range(1, 8)]
-    torch.save({"step": 100, "seconds": 150.0}, tmp_path / "checkpoint.pt")
-    (tmp_path / "checkpoint.prev.pt").write_bytes(b"the one before")
-    size = (tmp_path / "checkpoint.pt").stat().st_size
-    for count, expected in ((7, (0.5, 48)), (3, (0.5, 16)), (2, (15 / 16, 16)), (1, (1.5, 100))):
-        text = "".join(json.dumps(line) + "\n" for line in lines[:count])
-        (tmp_path / "log.jsonl").write_text(text)
-        assert plan._read(tmp_path) == plan.Probe(*expected, 2 * size + len(text))
 
 
 def test_hours_on_several_devices():
@@ -54,5 +48,5 @@ def test_hours_on_several_devices():
 def test_runs_that_cost_the_same_are_one_kind():
     same = [replace(TINY, dataset="fashion-mnist"), replace(TINY, fraction=1.0), replace(TINY, seed=3)]
     other = [replace(TINY, regularizers={}), replace(TINY, batch=8), replace(TINY, resolution=64)]
-    assert {plan.kind(run) for run in same} == {plan.kind(TINY)}
-    assert len({plan.kind(run) for run in [TINY, *other]}) == 4
+    assert {plan.kind(run).id for run in same} == {plan.kind(TINY).id}
+    assert len({plan.kind(run).id for run in [TINY, *other]}) == 4

@@ -67,12 +67,23 @@ def test_runs_without_their_data_set_are_left_out_with_what_mends_it(settings):
     found = look(runs, settings)
     assert found.faults == [] and found.run_ids == [TINY.id] and list(found.left_out) == [run.id for run in runs[1:]]
     (line,) = set(found.left_out.values())
-    assert "2 runs need it" in line and "make data DATASET=cifar-100" in line
+    assert "(2 runs need it)" in line and "make data DATASET=cifar-100" in line
 
 
-def test_a_cpu_trains_networks_of_full_size_only_when_told_to(settings):
+def test_a_source_that_is_not_the_set_leaves_its_runs_out(settings):
+    (settings.data / "skulls").mkdir()
+    shutil.copy(settings.data / "noise" / "0.png", settings.data / "skulls")
+    (settings.data / "mine.zip").touch()
+    runs = [TINY, replace(TINY, dataset="skulls"), replace(TINY, dataset="mine")]
+    found = look(runs, settings)
+    assert (found.faults, found.run_ids) == ([], [TINY.id]) and not (settings.data / "prepared").exists()
+    assert "1 images, but skulls has 97" in found.left_out[runs[1].id]
+    assert "mine.zip: corrupt archive" in found.left_out[runs[2].id]
+
+
+def test_a_cpu_trains_networks_of_full_size_only_when_told_to(settings, monkeypatch):
+    monkeypatch.setattr(preflight, "missing_data", lambda runs, data: {})
     run = TABLES["table3"].cells[0].run
-    (settings.data / "cifar-100.zip").touch()
     auto = replace(settings, device="auto")
     if not torch.cuda.is_available():
         (line,) = look([run], auto).faults
@@ -103,7 +114,7 @@ def test_the_bytes_that_a_run_leaves_are_as_estimated(settings):
     train(TINY, settings, torch.device("cpu"))
     left = sum(path.stat().st_size for path in record.folder(settings.results, TINY.id).iterdir())
     features = preflight.FEATURES * settings.samples
-    estimate = preflight.bytes_left_by(TINY, settings, *preflight.network_bytes(TINY))
+    estimate = preflight.bytes_left_by(TINY, settings)
     assert left == pytest.approx(estimate - features, rel=0.5)
 
 
@@ -111,7 +122,7 @@ def test_no_run_of_a_table_is_larger_than_what_is_taken_for_large():
     """The largest networks are those at 1024 px."""
     for model in ("wgan", "stylegan2", "biggan"):
         run = Run(model, "ffhq", 1024)
-        assert preflight.bytes_left_by(run, Settings(), *preflight.network_bytes(run)) < preflight.LARGE
+        assert preflight.bytes_left_by(run, Settings()) < preflight.LARGE
 
 
 def test_a_changed_method_file_is_refused(settings, tmp_path):

@@ -20,16 +20,17 @@ from reproduce.run import out_of_memory, train_here
 from reproduce.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+RESULTS = 'my "results" é'
 TINY = Run("dcgan", "noise", 32, 0.5, iterations=10, batch=4, override={"width": 0.1})
 
 
 @pytest.fixture
 def where(tmp_path) -> list[str]:
-    folder = tmp_path / "my data"
+    folder = tmp_path / "mes 'données'"
     (folder / "noise").mkdir(parents=True)
     for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)):
         Image.fromarray(image).save(folder / "noise" / f"{i}.png")
-    return [f"DATA={folder}", f"RESULTS={tmp_path / 'my results'}", "DEVICE=cpu", "EXTRACTOR=effnet", "SAMPLES=12"]
+    return [f"DATA={folder}", f"RESULTS={tmp_path / RESULTS}", "DEVICE=cpu", "EXTRACTOR=effnet", "SAMPLES=12"]
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess:
@@ -42,7 +43,7 @@ def test_it_trains_evaluates_and_then_does_nothing(where, tmp_path):
     for options in ([], ["GPUS_PER_RUN=2"]):
         run_id = TINY.id.replace("-s0", f"-s{len(options)}")
         done = call(run_id, *where, *options)
-        file = tmp_path / "my results" / run_id / "metrics.json"
+        file = tmp_path / RESULTS / run_id / "metrics.json"
         assert done.returncode == 0 and json.loads(file.read_text())["status"] == "done", done.stderr
         assert "trained 10 iterations" in done.stdout and "fd_effnet" in done.stdout
         before = file.read_bytes()
@@ -63,7 +64,7 @@ def running(results: Path) -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG and /proc")
 def test_no_process_of_a_training_outlives_its_launcher(where, tmp_path):
     """The launcher of two is killed, in a training that would take minutes; both processes save and end."""
-    run, results = replace(TINY, iterations=100_000), tmp_path / "my results"
+    run, results = replace(TINY, iterations=100_000), tmp_path / RESULTS
     command = [sys.executable, "-m", "reproduce.run", run.id, *where, "GPUS_PER_RUN=2"]
     launcher = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                 env=os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"})  # fmt: skip
@@ -91,7 +92,7 @@ def test_what_evaluation_would_refuse_is_refused_before_training(options, words,
     kept = [argument for argument in where if argument.partition("=")[0] not in names]
     done = call(TINY.id, *kept, *options)
     assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
-    assert not (tmp_path / "my results").exists()
+    assert not (tmp_path / RESULTS).exists()
 
 
 def test_exhausted_memory_is_one_line_that_names_what_helps(where, monkeypatch):

@@ -74,8 +74,10 @@ def read(results: Path, order: Order) -> dict:
 
 
 def test_every_format_gives_the_same_images(pixels, tmp_path):
-    """Of either order of channels; the digest is of the pixels, wherever they lie."""
+    """Of either order of channels, in C's order or Fortran's; the digest is of the pixels, wherever they lie."""
     found = [pngs(tmp_path / "png", pixels), packed(tmp_path / "png", tmp_path / "png.zip")]
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(pixels))
+    found.append(tmp_path / "fortran.npy")
     for name, array in (("last", pixels), ("first", np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))):
         np.save(tmp_path / f"{name}.npy", array)
         np.savez(tmp_path / f"{name}.npz", array)
@@ -142,7 +144,6 @@ ARRAYS = {
     "grey": (np.zeros((COUNT, 32, 32), np.uint8), "[40, 32, 32]"),
     "one channel": (np.zeros((COUNT, 32, 32, 1), np.uint8), "[40, 32, 32, 1]"),
     "alpha": (np.zeros((COUNT, 4, 32, 32), np.uint8), "[40, 4, 32, 32]"),
-    "Fortran": (np.asfortranarray(np.zeros((COUNT, 32, 32, 3), np.uint8)), "Fortran"),
     "objects": (np.array([{}] * COUNT), "object"),
     "too few": (np.zeros((COUNT - 1, 32, 32, 3), np.uint8), "SAMPLES=39"),
     "too many": (np.zeros((COUNT + 1, 32, 32, 3), np.uint8), "SAMPLES=41"),
@@ -290,8 +291,14 @@ def test_a_record_of_other_images_is_kept(pixels, data, tmp_path):
         score(asked(tmp_path / "theirs.npy"), data, results, CPU)
     assert read(results, asked(tmp_path / "theirs.npy")) == before
     (results / asked(tmp_path).id / "metrics.json").write_text("{}")
-    with pytest.raises(InputError, match="metrics.json: record: id is None"):
+    with pytest.raises(InputError, match="metrics.json: 'id' is missing; remove"):
         score(asked(tmp_path / "theirs.npy"), data, results, CPU)
+
+
+def test_a_share_that_is_too_small_is_refused_before_anything_is_measured(pixels, data, tmp_path):
+    np.save(tmp_path / "theirs.npy", pixels)
+    few = replace(asked(tmp_path / "theirs.npy"), fraction=0.001)
+    refused(few, data, tmp_path / "results", "FRACTION=0.001", "at least 10")
 
 
 # --- The command ------------------------------------------------------------------------------------------------------
@@ -315,6 +322,8 @@ def test_the_protocols_of_the_literature():
     "IMAGES=x DATASET=digits SEED=-1", "IMAGES=x DATASET=digits SAMPLES=many", "IMAGES=x DATASET=digits SAMPLES=3",
     "IMAGES=x DATASET=digits METHOD=a/b", "IMAGES=x DATASET=digits METHOD=a-b", "IMAGES=x DATASET=digits RESIZE=yes",
     "IMAGES=x DATASET=digits DEVICE=tpu", "IMAGES=x DATASET=digits RESOLUTION=32px",
+    "IMAGES=x DATASET=digits RESOLUTION=99999", f"IMAGES=x DATASET=digits SEED={'9' * 5000}", "IMAGES=/ DATASET=digits",
+    "IMAGES=x DATASET=digits EXTRACTOR=vgg", "IMAGES=x DATASET=digits --help", "IMAGES=x DATASET=digits FRACTION=0",
 ])  # fmt: skip
 def test_arguments_that_ask_for_nothing(arguments):
     with pytest.raises(InputError) as caught:

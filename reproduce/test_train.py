@@ -154,6 +154,7 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
     ("dcgan-digits-32-f1.0-baseline-lr_g0-s0", "lr_g"),
     ("stylegan2-digits-32-f1.0-baseline-ema_decay5-s0", "ema_decay"),
     ("dcgan-digits-32-f1.0-baseline-eps0-s0", "eps"), ("dcgan-digits-32-f1.0-path_length2-s0", "path_length"),
+    ("dcgan-digits-32-f1.0-baseline-nonsense-s0", "augmentation 'nonsense': not one of diffaugment, "),
 ])
 def test_numbers_beyond_reason_are_refused(run_id, named):
     with pytest.raises(InputError, match=named):

@@ -46,27 +46,21 @@ def train(run: Run, settings: Settings, device: torch.device, recorder: Callable
     # 1. What is asked for, checked before anything is written
     record.require_method(run)
     _, recipe = record.resolve(run)
-    require_groups(run.batch, recipe.discriminator.get("mbstd_group", 1), parallel.processes())
-    with parallel.first():
-        dataset = load(run.dataset, run.resolution, settings.data)
-    indices = subset(len(dataset.images), run.fraction, run.seed)
-    if len(indices) < MINIMUM:
-        raise InputError(f"fraction {run.fraction:g}: {len(indices)} of {len(dataset.images)} images, and metrics need "
-                         f"at least {MINIMUM}")
-    feed = Feed(dataset, indices, run.batch, run.seed, device, flip=recipe.flip and dataset.flip)
+    require_groups(run.batch, recipe.group, parallel.processes())
+    feed = images_of(run, recipe, settings.data, device)
     folder = record.folder(settings.results, run.id)
     with ExitStack() as held:
         with parallel.first():
             held.enter_context(record.locked(folder))
             held.enter_context(record.failures_noted(folder))
-            record.open_config(folder, run, recipe, dataset, indices, device)
+            record.open_config(folder, run, recipe, feed.dataset, feed.indices, device)
         for end in ("generator.safetensors", "diverged.json"):
             if (folder / end).exists():
                 return f"{run.id}: already finished ({end})"
 
         # 2. Everything with state, drawn from the seed or taken from the last checkpoint
-        pieces = Pieces(settings.micro_batch, recipe.discriminator.get("mbstd_group", 1))
-        trainer = Trainer(run, dataset.classes, feed.labels, device, pieces)
+        pieces = Pieces(settings.micro_batch, recipe.group)
+        trainer = Trainer(run, feed.dataset.classes, feed.labels, device, pieces)
         start, seconds = record.load_checkpoint(folder, trainer.parts)
         trainer.after_loading()
         parallel.any_of(False)  # nobody writes before all have read
@@ -109,6 +103,17 @@ def train(run: Run, settings: Settings, device: torch.device, recorder: Callable
         save_samples(folder, generator, trainer)
         record.write_generator(folder / "generator.safetensors", generator, run, run.iterations)
         return f"{run.id}: trained {run.iterations} iterations in {time.monotonic() - began:.0f} s"
+
+
+def images_of(run: Run, recipe: Recipe, data: Path, device: torch.device) -> Feed:
+    """The batches of a run's images. Raises InputError where they are too few to be measured."""
+    with parallel.first():
+        dataset = load(run.dataset, run.resolution, data)
+    indices = subset(len(dataset.images), run.fraction, run.seed)
+    if len(indices) < MINIMUM:
+        raise InputError(f"fraction {run.fraction:g}: {len(indices)} of {len(dataset.images)} images, and metrics need "
+                         f"at least {MINIMUM}")
+    return Feed(dataset, indices, run.batch, run.seed, device, flip=recipe.flip and dataset.flip)
 
 
 def log_line(done: int, recipe: Recipe, run: Run, values: dict[str, Tensor]) -> dict:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -34,15 +35,7 @@ class Trainer:
         model, recipe = record.resolve(run)
         self.run, self.recipe, self.labels, self.device = run, recipe, labels, device
         torch.manual_seed(key(run.seed))
-        if not recipe.conditional:
-            classes = 0
-        with torch.device("meta" if device.type == "meta" else "cpu"):
-            self.G = model.Generator(run.resolution, classes, **recipe.generator)
-            self.D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
-        for network in (self.G, self.D):
-            network.to(device)
-            if recipe.channels_last:
-                network.to(memory_format=torch.channels_last)
+        self.G, self.D = networks(run, model, recipe, classes, device)
         self.average = copy.deepcopy(self.G).requires_grad_(False)
         if recipe.bf16:
             use_bf16(self.G)
@@ -161,6 +154,23 @@ class Trainer:
 def key(*numbers: int) -> int:
     """A seed for torch from the run's seed and the step."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def networks(run: Run, model: ModuleType, recipe: Recipe, classes: int, device: torch.device) -> list[nn.Module]:
+    """A run's generator and discriminator, drawn on the CPU so that they are the same on every device."""
+    if not recipe.conditional:
+        classes = 0
+    origin = "cpu"
+    if device.type == "meta":
+        origin = "meta"
+    with torch.device(origin):
+        G = model.Generator(run.resolution, classes, **recipe.generator)
+        D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
+    for network in (G, D):
+        network.to(device)
+        if recipe.channels_last:
+            network.to(memory_format=torch.channels_last)
+    return [G, D]
 
 
 def adam(network: nn.Module, rate: float, recipe: Recipe, device: torch.device) -> tuple[Tensor, torch.optim.Adam]:

@@ -59,10 +59,9 @@ def tunings() -> list[Tuning]:
 
 def distance(run: Run, results: Path) -> float | None:
     """The run's distance at its end: infinity where it has diverged, None where it is not measured yet."""
-    path = record.folder(results, run.id) / "metrics.json"
-    if not path.exists():
+    metrics = record.read_metrics(record.folder(results, run.id))
+    if not metrics:
         return None
-    metrics = record.read_json(path)
     if metrics["status"] == "diverged":
         return math.inf
     for entry in metrics["metrics"]:
@@ -71,14 +70,20 @@ def distance(run: Run, results: Path) -> float | None:
     return None
 
 
-def table(results: Path) -> str:
-    """The CSV of all tunings whose tries are done: baseline, regularizer, weight and every try as weight=distance."""
+def table(results: Path, before: str = "") -> str:
+    """The CSV of all tunings whose tries are done: baseline, regularizer, weight and every try as weight=distance.
+
+    A tuning whose tries are not all in the results folder keeps its row of the table before.
+    """
+    kept = {(row[0], row[1]): row for row in csv.reader(io.StringIO(before))}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["baseline", "regularizer", "weight", "tries"])
     for tuning in tunings():
         distances = {weight: distance(run, results) for weight, run in tuning.tries.items()}
         if None in distances.values():
+            if (tuning.task.id, tuning.regularizer) in kept:
+                writer.writerow(kept[tuning.task.id, tuning.regularizer])
             continue
         best = min(distances, key=distances.get)
         tries = " ".join(f"{weight:g}={value:.1f}" for weight, value in distances.items())
@@ -93,7 +98,7 @@ def main() -> int:
     for tuning in tunings():
         run_ids += [run.id for run in tuning.tries.values()]
     status = subprocess.run([sys.executable, "-m", "reproduce.sweep", *run_ids, *settings.arguments()]).returncode
-    record.write_bytes(OUT, table(settings.results).encode())
+    record.write_bytes(OUT, table(settings.results, OUT.read_text("utf-8")).encode())
     return status
 
 

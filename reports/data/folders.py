@@ -4,13 +4,13 @@
 """
 
 import fcntl
-import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run
+from benchmarks.state import parsed
 
 RESULTS = "results"  # the tracked results folder, from which the tracked reports are made
 SOURCE = "results.txt"  # in a reports folder: the results folder that it was made from
@@ -101,7 +101,7 @@ def state(results: Path, run: Run) -> State:
 
 def _finished(path: Path) -> str:
     try:
-        status = json.loads(path.read_text("utf-8"))["status"]
+        status = parsed(path.read_text("utf-8"))["status"]
     except (OSError, ValueError, KeyError, TypeError):
         return "damaged"
     return status if status in ("done", "diverged") else "damaged"
@@ -124,7 +124,7 @@ def _progress(path: Path, run: Run) -> tuple[float, float | None]:
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 8192))
-            last = json.loads(file.read().split(b"\n")[-2])
+            last = parsed(file.read().split(b"\n")[-2])
         done, seconds = last["iteration"], last["seconds"]
     except (OSError, IndexError, ValueError, KeyError, TypeError):
         return 0.0, None

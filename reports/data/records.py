@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.runs import Run
+from benchmarks.state import parsed
 from reports.data.folders import run_folders
 
 COLUMNS = [
@@ -68,7 +69,7 @@ def read(folder: Path) -> Results:
 def _checked(path: Path, facts, of, problems: list[str]) -> dict | None:
     """What all rows of a record have in common, and under "metrics" its entries; None for one not to be believed."""
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = parsed(path.read_text("utf-8"))
         entries = [] if data["status"] == "diverged" else data["metrics"]
         if not isinstance(entries, list):
             raise ValueError("metrics is not a list")
@@ -169,7 +170,7 @@ def _log(path: Path, problems: list[str]) -> pd.DataFrame | None:
         return None
     try:
         lines = path.read_text("utf-8").rpartition("\n")[0].splitlines()
-        data = pd.DataFrame(json.loads(f"[{','.join(lines)}]"))
+        data = pd.DataFrame(parsed(f"[{','.join(lines)}]"))
         return data[["iteration", "n_R", "n_F", "gap"]].astype(float) if len(data) else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         problems.append(f"{path}: {error}; left out")

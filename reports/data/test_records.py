@@ -74,7 +74,7 @@ def test_a_record_that_cannot_be_believed_is_one_problem(writer, change):
     assert made.frame.empty and len(made.problems) == 1 and RUN.id in made.problems[0]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}', "[" * 100_000])
 def test_a_damaged_record_is_one_problem(writer, text):
     writer.write(RUN, [])
     (writer.folder / RUN.id / "metrics.json").write_text(text)

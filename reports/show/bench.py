@@ -3,7 +3,6 @@
 A new measurement is a function here, from what its file holds to a report, and its line in RENDERERS.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.runs import Run
+from benchmarks.state import parsed
 from reports.show.grids import Section, simple
 from reports.show.words import NOTHING, commit, title
 
@@ -103,8 +103,8 @@ def training(data: dict) -> Section:
             line["with gradgap / without"] = row["ms"] / without
         rows.append(line)
     return Section("Training", [simple(rows, "Time of an iteration and memory.", labels=2, missing=NOTHING)], [
-        f"Each trained for {data['seconds']:g} s on noise, in turn. An iteration is all steps of both networks; its "
-        "time is the median in the second half, or the mean of all where they are few.",
+        f"Each trained for {data['seconds']:g} s on noise, in turn, after as long a warming up. An iteration is all "
+        "steps of both networks; its time is the mean.",
         "Of the peak: operations of the networks' own steps, without penalties, over those of a bf16 product. Without "
         "bf16 a GPU's convolutions are in TF32, as PyTorch has it."])  # fmt: skip
 
@@ -148,7 +148,7 @@ def benches(results: Path, problems: list[str]) -> dict[str, Section]:
         if not path.exists():
             continue
         try:
-            data = json.loads(path.read_text("utf-8"))
+            data = parsed(path.read_bytes())
             section, origin = renderer(data), data["provenance"]
             versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
             section.lines.append(f"Made by `{data.get('command', COMMANDS[name])}`: commit "

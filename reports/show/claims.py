@@ -5,7 +5,6 @@ needs every cell that the claim speaks of, with at least 3 seeds each; otherwise
 every cell" is tested with Holm's correction; "on average" is the mean of the contrasts within each seed.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.state import parsed
 from reports.data.records import GAP
 from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
 from reports.data.views import MEANINGLESS, View, family, smallest
@@ -250,7 +250,7 @@ def cost(results: Path) -> Finding:
     if not path.exists():
         return Finding(OPEN, "not measured: `make bench-regularizers` does")
     try:
-        rows = json.loads(path.read_text("utf-8"))["rows"]
+        rows = parsed(path.read_bytes())["rows"]
         form = pd.DataFrame([row["forms"]["gradgap"] for row in rows]) - 1
         low, high, middle = form["ratio_low"], form["ratio_high"], 100 * form["ratio"]
     except (ValueError, KeyError, IndexError, TypeError) as error:

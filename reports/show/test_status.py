@@ -85,8 +85,12 @@ def test_bad_input_is_one_line_and_status_2(arguments, message):
 
 
 def test_a_terminal_without_plus_minus_signs_is_no_reason_to_fail(tmp_path):
-    (tmp_path / "results").mkdir()
-    command = [sys.executable, "-m", "reports", "render", "table3", f"RESULTS={tmp_path}/results"]
+    """Nor is a folder with spaces, quotes and letters that such a terminal lacks."""
+    results = tmp_path / "mes 'résultats' "
+    results.mkdir()
+    command = [sys.executable, "-m", "reports", "render", "table3", f"RESULTS={results}/"]
     ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, cwd=ROOT, env=ascii_only, capture_output=True, text=True)
     assert done.returncode == 0 and "Table 3" in done.stdout and not done.stderr
+    assert (results / "reports" / "table3" / "table.md").exists() and [path.name for path in tmp_path.iterdir()] == [
+        results.name]  # fmt: skip

@@ -25,6 +25,7 @@ from benchmarks.prepare import cores
 from benchmarks.runs import command, options
 from reproduce import record
 from reproduce.feed import Feed
+from reproduce.preflight import require_writable
 
 COUNT = 512  # images
 SIDE, RESOLUTION, BATCH, ROUNDS = 512, 256, 16, 3  # pixels of the source and of the prepared images
@@ -126,6 +127,7 @@ def take(count: int, batches: Iterator) -> list:
 def main() -> None:
     given = options(sys.argv[1:], {"RESULTS": "results", "DEVICE": "auto"})
     device = record.device(given["DEVICE"])
+    require_writable(Path(given["RESULTS"]))
     with tempfile.TemporaryDirectory() as folder:
         rates = preparing(Path(folder), COUNT)
         rates |= feeding(Path(folder), device)

@@ -27,6 +27,7 @@ from torchvision.models import inception_v3
 from benchmarks import extractors
 from benchmarks.metrics import METRICS, Comparison, Reference
 from benchmarks.runs import command, options
+from reproduce.preflight import require_writable
 from reproduce.record import provenance, write_json
 
 IMAGES, REFERENCES = 1000, 100  # generated and real ones
@@ -185,6 +186,7 @@ if importlib.util.find_spec("torch_fidelity"):
 
 def main() -> None:
     results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
+    require_writable(results)
     print(f"each of {', '.join(TOOLS)} measures {IMAGES} images of {' and of '.join(map(str, SIDES))} px: minutes each",
           flush=True)  # fmt: skip
     torch.set_num_threads(1)

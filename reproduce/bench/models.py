@@ -20,6 +20,7 @@ from baselines.models import MODELS
 from benchmarks.runs import Run, command, options
 from reproduce import record
 from reproduce.counting import META, Operations, Stand, operations, peak_bytes, seconds
+from reproduce.preflight import require_writable
 
 BATCH, ROUNDS, CLASSES = 16, 3, 100
 # The configurations whose speed is measured, and their classes
@@ -89,15 +90,13 @@ def operations_of_iteration(run: Run, classes: int, step: int) -> float:
 def every_size() -> Iterator[Run]:
     """Every model at every resolution for which it has a recipe."""
     for name, model in MODELS.items():
-        resolutions = set()
-        for recipe in model.RECIPES.values():
-            resolutions.update(recipe.resolutions)
-        for resolution in sorted(resolutions):
+        for resolution in record.resolutions(model):
             yield Run(name, "noise", resolution, batch=BATCH)
 
 
 def main() -> None:
     results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
+    require_writable(results)
     record.keep_memory()
     columns = "{model:10} {resolution:>5} {classes:>4} {parameters_g:>12,} {parameters_d:>12,} " \
               "{gflop_g:9.2f} {gflop_d:9.2f} {gflop_iteration:10.2f} {peak_gb:8.2f}"

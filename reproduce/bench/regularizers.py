@@ -21,6 +21,7 @@ from baselines.scoring import Scored, Scorer
 from benchmarks.runs import Run, command, options
 from reproduce import record
 from reproduce.counting import Stand, operations, peak_bytes, seconds
+from reproduce.preflight import require_writable
 
 ROUNDS, CLASSES, WEIGHT = 3, 10, 0.1  # the weight does not matter for the cost
 WIDTHS = {"dcgan": 0.25, "wgan": 0.125, "biggan": 0.125, "stylegan2": 0.0625}  # of the smoke table: a CPU trains these
@@ -147,6 +148,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def main() -> None:
     results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
+    require_writable(results)
     REGULARIZERS.update(EXTRA)
     record.keep_memory()
     torch.set_num_threads(1)

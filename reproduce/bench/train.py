@@ -1,8 +1,8 @@
 """`make bench-train`: the speed of training, with and without gradgap, eager, as CUDA graphs, and these in bf16.
 
-Training itself is run on noise for some seconds each, side by side in this run, and its own log is read: milliseconds
-per iteration (every step of both networks, the average, feeding), images per second, peak memory, share of the bf16
-matrix peak that is measured first. On a CPU the thin twins of the smoke table stand in, and only ratios mean anything.
+Each is trained on noise for some seconds after as many of warming up, side by side in this run: milliseconds per
+iteration (every step of both networks and the average), images per second, peak memory, share of the bf16 matrix peak
+that is measured first. On a CPU the thin twins of the smoke table stand in, and only ratios mean anything.
 Writes <results>/bench/train.json.
 """
 
@@ -17,11 +17,13 @@ from pathlib import Path
 import torch
 
 from baselines.models import MODELS
-from benchmarks.runs import InputError, Run, command, options
+from benchmarks.datasets import DATASETS, SIDES
+from benchmarks.runs import InputError, Option, Run, command, read_options, whole
 from benchmarks.tables import GRADGAP, TABLES
 from reproduce import record
-from reproduce.counting import operations
-from reproduce.plan import probe
+from reproduce.counting import operations, probe
+from reproduce.preflight import require_writable
+from reproduce.settings import seconds as length
 
 RESOLUTIONS = "64,256,1024"  # on a GPU, in pixels
 
@@ -32,11 +34,8 @@ def cases(device: torch.device, resolutions: list[int]) -> Iterator[Run]:
         yield from thin_baselines()
         return
     for name, model in MODELS.items():
-        sizes = set()
-        for recipe in model.RECIPES.values():
-            sizes.update(recipe.resolutions)
         for size in resolutions:
-            if size in sizes:
+            if size in record.resolutions(model):
                 yield Run(name, "cifar-100", size)
 
 
@@ -59,7 +58,7 @@ def measure(run: Run, graphs: bool, seconds: float, device: torch.device) -> dic
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        speed = probe(run, seconds, device, graphs)
+        speed = probe(run, DATASETS[run.dataset].classes, seconds, device, graphs)
     except torch.cuda.OutOfMemoryError:
         row["error"] = "out of memory"
         return row
@@ -88,13 +87,22 @@ def matrix_peak(device: torch.device, size: int = 8192, rounds: int = 20) -> flo
     return 2 * size**3 / best
 
 
+def sizes(text: str) -> list[int]:
+    """The resolutions in a list with commas."""
+    return [whole(*SIDES)(size) for size in text.split(",")]
+
+
+OPTIONS = {"RESULTS": Option(Path, Path("results")), "DEVICE": Option(str, "auto"), "SECONDS": Option(length, 10.0),
+           "RESOLUTIONS": Option(sizes, sizes(RESOLUTIONS))}  # fmt: skip
+
+
 def main() -> None:
-    given = options(sys.argv[1:], {"RESULTS": "results", "DEVICE": "auto", "SECONDS": "10", "RESOLUTIONS": RESOLUTIONS})
-    device, seconds = record.device(given["DEVICE"]), float(given["SECONDS"])
-    resolutions = [int(size) for size in given["RESOLUTIONS"].split(",")]
-    baselines = list(cases(device, resolutions))
+    given = read_options(sys.argv[1:], OPTIONS)
+    device, seconds = record.device(given["DEVICE"]), given["SECONDS"]
+    require_writable(given["RESULTS"])
+    baselines = list(cases(device, given["RESOLUTIONS"]))
     if not baselines:
-        raise InputError(f"RESOLUTIONS={given['RESOLUTIONS']}: no model has a recipe for any of them")
+        raise InputError(f"RESOLUTIONS: no model has a recipe for any of {', '.join(map(str, given['RESOLUTIONS']))}")
     record.keep_memory()
     rows: list[dict] = []
     table = {"command": f"make bench-train {shlex.join(sys.argv[1:])}".strip(), "seconds": seconds,
@@ -107,7 +115,7 @@ def main() -> None:
                 rows.append(measure(*mode, seconds, device))
                 print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
                 table["provenance"] = record.provenance(device)
-                record.write_json(Path(given["RESULTS"]) / "bench" / "train.json", table)  # should the time run out
+                record.write_json(given["RESULTS"] / "bench" / "train.json", table)  # should the time run out
 
 
 def modes(run: Run, device: torch.device) -> list[tuple[Run, bool]]:
