@@ -72,28 +72,19 @@ def main() -> int:
     left = [run_id for run_id in run_ids if not finished(run_id, settings)]
     outcome: dict[str, Attempt] = {}
     if left:
-        left, outcome = able(left, settings)
-        if len(outcome) == len(run_ids):
+        findings = look_apart(left, settings)
+        for line in [*findings.faults, *dict.fromkeys(findings.left_out.values())]:
+            say(f"error: {line}")
+        if findings.faults or len(findings.left_out) == len(run_ids):
             return InputError.status
+        for run_id, reason in findings.left_out.items():
+            outcome[run_id] = Attempt(run_id, "left out", reason)
+        left = findings.run_ids
     if method:
         note(method, settings)
     if left:
         outcome |= ENGINES[settings.engine](left, settings)
     return conclude(run_ids, outcome, settings)
-
-
-def able(run_ids: list[str], settings: Settings) -> tuple[list[str], dict[str, Attempt]]:
-    """The runs that can be made, in the order in which they are to be, and the outcome of the others.
-
-    Says all that keeps a run or the sweep from being made. Ends the process where nothing can be.
-    """
-    findings = look_apart(run_ids, settings)
-    for line in [*findings.faults, *dict.fromkeys(findings.left_out.values())]:
-        say(f"error: {line}")
-    if findings.faults:
-        sys.exit(InputError.status)
-    left_out = {run_id: Attempt(run_id, "left out", reason) for run_id, reason in findings.left_out.items()}
-    return findings.run_ids, left_out
 
 
 def conclude(run_ids: list[str], outcome: dict[str, Attempt], settings: Settings) -> int:
