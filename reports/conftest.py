@@ -86,6 +86,7 @@ class Writer:
                 scores = [entry(distance, value, iteration=run.iterations), entry(inception, 100 / value)]
                 for score in scores + curve:
                     score["n_generated"] = protocol.samples
+                    score["weights"] = "ema" if run.iterations else "raw"
                 self.write(run, scores + curve if run.iterations else scores, **changes)
                 if run.iterations:
                     gap = 0.1 / run.fraction * noise.lognormvariate(0, spread)

@@ -236,7 +236,8 @@ def _departures(rows: pd.DataFrame, protocol: Protocol) -> list[str]:
 
     Of network file, resize, weights and data, what most rows of a data set have is the table's own.
     """
-    averaged = rows["weights"].where(~rows["model"].isin(["heldout", "external"]), "ema")  # where nothing is averaged
+    nothing = rows["model"].isin(["heldout", "external"]) | (rows["iteration"] == 0)  # is there to be averaged
+    averaged = rows["weights"].mask(nothing, "ema")
     way = rows["extractor_sha256"].astype(str) + rows["resize"].astype(str) + averaged.astype(str) + rows["data_digest"]
     own = (rows["extractor"] == protocol.extractor) & (rows["checkpoint"] == "last")
     usual = {}
