@@ -13,8 +13,9 @@ from reports.show.words import NOTHING, change, interval, scores, smallest, titl
 
 PRECONDITIONS = ["model", "data set", "held-out real images", "most data", "fewest data", "untrained", "fewer data",
                  "DiffAugment", "trained"]  # fmt: skip
-SEEN = ("{0} from what a perfect generator would reach (held-out real images, scored as if generated), over the "
-        "baseline with the most and the fewest data, to where training starts. A table can answer only where fewer "
+SEEN = ("{0} from what a perfect generator would reach (held-out real images, scored as if generated; without a test "
+        "part these are among the references, and the value is too low), over the baseline with the most and the "
+        "fewest data, to where training starts. A table can answer only where fewer "
         "data make the baseline worse and DiffAugment, which is known to help, is seen to help (below zero) where data "
         "are fewest. Trained: how many of the trained cells have at most half of their untrained generator's {0}.")
 BASELINE = "baseline"
