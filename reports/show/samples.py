@@ -25,7 +25,7 @@ def sheet(view: View, results: Results) -> bytes | None:
         tile = _tile(cell, results)
         if tile:
             tiles[cell] = tile
-    return _sheet(cells, tiles) if tiles else None
+    return _sheet(cells.loc[list(tiles)], tiles) if tiles else None
 
 
 def _sheet(cells: pd.DataFrame, tiles: dict[str, Image.Image]) -> bytes:

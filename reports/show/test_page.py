@@ -1,5 +1,6 @@
 """The page, the figures, the comparisons and the benches, on records of known numbers."""
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -9,6 +10,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES
@@ -106,6 +108,9 @@ def test_the_sample_sheet_is_small(writer):
     made = sheet(view(results, "smoke"), results)
     assert made.startswith(b"\x89PNG") and len(made) < 300_000
     assert sheet(view(results, "table3"), results) is None
+    writer.samples(TABLES["table3"].cells[0].run)
+    with Image.open(io.BytesIO(sheet(view(results, "table3"), results))) as image:
+        assert image.height < 200, "rows and columns of runs that are not there take no room"
 
 
 def test_a_comparison(writer):
