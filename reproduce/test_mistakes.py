@@ -15,6 +15,7 @@ from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES
 from reproduce import engines, methods, preflight
 from reproduce import sweep as module
+from reproduce.cell import Attempt
 from reproduce.settings import Settings
 
 
@@ -28,10 +29,15 @@ def sweep(monkeypatch, tmp_path, capsys):
     """Runs the command; returns its status, the lines on stderr, and the runs that it would have made."""
     made: list[str] = []
     monkeypatch.setattr(datasets, "find_source", lambda name, row, root: next(root.glob(name), None))
+
+    def attempt(run_id: str, settings: Settings) -> Attempt:
+        made.append(run_id)
+        return Attempt(run_id, "done")
+
     monkeypatch.setattr(module, "stop_on_signals", lambda: None)
     monkeypatch.setattr(module, "read_apart", methods.read)
     monkeypatch.setattr(module, "look_apart", look)
-    monkeypatch.setattr(engines, "cell", lambda run_id, settings: made.append(run_id))
+    monkeypatch.setattr(engines, "attempt", attempt)
     monkeypatch.chdir(tmp_path)
 
     def sweep(*arguments: str) -> tuple[int, list[str], list[str]]:
