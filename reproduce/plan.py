@@ -14,7 +14,7 @@ import torch
 from benchmarks.datasets import DATASETS
 from benchmarks.runs import Run, command
 from benchmarks.tables import runs
-from reproduce import record
+from reproduce import machine
 from reproduce.counting import Probe, peak_bytes, probe
 from reproduce.preflight import bytes_left_by
 from reproduce.settings import Settings
@@ -57,13 +57,13 @@ def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
 def main() -> None:
     given = sys.argv[1:]
     settings = Settings.parse(given, Settings.parse(given).table)
-    device = record.device(settings.device)
-    record.keep_memory()
+    device = machine.device(settings.device)
+    machine.keep_memory()
     rows = [run for run in runs(settings.table, settings.seeds, settings.iterations) if run.iterations]
     kinds = {kind(run).id: run for run in rows}
     counts = Counter(kind(run).id for run in rows)
     print(f"{settings.table}: {len(rows)} runs of {len(kinds)} kinds, each tried for {2 * SECONDS:g} s "
-          f"on {record.provenance(device)['device']}", flush=True)
+          f"on {machine.provenance(device)['device']}", flush=True)
     probes = {}
     for name, run in kinds.items():
         print(f"  {counts[name]:4} x ", end="")

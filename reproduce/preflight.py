@@ -128,12 +128,12 @@ def require_method(settings: Settings) -> None:
 
 def require_run(run: Run, settings: Settings) -> None:
     """Its model, regularizers, augmentation and overrides exist, and what there is of it was made in the same way."""
-    from reproduce import methods, record
+    from reproduce import methods, names
 
-    if run.model == record.HELDOUT:
+    if run.model == names.HELDOUT:
         return  # nothing is trained
-    record.require_method(run)
-    record.resolve(run)
+    names.require_method(run)
+    names.resolve(run)
     methods.require_same_file(run, settings.results)
     require_kept(run, settings)
 
@@ -166,7 +166,7 @@ def iterations_done(folder: Path, run: Run) -> int:
 
 def require_device(runs: list[Run], settings: Settings) -> None:
     """The device is there, and is no CPU by accident. The nodes of Ray and SLURM answer for theirs."""
-    from reproduce import record
+    from reproduce import machine
     from reproduce.engines import places
 
     if settings.engine == "slurm" and not shutil.which("sbatch"):
@@ -174,7 +174,7 @@ def require_device(runs: list[Run], settings: Settings) -> None:
     if settings.engine != "serial":
         return
     places(settings)
-    device = record.device(settings.device).type
+    device = machine.device(settings.device).type
     if settings.graphs and device != "cuda":
         raise InputError("GRAPHS=1: needs a CUDA device")
     if device == "cpu" and settings.device == "auto" and any(map(full_size, runs)):
@@ -197,7 +197,7 @@ def _shape(run: Run) -> str:
 
 def require_processes(runs: list[Run], settings: Settings) -> None:
     """GPUS_PER_RUN is no more than there are GPUs or, without any, cores; nor than a batch can be cut into."""
-    from reproduce import record
+    from reproduce import machine, names
     from reproduce.pieces import require_groups
 
     processes = settings.gpus_per_run
@@ -205,16 +205,16 @@ def require_processes(runs: list[Run], settings: Settings) -> None:
         return
     if settings.engine == "serial":
         there, kind = os.cpu_count() or 1, "cores"
-        if record.device(settings.device).type == "cuda":
+        if machine.device(settings.device).type == "cuda":
             from torch.cuda import device_count
 
             there, kind = device_count(), "GPUs"
         if processes > there:
             raise InputError(f"GPUS_PER_RUN={processes}: there are {there} {kind} here")
     for run in runs:
-        if run.model == record.HELDOUT:
+        if run.model == names.HELDOUT:
             continue
-        _, recipe = record.resolve(run)
+        _, recipe = names.resolve(run)
         require_groups(run.batch, recipe.group, processes)
 
 
@@ -264,11 +264,11 @@ def bytes_left_by(run: Run, settings: Settings) -> int:
 def network_bytes(shape: str) -> tuple[int, int]:
     """Of the parameters, in float32, of the generator and the discriminator of a run of this id."""
     from benchmarks.datasets import DATASETS, OWN
-    from reproduce import record
+    from reproduce import names
     from reproduce.counting import META, Stand
 
     run = Run.from_id(shape)
-    if run.model == record.HELDOUT:
+    if run.model == names.HELDOUT:
         return 0, 0
     trainer = Stand(run, DATASETS.get(run.dataset, OWN).classes, META).trainer
     return _bytes(trainer.G), _bytes(trainer.D)

@@ -43,14 +43,14 @@ def main() -> int:
 
 def train_here(run: Run, settings: Settings) -> str:
     """Train in this process. Raises InputError also where memory is not enough or a file of the user's fails."""
-    from reproduce import methods, parallel, record
+    from reproduce import machine, methods, parallel
     from reproduce.train import train
 
     stop_on_signals()
-    record.keep_memory()
+    machine.keep_memory()
     if settings.method:
         methods.read(settings.method)
-    device = parallel.device(record.device(settings.device))
+    device = parallel.device(machine.device(settings.device))
     try:
         return train(run, settings, device)
     except InputError:
@@ -89,13 +89,13 @@ def train_in_processes(run: Run, settings: Settings) -> None:
 
 def evaluate_here(run: Run, settings: Settings) -> str:
     """Evaluate in this process. It has nothing to save, so that a signal ends it at once."""
-    from reproduce import record
+    from reproduce import machine
     from reproduce.evaluate import evaluate
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(TryLaterError.status))
     gc.collect()  # the training's networks, some of which are in cycles
-    device = record.device(settings.device)
+    device = machine.device(settings.device)
     if device.type == "cuda":
         from torch.cuda import empty_cache
 

@@ -29,7 +29,7 @@ from benchmarks.extractors import EXTRACTORS, load_extractor
 from benchmarks.field import PROTOCOLS, external_id, read_record
 from benchmarks.metrics import Comparison, Features, Reference
 from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, fraction, one_of, read_options, whole, yes
-from reproduce import images, record
+from reproduce import images, machine, record
 from reproduce.evaluate import RealImages, agree, printed, shown
 from reproduce.settings import weights_in_environment
 
@@ -78,7 +78,7 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     record that is there. Nothing is written before all metrics are known.
     """
     began = time.monotonic()
-    record.reset_peak(device)
+    machine.reset_peak(device)
     opened = images.open_images(order.images)
     if opened.count != order.protocol.samples:
         raise InputError(f"{order.images}: {opened.count} images, but {order.protocol.samples} are measured; give "
@@ -105,9 +105,9 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
             "metrics": [*(entry for entry in known["metrics"] if entry not in before), *entries],
             "dataset": {"name": dataset.name, "count": len(dataset.images), "digest": dataset.digest},
             "train": train,
-            "provenance": record.provenance(device),
+            "provenance": machine.provenance(device),
             "seconds": {"evaluate": round(time.monotonic() - began, 2)},
-            "peak_bytes": {"train": None, "evaluate": record.peak_bytes(device)},
+            "peak_bytes": {"train": None, "evaluate": machine.peak_bytes(device)},
         })  # fmt: skip
     return shown(order.id, entries)
 
@@ -201,7 +201,7 @@ def parse(arguments: list[str]) -> tuple[Order, Path, Path, torch.device]:
     protocol, against, resolution = _protocol(given)
     order = Order(given["IMAGES"], name, given["DATASET"], resolution, given["FRACTION"], given["SEED"], given["TRAIN"],
                   protocol, against, given["RESIZE"])  # fmt: skip
-    return order, given["DATA"], given["RESULTS"], record.device(given["DEVICE"])
+    return order, given["DATA"], given["RESULTS"], machine.device(given["DEVICE"])
 
 
 def _protocol(given: dict) -> tuple[Protocol, str, int]:
@@ -225,7 +225,7 @@ def _protocol(given: dict) -> tuple[Protocol, str, int]:
 
 def main() -> None:
     order, data, results, device = parse(sys.argv[1:])
-    record.keep_memory()
+    machine.keep_memory()
     print(score(order, data, results, device))
 
 

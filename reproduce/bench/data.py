@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 from benchmarks.datasets import Dataset, load
 from benchmarks.prepare import cores
 from benchmarks.runs import command, options
-from reproduce import record
+from reproduce import machine, record
 from reproduce.feed import Feed
 from reproduce.preflight import require_writable
 
@@ -126,7 +126,7 @@ def take(count: int, batches: Iterator) -> list:
 
 def main() -> None:
     given = options(sys.argv[1:], {"RESULTS": "results", "DEVICE": "auto"})
-    device = record.device(given["DEVICE"])
+    device = machine.device(given["DEVICE"])
     require_writable(Path(given["RESULTS"]))
     with tempfile.TemporaryDirectory() as folder:
         rates = preparing(Path(folder), COUNT)
@@ -140,7 +140,7 @@ def main() -> None:
     record.write_json(Path(given["RESULTS"]) / "bench" / "data.json",
                       {"images_per_second": rates, "ratios": ratios, "count": COUNT, "source": SIDE,
                        "resolution": RESOLUTION, "batch": BATCH, "cores": cores(),
-                       "provenance": record.provenance(device)})
+                       "provenance": machine.provenance(device)})
 
 
 if __name__ == "__main__":

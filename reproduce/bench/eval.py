@@ -27,8 +27,9 @@ from torchvision.models import inception_v3
 from benchmarks import extractors
 from benchmarks.metrics import METRICS, Comparison, Reference
 from benchmarks.runs import command, options
+from reproduce.machine import provenance
 from reproduce.preflight import require_writable
-from reproduce.record import provenance, write_json
+from reproduce.record import write_json
 
 IMAGES, REFERENCES = 1000, 100  # generated and real ones
 SIDES = 64, 256  # their sizes in pixels

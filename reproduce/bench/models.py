@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from baselines.models import MODELS
 from benchmarks.runs import Run, command, options
-from reproduce import record
+from reproduce import machine, names, record
 from reproduce.counting import META, Operations, Stand, operations, peak_bytes, seconds
 from reproduce.preflight import require_writable
 
@@ -90,14 +90,14 @@ def operations_of_iteration(run: Run, classes: int, step: int) -> float:
 def every_size() -> Iterator[Run]:
     """Every model at every resolution for which it has a recipe."""
     for name, model in MODELS.items():
-        for resolution in record.resolutions(model):
+        for resolution in names.resolutions(model):
             yield Run(name, "noise", resolution, batch=BATCH)
 
 
 def main() -> None:
     results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
     require_writable(results)
-    record.keep_memory()
+    machine.keep_memory()
     columns = "{model:10} {resolution:>5} {classes:>4} {parameters_g:>12,} {parameters_d:>12,} " \
               "{gflop_g:9.2f} {gflop_d:9.2f} {gflop_iteration:10.2f} {peak_gb:8.2f}"
     print(f"model       size    y  parameters G            D   GFLOP/image: G   D      iteration   GB, batch {BATCH}")
@@ -112,7 +112,7 @@ def main() -> None:
         print("{model:10} {resolution:>5} {batch:>6} {gflop_per_s:10.1f} {convolution_gflop_per_s:10.1f} {ratio:10.2f}"
               .format(**row), flush=True)
     record.write_json(results / "bench" / "models.json",
-                      {"sizes": sizes, "speed": timed, "provenance": record.provenance(torch.device("cpu"))})
+                      {"sizes": sizes, "speed": timed, "provenance": machine.provenance(torch.device("cpu"))})
 
 
 if __name__ == "__main__":

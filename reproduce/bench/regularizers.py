@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from baselines.regularizers import REGULARIZERS, GradGap
 from baselines.scoring import Scored, Scorer
 from benchmarks.runs import Run, command, options
-from reproduce import record
+from reproduce import machine, names, record
 from reproduce.counting import Stand, operations, peak_bytes, seconds
 from reproduce.preflight import require_writable
 
@@ -74,9 +74,9 @@ def with_form(run: Run, form: str) -> Run:
 
 def iterations_of_a_round(run: Run) -> int:
     """The fewest iterations in which every regularizer is due a whole number of times, in every form."""
-    _, recipe = record.resolve(run)
-    names = [*recipe.regularizers, *filter(None, FORMS.values())]
-    intervals = [REGULARIZERS[name]().interval for name in names]
+    _, recipe = names.resolve(run)
+    members = [*recipe.regularizers, *filter(None, FORMS.values())]
+    intervals = [REGULARIZERS[name]().interval for name in members]
     return math.lcm(recipe.d_steps, *intervals) // recipe.d_steps
 
 
@@ -150,7 +150,7 @@ def main() -> None:
     results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
     require_writable(results)
     REGULARIZERS.update(EXTRA)
-    record.keep_memory()
+    machine.keep_memory()
     torch.set_num_threads(1)
     rows = []
     for run in CASES:
@@ -161,7 +161,7 @@ def main() -> None:
         print(f"{run.model}: " + ", ".join(texts), flush=True)
     record.write_json(results / "bench" / "regularizers.json",
                       {"command": "make bench-regularizers", "rounds": ROUNDS, "rows": rows,
-                       "provenance": record.provenance(torch.device("cpu"))})
+                       "provenance": machine.provenance(torch.device("cpu"))})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from baselines.models import MODELS
 from benchmarks.datasets import DATASETS, SIDES
 from benchmarks.runs import InputError, Option, Run, command, read_options, whole
 from benchmarks.tables import GRADGAP, TABLES
-from reproduce import record
+from reproduce import machine, names, record
 from reproduce.counting import operations, probe
 from reproduce.preflight import require_writable
 from reproduce.settings import seconds as length
@@ -35,7 +35,7 @@ def cases(device: torch.device, resolutions: list[int]) -> Iterator[Run]:
         return
     for name, model in MODELS.items():
         for size in resolutions:
-            if size in record.resolutions(model):
+            if size in names.resolutions(model):
                 yield Run(name, "cifar-100", size)
 
 
@@ -98,12 +98,12 @@ OPTIONS = {"RESULTS": Option(Path, Path("results")), "DEVICE": Option(str, "auto
 
 def main() -> None:
     given = read_options(sys.argv[1:], OPTIONS)
-    device, seconds = record.device(given["DEVICE"]), given["SECONDS"]
+    device, seconds = machine.device(given["DEVICE"]), given["SECONDS"]
     require_writable(given["RESULTS"])
     baselines = list(cases(device, given["RESOLUTIONS"]))
     if not baselines:
         raise InputError(f"RESOLUTIONS: no model has a recipe for any of {', '.join(map(str, given['RESOLUTIONS']))}")
-    record.keep_memory()
+    machine.keep_memory()
     rows: list[dict] = []
     table = {"command": f"make bench-train {shlex.join(sys.argv[1:])}".strip(), "seconds": seconds,
              "matrix_peak": None, "rows": rows}
@@ -114,7 +114,7 @@ def main() -> None:
             for mode in modes(run, device):
                 rows.append(measure(*mode, seconds, device))
                 print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-                table["provenance"] = record.provenance(device)
+                table["provenance"] = machine.provenance(device)
                 record.write_json(given["RESULTS"] / "bench" / "train.json", table)  # should the time run out
 
 
