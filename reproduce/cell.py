@@ -64,7 +64,7 @@ class Attempt:
 
     state    "done"; "refused" for what the user must mend; "failed" when its process crashed or hung more often than
              `retries`; "later" where another process is at it or this one was told to stop
-    reason   one line, but for a cell that is done
+    reason   one line
     seconds  how long the try took
     """
 
@@ -72,6 +72,11 @@ class Attempt:
     state: str
     reason: str = ""
     seconds: float = 0.0
+
+
+# What the exit status of a run's process means; any other one is a crash
+STATES = {0: ("done", "done"), InputError.status: ("refused", "refused, as said above"),
+          TryLaterError.status: ("later", "another process is at it, or it was told to stop")}
 
 
 def attempt(run_id: str, settings: Settings) -> Attempt:
@@ -89,15 +94,12 @@ def attempt(run_id: str, settings: Settings) -> Attempt:
 def _tried(run_id: str, settings: Settings) -> tuple[str, str]:
     """State and reason of an attempt. A process that crashes or hangs is started again, `retries` times."""
     if finished(run_id, settings):
-        return "done", ""
+        return "done", f"{run_id}: done"
     for left in reversed(range(settings.retries + 1)):
         status = watched(settings.command(run_id), settings.results / run_id, settings.timeout)
-        if status == 0:
-            return "done", ""
-        if status == InputError.status:
-            return "refused", f"{run_id}: refused, as said above"
-        if status == TryLaterError.status:
-            return "later", f"{run_id}: another process is at it, or it was told to stop"
+        if status in STATES:
+            state, reason = STATES[status]
+            return state, f"{run_id}: {reason}"
         if left:
             print(f"{run_id}: {ended(status)}; starting it again", file=sys.stderr, flush=True)
     return "failed", f"{run_id}: {ended(status)} {settings.retries + 1} times"
@@ -155,10 +157,10 @@ def _wait(process: subprocess.Popen, seconds: float) -> int | None:
         return None
 
 
-def _signs(folder: Path) -> list[tuple]:
+def _signs(folder: Path) -> set[tuple]:
     """What changes while a run makes progress. Compared, not subtracted from the clock, which may jump."""
-    files = [(path, path.stat()) for path in folder.glob("*") if not path.name.endswith(".tmp")]
-    return sorted((path.name, stat.st_mtime_ns, stat.st_size) for path, stat in files)
+    files = [(path.name, path.stat()) for path in folder.glob("*") if path.suffix != ".tmp"]
+    return {(name, stat.st_mtime_ns, stat.st_size) for name, stat in files}
 
 
 def _end(process: subprocess.Popen) -> None:

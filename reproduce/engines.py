@@ -6,7 +6,6 @@ under any engine goes on from there. A new engine is a function here and a line 
 
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -38,8 +37,7 @@ def rounds(run_ids: list[str], tries: Callable[[list[str]], Iterator[Attempt]]) 
             if tried.state == "later":
                 continue
             outcome[tried.run_id] = tried
-            line = tried.reason or f"{tried.run_id}: done"
-            print(f"[{len(outcome)}/{len(run_ids)}] {line} ({tried.seconds:.0f} s)", flush=True)
+            print(f"[{len(outcome)}/{len(run_ids)}] {tried.reason} ({tried.seconds:.0f} s)", flush=True)
         left = [run_id for run_id in run_ids if run_id not in outcome]
         if left:
             STOP.wait(PAUSE)
@@ -209,8 +207,6 @@ def slurm(run_ids: list[str], settings: Settings) -> dict[str, Attempt]:
 
     The script and the logs are kept in the results folder as sweeps/JOB.sbatch and sweeps/JOB_TASK.log.
     """
-    if not shutil.which("sbatch"):
-        raise InputError("ENGINE=slurm: no sbatch here; submit from a login node of a SLURM cluster")
     folder = settings.results.absolute() / "sweeps"
     folder.mkdir(parents=True, exist_ok=True)
     text = script(run_ids, settings, folder)
@@ -220,10 +216,7 @@ def slurm(run_ids: list[str], settings: Settings) -> dict[str, Attempt]:
     job = done.stdout.split(";")[0].strip()  # JOB or JOB;CLUSTER
     (folder / f"{job}.sbatch").write_text(text, encoding="utf-8")
     print(f"SLURM job {job}: `squeue --job {job}` shows it, `scancel {job}` ends it, its logs are in {folder}")
-    submitted = {}
-    for run_id in run_ids:
-        submitted[run_id] = Attempt(run_id, "later", f"{run_id}: submitted as a part of SLURM job {job}")
-    return submitted
+    return {run_id: Attempt(run_id, "later", f"{run_id}: submitted as a part of SLURM job {job}") for run_id in run_ids}
 
 
 def script(run_ids: list[str], settings: Settings, folder: Path) -> str:

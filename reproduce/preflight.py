@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -80,7 +79,7 @@ def _faults(runs: list[Run], settings: Settings) -> Iterator[str]:
         if not lines:
             known.append(run)
     yield from _said(require_device, runs, settings)
-    yield from _said(require_processes, known, settings)
+    yield from _said(require_processes, settings)
     yield from _said(require_writable, settings.results)
     yield from _said(require_writable, settings.data / "features")
     yield from _said(require_space, known, settings)
@@ -102,20 +101,15 @@ def missing_data(runs: list[Run], data: Path) -> dict[str, str]:
     """Run id -> what to do, for the runs whose data set is neither prepared nor there to be prepared."""
     from benchmarks import datasets
 
-    counts = Counter((run.dataset, run.resolution) for run in runs)
-    reasons = {}
-    for name, resolution in counts:
+    runs_of: dict[tuple[str, int], list[str]] = {}
+    for run in runs:
+        runs_of.setdefault((run.dataset, run.resolution), []).append(run.id)
+    missing = {}
+    for (name, resolution), run_ids in runs_of.items():
         try:
             datasets.require(name, resolution, data)
         except InputError as error:
-            runs_of_it = "1 run needs it"
-            if counts[name, resolution] > 1:
-                runs_of_it = f"{counts[name, resolution]} runs need it"
-            reasons[name, resolution] = f"{error} ({runs_of_it})"
-    missing = {}
-    for run in runs:
-        if (run.dataset, run.resolution) in reasons:
-            missing[run.id] = reasons[run.dataset, run.resolution]
+            missing |= dict.fromkeys(run_ids, f"{error} (runs that need it: {len(run_ids)})")
     return missing
 
 
@@ -129,11 +123,13 @@ def require_method(settings: Settings) -> None:
 def require_run(run: Run, settings: Settings) -> None:
     """Its model, regularizers, augmentation and overrides exist, and what there is of it was made in the same way."""
     from reproduce import methods, names
+    from reproduce.pieces import require_groups
 
     if run.model == names.HELDOUT:
         return  # nothing is trained
     names.require_method(run)
-    names.resolve(run)
+    _, recipe = names.resolve(run)
+    require_groups(run.batch, recipe.group, settings.gpus_per_run)
     methods.require_same_file(run, settings.results)
     require_kept(run, settings)
 
@@ -195,27 +191,19 @@ def _shape(run: Run) -> str:
     return replace(run, fraction=1.0, regularizers={}, augment="", iterations=0, seed=0).id
 
 
-def require_processes(runs: list[Run], settings: Settings) -> None:
-    """GPUS_PER_RUN is no more than there are GPUs or, without any, cores; nor than a batch can be cut into."""
-    from reproduce import machine, names
-    from reproduce.pieces import require_groups
+def require_processes(settings: Settings) -> None:
+    """GPUS_PER_RUN is no more than there are GPUs here or, without any, cores."""
+    from reproduce import machine
 
-    processes = settings.gpus_per_run
-    if processes == 1:
+    if settings.engine != "serial":
         return
-    if settings.engine == "serial":
-        there, kind = os.cpu_count() or 1, "cores"
-        if machine.device(settings.device).type == "cuda":
-            from torch.cuda import device_count
+    there, kind = os.cpu_count() or 1, "cores"
+    if machine.device(settings.device).type == "cuda":
+        from torch.cuda import device_count
 
-            there, kind = device_count(), "GPUs"
-        if processes > there:
-            raise InputError(f"GPUS_PER_RUN={processes}: there are {there} {kind} here")
-    for run in runs:
-        if run.model == names.HELDOUT:
-            continue
-        _, recipe = names.resolve(run)
-        require_groups(run.batch, recipe.group, processes)
+        there, kind = device_count(), "GPUs"
+    if settings.gpus_per_run > there:
+        raise InputError(f"GPUS_PER_RUN={settings.gpus_per_run}: there are {there} {kind} here")
 
 
 def require_writable(folder: Path) -> None:
@@ -234,7 +222,7 @@ def existing(path: Path) -> Path:
 def require_space(runs: list[Run], settings: Settings) -> None:
     """What the runs will leave fits on the disk; what a data set takes when it is prepared is not counted."""
     free = shutil.disk_usage(existing(settings.results)).free
-    if free > sum(LARGE + generators(run, settings) * LARGE / 10 for run in runs):
+    if free > LARGE * len(runs) + LARGE / 10 * sum(generators(run, settings) for run in runs):
         return  # to build the networks takes seconds
     need = 0
     for run in runs:
@@ -261,22 +249,20 @@ def bytes_left_by(run: Run, settings: Settings) -> int:
 
 
 @cache
-def network_bytes(shape: str) -> tuple[int, int]:
+def network_bytes(shape: str) -> tuple[int, ...]:
     """Of the parameters, in float32, of the generator and the discriminator of a run of this id."""
     from benchmarks.datasets import DATASETS, OWN
     from reproduce import names
-    from reproduce.counting import META, Stand
+    from reproduce.counting import META
+    from reproduce.trainer import networks
 
     run = Run.from_id(shape)
     if run.model == names.HELDOUT:
         return 0, 0
-    trainer = Stand(run, DATASETS.get(run.dataset, OWN).classes, META).trainer
-    return _bytes(trainer.G), _bytes(trainer.D)
-
-
-def _bytes(network) -> int:
-    """Of a network's parameters, in float32."""
-    return 4 * sum(parameter.numel() for parameter in network.parameters())
+    model, recipe = names.resolve(run)
+    classes = DATASETS.get(run.dataset, OWN).classes
+    built = networks(run, model, recipe, classes, META)
+    return tuple(4 * sum(parameter.numel() for parameter in network.parameters()) for network in built)
 
 
 def require_extractor(settings: Settings) -> None:

@@ -166,21 +166,22 @@ def read_config(folder: Path, run: Run) -> dict:
 
 def config_differences(there: dict, now: dict) -> Iterator[tuple[str, object, object]]:
     """Key and both values where the config of a file differs from that of now, its provenance apart."""
-    there = _flat(there | {"provenance": {}})
-    now = _flat(json.loads(json.dumps(now)))  # tuples become lists, as in the file
+    there = flat(there | {"provenance": {}})
+    now = flat(json.loads(json.dumps(now)))  # tuples become lists, as in the file
     for key in sorted({*there, *now}):
         if there.get(key) != now.get(key):
             yield key, there.get(key), now.get(key)
 
 
-def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
+def flat(tree: dict, joint: str = ".", prefix: str = "") -> dict:
+    """A tree of dicts as one dict, whose keys are those on the way joined: {"a": {"b": 1}} is {"a.b": 1}."""
+    leaves = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            leaves |= flat(value, joint, f"{prefix}{key}{joint}")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            leaves[f"{prefix}{key}"] = value
+    return leaves
 
 
 def _warn_of_threads(run: Run, begun_with: int | None, folder: Path) -> None:

@@ -94,7 +94,8 @@ class Settings:
                              "must be 1")
         if self.gpus and self.gpus < self.gpus_per_run:
             raise InputError(f"GPUS={self.gpus}: must be at least GPUS_PER_RUN, {self.gpus_per_run}")
-
+        if self.gpus_per_run > 1 and ":" in self.device:
+            raise InputError(f"DEVICE={self.device}: with GPUS_PER_RUN must be auto, cuda or cpu")
         if self.graphs and (self.micro_batch or self.gpus_per_run > 1):
             raise InputError("GRAPHS=1: is for whole batches in one process, without MICRO_BATCH and GPUS_PER_RUN")
 
