@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,28 +33,31 @@ def stop_on_signals() -> None:
         signal.signal(number, lambda *_: STOP.set())
 
 
-def finished(run_id: str, settings: Settings) -> bool:
-    """Is the run evaluated just so, or has it diverged? A damaged record is not finished: evaluation names it."""
-    try:
-        known = read_json(settings.results / run_id / "metrics.json")
-        if known["status"] == "diverged":
-            return True
-        return str(settings.protocol) in known["evaluated"] and metric_names() <= set(known["considered"])
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-@cache
-def metric_names() -> set[str]:
-    """The names of all metrics, read from the source of their registry: importing it would load torch.
-
-    A run that was evaluated before a metric was written is not finished, and gets it from its stored features.
-    """
+def _metric_names() -> set[str]:
+    """The names of all metrics, read from the source of their registry: importing it would load torch."""
     source = (ROOT / "benchmarks" / "metrics.py").read_text(encoding="utf-8")
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "METRICS":
             return {ast.literal_eval(key) for key in statement.value.keys}
     raise AssertionError("benchmarks/metrics.py has no METRICS")
+
+
+# Read once, before there are threads: ast.parse of Python 3.11 fails when several call it at once
+METRIC_NAMES = _metric_names()
+
+
+def finished(run_id: str, settings: Settings) -> bool:
+    """Is the run evaluated just so, or has it diverged? A damaged record is not finished: evaluation names it.
+
+    A run that was evaluated before a metric was written is not finished, and gets it from its stored features.
+    """
+    try:
+        known = read_json(settings.results / run_id / "metrics.json")
+        if known["status"] == "diverged":
+            return True
+        return str(settings.protocol) in known["evaluated"] and METRIC_NAMES <= set(known["considered"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 @dataclass(frozen=True)

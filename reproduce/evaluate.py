@@ -111,7 +111,7 @@ def opened(run: Run, protocol: Protocol, data: Path, folder: Path, device: torch
     """The images of a run. Raises InputError where the data set is not the one that it was trained on."""
     extractor = load_extractor(protocol.extractor, device, protocol.weights, data / "weights")
     dataset = data_of(run, digest, data)
-    real = RealImages(dataset, trained_on(dataset, run), extractor, data, device)
+    real = RealImages(dataset, trained_on(dataset, run.fraction, run.seed), extractor, data, device)
     if run.model == names.HELDOUT:
         return HeldOut(run, protocol, folder, real)
     return Generators(run, protocol, folder, real)
@@ -137,11 +137,10 @@ class Measured:
     def wanted(self) -> Entries:
         """The entries that the protocol asks for."""
         extractor = self.real.extractor.name
-        metrics = [printed(name, extractor) for name in self.real.metrics(self.has_heldout)]
         checkpoints = ["last"]
         if self.kept:
             checkpoints.append("best")
-        wanted = set(product(metrics, checkpoints, range(self.protocol.eval_seeds)))
+        wanted = set(product(self.real.names(self.has_heldout), checkpoints, range(self.protocol.eval_seeds)))
         for iteration in self.kept:
             wanted.add((printed("fd", extractor), str(iteration), 0))
         return wanted
@@ -277,7 +276,7 @@ def _unseen(run: Run, dataset: Dataset) -> tuple[np.ndarray, str]:
     """The images that a run is not trained on, uint8 [H, 3, R, R], and words that tell which they are."""
     if dataset.heldout is not None:
         return dataset.heldout.images, f"test part {dataset.heldout.digest}"
-    left = dataset.images[~trained_on(dataset, run)]
+    left = dataset.images[~trained_on(dataset, run.fraction, run.seed)]
     if len(left) < MINIMUM:
         raise InputError(f"run {run.id}: {run.dataset} has no test part, and fraction {run.fraction:g} leaves out "
                          f"{len(left)} images, but at least {MINIMUM} are needed: give a smaller fraction")

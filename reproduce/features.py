@@ -82,6 +82,10 @@ class RealImages:
                 possible[name] = metric
         return possible
 
+    def names(self, has_heldout: bool) -> set[str]:
+        """The names of these metrics in metrics.json."""
+        return {printed(name, self.extractor.name) for name in self.metrics(has_heldout)}
+
     def entry(self, name: str, score: Score, n_generated: int, n_reference: int, **which) -> dict:
         """An entry of metrics.json."""
         return {"name": printed(name, self.extractor.name), "value": score.value, "sd": score.sd,
@@ -101,10 +105,10 @@ def rows_of(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
     return rows
 
 
-def trained_on(dataset: Dataset, run: Run) -> np.ndarray:
+def trained_on(dataset: Dataset, fraction: float, seed: int) -> np.ndarray:
     """Which images of a data set a run is trained on, bool [N]."""
     count = len(dataset.images)
-    return np.isin(np.arange(count), subset(count, run.fraction, run.seed))
+    return np.isin(np.arange(count), subset(count, fraction, seed))
 
 
 def data_of(run: Run, digest: str, data: Path) -> Dataset:

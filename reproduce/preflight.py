@@ -249,7 +249,7 @@ def bytes_left_by(run: Run, settings: Settings) -> int:
 
 
 @cache
-def network_bytes(shape: str) -> tuple[int, ...]:
+def network_bytes(shape: str) -> tuple[int, int]:
     """Of the parameters, in float32, of the generator and the discriminator of a run of this id."""
     from benchmarks.datasets import DATASETS, OWN
     from reproduce import names
@@ -261,8 +261,12 @@ def network_bytes(shape: str) -> tuple[int, ...]:
         return 0, 0
     model, recipe = names.resolve(run)
     classes = DATASETS.get(run.dataset, OWN).classes
-    built = networks(run, model, recipe, classes, META)
-    return tuple(4 * sum(parameter.numel() for parameter in network.parameters()) for network in built)
+    G, D = networks(run, model, recipe, classes, META)
+    return _bytes(G), _bytes(D)
+
+
+def _bytes(network) -> int:
+    return 4 * sum(parameter.numel() for parameter in network.parameters())
 
 
 def require_extractor(settings: Settings) -> None:

@@ -348,7 +348,7 @@ def test_a_new_metric_reaches_runs_that_are_evaluated_already(results, data, mon
     before = metrics_of(results)
     assert finished(RUN.id, settings)
     with monkeypatch.context() as patch:
-        patch.setattr(cell, "metric_names", lambda: {*METRICS, "new"})
+        patch.setattr(cell, "METRIC_NAMES", {*METRICS, "new"})
         assert not finished(RUN.id, settings)
     monkeypatch.setitem(METRICS, "new", Metric("lower", lambda pair: Score(0.5)))
     features = results / RUN.id / "features-cheap-0.npz"
