@@ -76,10 +76,8 @@ def agree(known: dict, facts: dict) -> bool:
 
 def _note(folder: Path, known: dict, protocol: Protocol) -> None:
     """Note in metrics.json that it has all that the protocol asks for, unless that stands there."""
-    evaluated = known.get("evaluated", [])
-    if str(protocol) not in evaluated:
-        evaluated = [*evaluated, str(protocol)]
-    noted = {"evaluated": evaluated, "considered": sorted(METRICS)}
+    evaluated = dict.fromkeys([*known.get("evaluated", []), str(protocol)])
+    noted = {"evaluated": [*evaluated], "considered": sorted(METRICS)}
     if not agree(known, noted):
         record.write_json(folder / "metrics.json", known | noted)
 
@@ -90,18 +88,13 @@ def _write(folder: Path, config: dict, facts: dict, device: torch.device, began:
         "id": config["id"], "run": config["run"], **facts, "config": config, "provenance": machine.provenance(device),
         "seconds": {"train": trained_seconds(folder), "evaluate": round(time.monotonic() - began, 2)},
         "peak_bytes": {"train": trained_peak(folder), "evaluate": machine.peak_bytes(device)}})  # fmt: skip
-    return shown(config["id"], facts["metrics"]) or f"{config['id']}: {facts['status']}"
+    return f"{config['id']}: {shown(facts['metrics']) or facts['status']}"
 
 
-def shown(name: str, entries: list[dict]) -> str:
+def shown(entries: list[dict]) -> str:
     """The scores of the first draw of the last generator, in one line; "" for none."""
-    scores = []
-    for entry in entries:
-        if entry["checkpoint"] == "last" and entry["eval_seed"] == 0:
-            scores.append(f"{entry['name']} {entry['value']:.4g}")
-    if not scores:
-        return ""
-    return f"{name}: {', '.join(scores)}"
+    last = [entry for entry in entries if entry["checkpoint"] == "last" and entry["eval_seed"] == 0]
+    return ", ".join(f"{entry['name']} {entry['value']:.4g}" for entry in last)
 
 
 # --- One pass ---------------------------------------------------------------------------------------------------------
@@ -135,15 +128,13 @@ class Measured:
         self.kept: dict[int, Path] = {}
 
     def wanted(self) -> Entries:
-        """The entries that the protocol asks for."""
-        extractor = self.real.extractor.name
+        """The entries that the protocol asks for: every metric of the last generator and of the best, and the curve."""
         checkpoints = ["last"]
         if self.kept:
             checkpoints.append("best")
-        wanted = set(product(self.real.names(self.has_heldout), checkpoints, range(self.protocol.eval_seeds)))
-        for iteration in self.kept:
-            wanted.add((printed("fd", extractor), str(iteration), 0))
-        return wanted
+        every = product(self.real.names(self.has_heldout), checkpoints, range(self.protocol.eval_seeds))
+        distance = printed("fd", self.real.extractor.name)
+        return {*every, *((distance, str(iteration), 0) for iteration in self.kept)}
 
     def measured(self, known: list[dict]) -> Entries:
         """The known entries that were measured from as many images by the same extractor."""
@@ -157,10 +148,10 @@ class Measured:
         pair = Comparison(real.full, features, real.train, heldout, real.device)
         entries = []
         for name, metric in real.metrics(heldout is not None).items():
-            facts = dict(which)
+            entry = real.entry(name, metric.measure(pair), self.count, len(real.train), **which)
             if metric.of_heldout:
-                facts = {"n_heldout": len(heldout), **which}
-            entries.append(real.entry(name, metric.measure(pair), self.count, len(real.train), **facts))
+                entry["n_heldout"] = len(heldout)
+            entries.append(entry)
         return entries
 
     def facts(self, sha256: str, draw: int) -> dict:
@@ -233,11 +224,8 @@ class Generators(Measured):
 
 def _kept(folder: Path, run: Run) -> dict[int, Path]:
     """Iteration -> file of the generators kept before the last."""
-    kept = {}
-    for path in folder.glob("*.safetensors"):
-        if path.stem.isdecimal() and int(path.stem) < run.iterations:
-            kept[int(path.stem)] = path
-    return dict(sorted(kept.items()))
+    files = {int(path.stem): path for path in folder.glob("*.safetensors") if path.stem.isdecimal()}
+    return {iteration: files[iteration] for iteration in sorted(files) if iteration < run.iterations}
 
 
 # --- Held-out real images in the place of generated ones --------------------------------------------------------------

@@ -29,9 +29,13 @@ def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
             if isinstance(value, int | float):
                 yield f"train/{name}", step, value
     if (folder / "metrics.json").exists():
-        for entry in read_json(folder / "metrics.json", {"metrics": list})["metrics"]:
-            if entry.get("eval_seed", 0) == 0 and entry["iteration"] is not None:
-                yield _tag(entry), entry["iteration"], entry["value"]
+        yield from _scores(folder / "metrics.json")
+
+
+def _scores(file: Path) -> Iterator[tuple[str, int, float]]:
+    for entry in read_json(file, {"metrics": list})["metrics"]:
+        if entry.get("eval_seed", 0) == 0 and entry["iteration"] is not None:
+            yield _tag(entry), entry["iteration"], entry["value"]
 
 
 def _tag(entry: dict) -> str:
@@ -68,8 +72,7 @@ def _write(writer, folder: Path) -> None:
         last = max(last, step)
     grid = folder / "samples.png"
     if grid.exists():
-        with Image.open(grid) as image:
-            writer.add_image("samples", np.asarray(image), last, walltime=last, dataformats="HWC")
+        writer.add_image("samples", np.asarray(Image.open(grid)), last, walltime=last, dataformats="HWC")
 
 
 def _require_event_files(target: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import BatchSampler
 
 from benchmarks.datasets import Dataset, load, subset
 from benchmarks.extractors import Extractor
@@ -78,7 +79,8 @@ class RealImages:
         """The metrics that the extractor can give, with held-out images or without."""
         possible = {}
         for name, metric in METRICS.items():
-            if (self.extractor.classes or not metric.of_classes) and (has_heldout or not metric.of_heldout):
+            lacking = (metric.of_classes and not self.extractor.classes) or (metric.of_heldout and not has_heldout)
+            if not lacking:
                 possible[name] = metric
         return possible
 
@@ -130,8 +132,8 @@ def labels_of(run: Run, dataset: Dataset, count: int, draw: int) -> Tensor:
 
 def batches(images: np.ndarray, rows: np.ndarray) -> Iterator[Tensor]:
     """Some rows of an array of images, uint8 [<= BATCH, 3, R, R] at a time."""
-    for start in range(0, len(rows), BATCH):
-        yield torch.from_numpy(images[rows[start : start + BATCH]])
+    for some in BatchSampler(rows, BATCH, drop_last=False):
+        yield torch.from_numpy(images[some])
 
 
 def reference(dataset: Dataset, extractor: Extractor, data: Path, device: torch.device) -> Reference:

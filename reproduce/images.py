@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.utils.data import BatchSampler
 from tqdm import tqdm
 
 from benchmarks import sources
@@ -110,8 +111,7 @@ def _files(path: Path) -> Images:
     def batches() -> Iterator[np.ndarray]:
         first = decode(0)
         with ThreadPoolExecutor(cores()) as pool:
-            for start in range(0, len(source.names), BATCH):
-                numbers = range(start, min(start + BATCH, len(source.names)))
+            for numbers in BatchSampler(range(len(source.names)), BATCH, drop_last=False):
                 decoded = list(pool.map(decode, numbers))
                 for number, image in zip(numbers, decoded, strict=True):
                     _require_same_size(f"{path}: {source.names[number]}", image, first)

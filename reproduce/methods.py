@@ -162,6 +162,8 @@ def require_free_name(path: Path) -> None:
 
 def blamed(error: Exception, text: str) -> str:
     """One line on an error that was raised in a user's file of METHOD=text; "" for any other error."""
+    if not text:
+        return ""
     files = set()
     for part in parts(text):
         files.update(path.resolve() for path in _files(part))
@@ -187,11 +189,11 @@ def require_same_file(run: Run, results: Path) -> None:
 
 def read_apart(text: str, limit: float = LIMIT) -> Method:
     """The method that a text names, read where it can do no harm. Raises InputError for what is none."""
-    answer, status = answered("reproduce.methods", [text], limit)
-    if answer and "error" in answer:
-        raise InputError(answer["error"])
-    if answer:
-        return Method(**answer)
+    content, status = answered("reproduce.methods", [text], limit)
+    if content and "error" in content:
+        raise InputError(content["error"])
+    if content:
+        return Method(**content)
     if status is None:
         raise InputError(f"METHOD={text}: not loaded and checked within {limit:.0f} s")
     raise InputError(f"METHOD={text}: it ended its process, with status {status}")
@@ -218,13 +220,17 @@ def main() -> None:
     if sys.argv[1] == "name":
         settings = Settings.parse(sys.argv[2:])
         print(noted(settings).get(settings.method, settings.method))
-        return
-    file, text = sys.argv[1:]
+    else:
+        answer(*sys.argv[1:])
+
+
+def answer(file: str, text: str) -> None:
+    """Write to the file what the METHOD names, or why it is none."""
     try:
-        answer = asdict(read(text))
+        content = asdict(read(text))
     except (InputError, OSError) as error:
-        answer = {"error": str(error)}
-    Path(file).write_text(json.dumps(answer), encoding="utf-8")
+        content = {"error": str(error)}
+    Path(file).write_text(json.dumps(content), encoding="utf-8")
 
 
 if __name__ == "__main__":

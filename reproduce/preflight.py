@@ -56,33 +56,35 @@ def look(runs: list[Run], settings: Settings) -> Findings:
 
 def cheapest_first(runs: list[Run]) -> list[Run]:
     """By the operations of a whole training, counted and not measured. Those of the model stand for every method."""
+    return sorted(runs, key=_cost)
+
+
+def _cost(run: Run) -> float:
+    if not run.iterations:
+        return 0.0
+    plain = replace(run, fraction=1.0, regularizers={}, augment="", seed=0)
+    return run.iterations * _operations(plain.id)
+
+
+@cache
+def _operations(run_id: str) -> float:
     from reproduce.counting import operations
 
-    counts: dict[str, float] = {}
-
-    def cost(run: Run) -> float:
-        model = replace(run, fraction=1.0, regularizers={}, augment="", seed=0)
-        if model.id not in counts:
-            counts[model.id] = operations(model) if run.iterations else 0.0
-        return run.iterations * counts[model.id]
-
-    return sorted(runs, key=cost)
+    return operations(Run.from_id(run_id))
 
 
 def _faults(runs: list[Run], settings: Settings) -> Iterator[str]:
     """The faults, one line each; the same one may come several times."""
     yield from _said(require_method, settings)
-    known = []
     for run in runs:
-        lines = list(_said(require_run, run, settings))
-        yield from lines
-        if not lines:
-            known.append(run)
-    yield from _said(require_device, runs, settings)
-    yield from _said(require_processes, settings)
-    yield from _said(require_writable, settings.results)
-    yield from _said(require_writable, settings.data / "features")
-    yield from _said(require_space, known, settings)
+        yield from _said(require_run, run, settings)
+    yield from _said(require_engine, settings)
+    if settings.engine == "serial":  # the nodes of the others answer for theirs
+        yield from _said(require_device, runs, settings)
+        yield from _said(require_processes, settings)
+    for folder in (settings.results, settings.data / "features"):
+        yield from _said(require_writable, folder)
+    yield from _said(require_space, runs, settings)
     yield from _said(require_extractor, settings)
 
 
@@ -160,16 +162,19 @@ def iterations_done(folder: Path, run: Run) -> int:
         return 0
 
 
-def require_device(runs: list[Run], settings: Settings) -> None:
-    """The device is there, and is no CPU by accident. The nodes of Ray and SLURM answer for theirs."""
-    from reproduce import machine
+def require_engine(settings: Settings) -> None:
     from reproduce.engines import places
 
     if settings.engine == "slurm" and not shutil.which("sbatch"):
         raise InputError("ENGINE=slurm: no sbatch here; submit from a login node of a SLURM cluster")
-    if settings.engine != "serial":
-        return
-    places(settings)
+    if settings.engine == "serial":
+        places(settings)
+
+
+def require_device(runs: list[Run], settings: Settings) -> None:
+    """The device is there, and is no CPU by accident."""
+    from reproduce import machine
+
     device = machine.device(settings.device).type
     if settings.graphs and device != "cuda":
         raise InputError("GRAPHS=1: needs a CUDA device")
@@ -180,14 +185,20 @@ def require_device(runs: list[Run], settings: Settings) -> None:
 
 def full_size(run: Run) -> bool:
     """Is it like the runs of a table that is not small?"""
-    shape = _shape(run)
+    return _shape(run) in _full_shapes()
+
+
+@cache
+def _full_shapes() -> set[str]:
+    shapes = set()
     for table in TABLES.values():
-        if not table.small and any(_shape(cell.run) == shape for cell in table.cells):
-            return True
-    return False
+        if not table.small:
+            shapes.update(_shape(cell.run) for cell in table.cells)
+    return shapes
 
 
 def _shape(run: Run) -> str:
+    """The id of the same networks and batch, untrained, without what a method adds."""
     return replace(run, fraction=1.0, regularizers={}, augment="", iterations=0, seed=0).id
 
 
@@ -195,8 +206,6 @@ def require_processes(settings: Settings) -> None:
     """GPUS_PER_RUN is no more than there are GPUs here or, without any, cores."""
     from reproduce import machine
 
-    if settings.engine != "serial":
-        return
     there, kind = os.cpu_count() or 1, "cores"
     if machine.device(settings.device).type == "cuda":
         from torch.cuda import device_count

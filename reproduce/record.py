@@ -83,15 +83,19 @@ def locked(path: Path) -> Iterator[None]:
     if parallel.rank():  # the first process of this training holds it
         yield
         return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("a")
-    except OSError as error:
-        raise InputError(f"cannot write to {path}: {error.strerror}") from error
-    with lock:
+    with _opened(path) as lock:
         _take(lock, path.name)
         remove_asides(path)
         yield
+
+
+def _opened(path: Path) -> TextIO:
+    """The file in a folder that is locked. Raises InputError where there can be none."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        return (path / ".lock").open("a")
+    except OSError as error:
+        raise InputError(f"cannot write to {path}: {error.strerror}") from error
 
 
 def _take(lock: TextIO, run_id: str) -> None:
@@ -113,8 +117,9 @@ def failures_noted(path: Path) -> Iterator[None]:
     except TryLaterError:
         raise
     except Exception as error:
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
         with suppress(InputError):  # what cannot be written at all must not hide the error
-            write_json(path / "failed.json", {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
+            write_json(path / "failed.json", {"error": line})
         raise
 
 
@@ -132,18 +137,12 @@ def open_config(folder: Path, run: Run, recipe: Recipe | None, dataset: Dataset,
     facts = {"name": dataset.name, "digest": dataset.digest, "classes": dataset.classes, "flip": dataset.flip,
              "count": len(dataset.images)}
     config = config_of(run, recipe, facts, subset, names.method_files(run))
-    file = folder / "config.json"
-    if not file.exists():
-        write_json(folder / "subset.json", subset | {"indices": indices.tolist()})
-        write_json(file, config | {"provenance": machine.provenance(device) | {"dataset": dict(dataset.provenance)}})
+    if (folder / "config.json").exists():
+        _require_same(folder, run, config, device)
         return
-    begun = read_config(folder, run)
-    differences = [f"{key}: {there} there, {now} now" for key, there, now in config_differences(begun, config)]
-    if differences:
-        raise InputError(f"run {run.id} was begun with another config ({'; '.join(differences)}); "
-                         f"remove {folder} to begin anew")
-    if device.type == "cpu":
-        _warn_of_threads(run, begun["provenance"].get("threads"), folder)
+    write_json(folder / "subset.json", subset | {"indices": indices.tolist()})
+    provenance = machine.provenance(device) | {"dataset": dict(dataset.provenance)}
+    write_json(folder / "config.json", config | {"provenance": provenance})
 
 
 def config_of(run: Run, recipe: Recipe | None, dataset: dict, subset: dict, files: dict[str, str]) -> dict:
@@ -153,6 +152,16 @@ def config_of(run: Run, recipe: Recipe | None, dataset: dict, subset: dict, file
         options = asdict(recipe)
     return {"id": run.id, "run": asdict(run), "recipe": options, "dataset": dataset, "subset": subset,
             "method_files": files}
+
+
+def _require_same(folder: Path, run: Run, config: dict, device: torch.device) -> None:
+    begun = read_config(folder, run)
+    differences = [f"{key}: {there} there, {now} now" for key, there, now in config_differences(begun, config)]
+    if differences:
+        raise InputError(f"run {run.id} was begun with another config ({'; '.join(differences)}); "
+                         f"remove {folder} to begin anew")
+    if device.type == "cpu":
+        _warn_of_threads(run, begun["provenance"].get("threads"), folder)
 
 
 def read_config(folder: Path, run: Run) -> dict:
@@ -169,8 +178,9 @@ def config_differences(there: dict, now: dict) -> Iterator[tuple[str, object, ob
     there = flat(there | {"provenance": {}})
     now = flat(json.loads(json.dumps(now)))  # tuples become lists, as in the file
     for key in sorted({*there, *now}):
-        if there.get(key) != now.get(key):
-            yield key, there.get(key), now.get(key)
+        before, after = there.get(key), now.get(key)
+        if before != after:
+            yield key, before, after
 
 
 def flat(tree: dict, joint: str = ".", prefix: str = "") -> dict:

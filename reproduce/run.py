@@ -19,14 +19,14 @@ LAUNCHER = "REPRODUCE_LAUNCHER"  # in the environment of torchrun's processes: t
 
 
 def main() -> int:
-    names, given = split(sys.argv[1:])
-    if len(names) != 1:
-        raise InputError(f"{len(names)} run ids: give one, as listed by `python -m benchmarks.tables TABLE`")
-    run, settings = Run.from_id(names[0]), Settings.parse(given)
+    named, given = split(sys.argv[1:])
+    if len(named) != 1:
+        raise InputError(f"{len(named)} run ids: give one, as listed by `python -m benchmarks.tables TABLE`")
+    run, settings = Run.from_id(named[0]), Settings.parse(given)
     found = look([run], settings)
     for line in [*found.faults, *found.left_out.values()]:
         print(f"error: {line}", file=sys.stderr)
-    if found.faults or found.left_out:
+    if not found.run_ids or found.faults:
         return InputError.status
     if settings.gpus_per_run > 1:
         train_in_processes(run, settings)
@@ -56,9 +56,7 @@ def train_here(run: Run, settings: Settings) -> str:
     except InputError:
         raise
     except Exception as error:
-        reason = out_of_memory(error)
-        if not reason and settings.method:
-            reason = methods.blamed(error, settings.method)
+        reason = out_of_memory(error) or methods.blamed(error, settings.method)
         if not reason:
             raise
         raise InputError(f"run {run.id}: {reason}") from error

@@ -102,7 +102,7 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
             "train": train, "provenance": machine.provenance(device),
             "seconds": {"evaluate": round(time.monotonic() - began, 2)},
             "peak_bytes": {"train": None, "evaluate": machine.peak_bytes(device)}})  # fmt: skip
-    return shown(order.id, entries)
+    return f"{order.id}: {shown(entries)}"
 
 
 def _opened(order: Order) -> images.Images:

@@ -147,4 +147,5 @@ def test_a_preflight_that_dies_is_no_clean_bill(settings, monkeypatch):
 @pytest.mark.parametrize("dear", [{"iterations": 60}, {"batch": 8}, {"resolution": 64}, {"override": {"width": 0.2}}])
 def test_the_cheapest_come_first(dear):
     dear, other = replace(TINY, **dear), replace(TINY, regularizers={"gradgap": 1.0})
-    assert preflight.cheapest_first([dear, TINY, other]) == [TINY, other, dear]
+    real = Run("heldout", "noise", 32, 0.5, iterations=0)
+    assert preflight.cheapest_first([dear, TINY, other, real]) == [real, TINY, other, dear]
