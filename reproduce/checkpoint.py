@@ -23,16 +23,20 @@ def save(folder: Path, parts: dict, step: int, seconds: float, device: torch.dev
     """
     if parallel.rank():
         return
-    last, new, log = folder / "checkpoint.pt", folder / "checkpoint.new.pt", folder / "log.jsonl"
-    if log.exists():
-        with log.open("rb") as file:
-            os.fsync(file.fileno())
+    last, new = folder / "checkpoint.pt", folder / "checkpoint.new.pt"
+    _bring_to_disk(folder / "log.jsonl")
     state = {name: part.state_dict() for name, part in parts.items()}
     write(new, state | {"run": folder.name, "step": step, "seconds": seconds})
     write_json(folder / "usage.json", {"peak_bytes": max(trained_peak(folder) or 0, peak_bytes(device))})
     if last.exists():
         last.replace(folder / "checkpoint.prev.pt")
     new.replace(last)
+
+
+def _bring_to_disk(file: Path) -> None:
+    if file.exists():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
 
 
 def write(path: Path, content: object) -> None:

@@ -35,13 +35,7 @@ class Log:
 
 def read(file: Path, damaged: str = "passed over") -> list[dict]:
     """The lines of a log. A last line that is cut short belongs to a killed process; other damaged ones are named."""
-    try:
-        if not file.exists():
-            return []
-        lines = file.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error})") from error
-    rows = []
+    lines, rows = _lines(file), []
     for number, line in enumerate(lines, 1):
         try:
             rows.append(typed("", parsed(line), LINE))
@@ -49,6 +43,15 @@ def read(file: Path, damaged: str = "passed over") -> list[dict]:
             if line.endswith(b"\n") or number < len(lines):
                 print(f"warning: {file}: line {number} is damaged; it is {damaged}", file=sys.stderr)
     return rows
+
+
+def _lines(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().splitlines(keepends=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
 
 
 def trained_seconds(folder: Path) -> float:

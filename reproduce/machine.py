@@ -1,6 +1,7 @@
 """The machine that a run is on: its device, its memory, and the provenance noted beside every result."""
 
 import ctypes
+import gc
 import platform
 import resource
 import subprocess
@@ -77,6 +78,13 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what nothing uses any more: some networks of a training are in cycles."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def reset_peak(device: torch.device) -> None:

@@ -29,10 +29,15 @@ def resolve(run: Run) -> tuple[ModuleType, Recipe]:
     name = override.pop("recipe", "") or _default_recipe(model, run.resolution)
     _require("recipe", name, model.RECIPES)
     recipe = _overridden(model.RECIPES[name], override)
-    if run.batch % recipe.group:
-        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {recipe.group}, the images that "
-                         f"{run.model}'s minibatch standard deviation compares")
+    _require_groups(run, recipe.group)
     return model, recipe
+
+
+def _require_groups(run: Run, group: int) -> None:
+    """Raises InputError where a batch is no whole number of the groups of minibatch standard deviation."""
+    if run.batch % group:
+        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
+                         f"{run.model}'s minibatch standard deviation compares")
 
 
 def _default_recipe(model: ModuleType, resolution: int) -> str:

@@ -117,10 +117,11 @@ def launch(count: int, arguments: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    threads = max(1, (os.cpu_count() or 1) // count)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.update(LOCAL)
     logging.disable(logging.ERROR)  # torchrun's own account of how a process ended: that has said so itself
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(LOCAL)
         os.environ[MEETING] = f"{folder}/processes"
         options = ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder}/torchrun", "--rdzv-conf=store_type=file",
                    f"--nproc-per-node={count}", "-m", "reproduce.run"]
