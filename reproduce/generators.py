@@ -102,11 +102,8 @@ def require_fit(run: Run, G: nn.Module, state: dict[str, Tensor]) -> None:
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, str]:
     """Type and shape of each tensor in words: "float32 [64, 3, 3, 3]"."""
-    shapes = {}
-    for name, tensor in state.items():
-        kind = str(tensor.dtype).removeprefix("torch.")
-        shapes[name] = f"{kind} {list(tensor.shape)}"
-    return shapes
+    texts = {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in state.items()}
+    return {name: text.removeprefix("torch.") for name, text in texts.items()}
 
 
 # --- Its images -------------------------------------------------------------------------------------------------------
@@ -133,6 +130,11 @@ def to_bytes(x: Tensor) -> Tensor:
 def generate(G: nn.Module, seed: int, labels: Tensor) -> Tensor:
     """The same images as one tensor, uint8 [n, 3, R, R]."""
     return torch.cat(list(stream(G, seed, labels)))
+
+
+def in_turn(classes: Tensor, count: int) -> Tensor:
+    """Labels [count], each the next one of the classes in turn."""
+    return classes[torch.arange(count, device=classes.device) % len(classes)]
 
 
 def grid(images: Tensor) -> bytes:

@@ -38,13 +38,11 @@ def device(name: str) -> torch.device:
 
 def provenance(device: torch.device) -> dict:
     """The commit, the versions and the machine that a result comes from."""
-    versions = {"python": platform.python_version()}
-    for package in ("torch", "torchvision", "numpy"):
-        versions[package] = version(package)
+    versions = {package: version(package) for package in ("torch", "torchvision", "numpy")}
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "versions": versions,
+        "versions": {"python": platform.python_version(), **versions},
         "device": _name(device),
         "threads": torch.get_num_threads(),
         "processes": parallel.processes(),

@@ -11,6 +11,7 @@ from baselines.recipe import LIMITS, Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.runs import InputError, Run
 
+ANY = (-math.inf, math.inf)  # the limits of what has none
 HELDOUT = "heldout"  # the model of runs that score held-out real images and train nothing
 
 
@@ -80,7 +81,7 @@ def _require_kind(published: float, name: str, value: float | str) -> None:
 
 
 def _require_within_limits(name: str, value: float) -> None:
-    low, high = LIMITS.get(name, (-math.inf, math.inf))
+    low, high = LIMITS.get(name, ANY)
     if not low < value <= high:
         raise InputError(f"override {name} {value}: must be above {max(low, 0):g} and at most {high:g}")
 

@@ -43,12 +43,18 @@ def command(main: Callable[[], None]) -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         die_with_parent()  # save and end with torchrun, however it ends
         _join()
-    whole = partial(_to_the_end, main)
-    if rank() == 0:
-        runs.command(whole)
-    else:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            runs.command(whole)
+    with silence():
+        runs.command(partial(_to_the_end, main))
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Process 0 may speak, the others print nothing."""
+    if not rank():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def _join() -> None:

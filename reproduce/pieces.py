@@ -61,7 +61,8 @@ def own_rows(groups: int, group: int) -> tuple[int, int]:
     """The first of this process's rows and the one after its last; all, where there are too few groups to share."""
     if groups < processes():
         return 0, groups * group
-    return groups * rank() // processes() * group, groups * (rank() + 1) // processes() * group
+    count, number = processes(), rank()
+    return groups * number // count * group, groups * (number + 1) // count * group
 
 
 def _replicated(outputs: object) -> object:
@@ -226,10 +227,7 @@ class State:
 
     @classmethod
     def of(cls, network: nn.Module) -> "State":
-        generators = [torch.default_generator]
-        device = next(network.parameters()).device
-        if device.type == "cuda":
-            generators.append(torch.cuda.default_generators[device.index])
+        generators = generators_of(next(network.parameters()).device)
         buffers = [buffer.clone() for buffer in network.buffers()]
         return cls(buffers, generators, [generator.get_state() for generator in generators])
 
@@ -247,6 +245,14 @@ class State:
             yield
         finally:
             now.restore(network)
+
+
+def generators_of(device: torch.device) -> list[torch.Generator]:
+    """The sources of random numbers that a network on a device may draw from."""
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index])
+    return generators
 
 
 @contextmanager
