@@ -280,10 +280,10 @@ TABLES = {
         ("The paper's regularizer is gradgap, a reconstruction from its words; gradgap_lazy applies it at every 8th "
          "update, gradgap_abs, _pairs and _single are other readings of the lost equations.",
          f"{NO_SUCH_TABLE}. Models of 1/4 (DCGAN) and 1/8 of the width at 32 px: what it finds holds for these.",
-         "Gradient norms differ tenfold between models, so each regularizer is tuned: the best of three powers of ten "
-         "by fd_effnet on one seed that is not shown (benchmarks/tuned.csv has every try). Rows with the published "
-         "weight have that of Table 3 (gradgap), of DigGAN's code for CIFAR-100 at 10 %, of LeCam's for BigGAN, and of "
-         "StyleGAN2 (r1).", *COMPARATORS),
+         "Gradient norms differ tenfold between models, so each regularizer is tuned: the best of four powers of ten "
+         "(three with WGAN and BigGAN) by fd_effnet on one seed that is not shown (every try: benchmarks/tuned.csv). "
+         "Rows with the published weight have that of Table 3 (gradgap), of DigGAN's code for CIFAR-100 at 10 %, of "
+         "LeCam's for BigGAN, and of StyleGAN2 (r1).", *COMPARATORS),
         tuple(_small_table()), Protocol("effnet", samples=1000, eval_every=2500), seeds=5, small=True),
     "smoke": Table(
         "Smoke table. Small twins of the benchmark on embedded digits, minutes on a CPU",
