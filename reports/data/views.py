@@ -234,11 +234,10 @@ def _external(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
 def _departures(rows: pd.DataFrame, protocol: Protocol) -> list[str]:
     """How each row was measured otherwise than the table says, in words; "" where it was not.
 
-    Of network file, resize, weights and data, what most rows of a data set have is the table's own.
+    Of network file, resize and data, what most rows of a data set have is the table's own. Whether generators' weights
+    are averaged is no matter of the protocol: it follows from the recipe, and WGAN's and DCGAN's have no average.
     """
-    nothing = rows["model"].isin(["heldout", "external"]) | (rows["iteration"] == 0)  # is there to be averaged
-    averaged = rows["weights"].mask(nothing, "ema")
-    way = rows["extractor_sha256"].astype(str) + rows["resize"].astype(str) + averaged.astype(str) + rows["data_digest"]
+    way = rows["extractor_sha256"].astype(str) + rows["resize"].astype(str) + rows["data_digest"]
     own = (rows["extractor"] == protocol.extractor) & (rows["checkpoint"] == "last")
     usual = {}
     for dataset, ways in way[own].groupby(rows["dataset"]):
@@ -262,8 +261,7 @@ def _departure(row, protocol: Protocol, is_usual: bool) -> str:
     if row.checkpoint != "last":
         parts.append(f"checkpoint {row.checkpoint}")
     if not parts and not is_usual:
-        parts.append(f"extractor file {row.extractor_sha256[:12]}, resize {row.resize}, {row.weights} weights, "
-                     f"data {row.data_digest}")  # fmt: skip
+        parts.append(f"extractor file {row.extractor_sha256[:12]}, resize {row.resize}, data {row.data_digest}")
     return ", ".join(parts)
 
 

@@ -71,4 +71,5 @@ def protocol(table: Table, iterations: int | None = None) -> str:
     if trained != f"{ITERATIONS:,} iterations at batch {BATCH}":
         paper = f" (the paper's: {ITERATIONS:,} at batch {BATCH})"
     return (f"Protocol: {trained}{paper}; {table.protocol.samples:,} generated images against the full training set, "
-            f"features of {table.protocol.extractor}, the averaged generator of the last iteration.")  # fmt: skip
+            f"features of {table.protocol.extractor}, the generator of the last iteration, averaged where the recipe "
+            "averages.")  # fmt: skip
