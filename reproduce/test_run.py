@@ -87,11 +87,11 @@ def test_no_process_of_a_training_outlives_its_launcher(where, tmp_path):
 @pytest.mark.parametrize("options, words", [
     (["EXTRACTOR=vgg"], "EXTRACTOR=vgg"), (["WEIGHTS=/none.pt"], "none.pt"), (["GPUS_PER_RUN=99"], "GPUS_PER_RUN=99"),
     (["SAMPLES=1"], "SAMPLES=1"), (["DEVICE=abacus"], "abacus")])
-def test_what_evaluation_would_refuse_is_refused_before_training(options, words, where, tmp_path):
+def test_what_evaluation_would_refuse_is_refused_before_training(options, words, where, tmp_path, ended):
     names = [option.partition("=")[0] for option in options]
     kept = [argument for argument in where if argument.partition("=")[0] not in names]
-    done = call(TINY.id, *kept, *options)
-    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    status, _, said = ended(module.main, TINY.id, *kept, *options)
+    assert status == 2 and words in said and said.count("\n") == 1, said
     assert not (tmp_path / RESULTS).exists()
 
 
