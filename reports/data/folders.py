@@ -6,11 +6,12 @@
 import fcntl
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run
-from benchmarks.state import parsed
+from benchmarks.state import aside, parsed
+from benchmarks.tables import TABLES, Table
 
 RESULTS = "results"  # the tracked results folder, from which the tracked reports are made
 SOURCE = "results.txt"  # in a reports folder: the results folder that it was made from
@@ -44,16 +45,18 @@ def claim_reports(results: Path, reports: Path) -> None:
 
 def write(path: Path, data: bytes | str) -> None:
     """Write a report file aside, then rename it: nobody reads half of it. Raises InputError where it cannot."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    content = data.encode("utf-8") if isinstance(data, str) else data
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}; what was there is unchanged") from error
+    with aside(path) as partial:
+        partial.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def shortened(name: str, iterations: int | None) -> Table:
+    """A table whose runs have at most so many iterations; the paper's values are not those of a shortened run."""
+    table, cells = TABLES[name], []
+    for cell in table.cells:
+        if iterations is not None and cell.run.iterations > iterations:
+            cell = replace(cell, run=replace(cell.run, iterations=iterations), published={})
+        cells.append(cell)
+    return replace(table, cells=tuple(cells))
 
 
 def run_folders(results: Path) -> list[Run]:

@@ -1,9 +1,8 @@
 """From run folders to one tidy frame: every record is checked, and whatever is left out is named with the reason."""
 
-import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,12 +25,12 @@ GAP = "norm_gap"  # mean |n_R - n_F| over the second half of training, from the 
 DIRECTIONS = {"fid": "lower", "fd": "lower", "kid": "lower", "memorised": "lower", "is": "higher",
               "precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher"}  # fmt: skip
 LITERATURE = ("fid", "kid", "is")  # names of Inception's scores alone; any other is called METRIC_EXTRACTOR
-ENTRY = ("name", "value", "better", "n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights",
-         "checkpoint", "eval_seed")  # fmt: skip
+COPIED = ("better", "n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights")
 UNIQUE = ("metric", "draw", "checkpoint", "weights", "extractor", "extractor_sha256", "resize", "n_generated",
           "n_reference")  # fmt: skip
 NO_CHECKPOINT = {"weights": "", "checkpoint": "last", "eval_seed": 0}  # of images that other code made
 EXTERNAL = re.compile(r"external-.+-f\d+\.\d+-s\d+")
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a file of another form raises
 
 
 @dataclass
@@ -53,34 +52,40 @@ def read(folder: Path) -> Results:
         log = _log(folder / run.id / "log.jsonl", problems)
         if log is not None:
             logs[run.id] = log
-        path = folder / run.id / "metrics.json"
-        if path.exists():
-            facts = _checked(path, _run_facts, run, problems)
-            if facts:
-                rows += [*_rows(facts, path, problems), *_gap_row(facts, run, log)]
+        rows += _rows(folder / run.id / "metrics.json", _run_facts, run, problems)
+        if log is not None and rows and rows[-1]["run"] == run.id:
+            rows += _gap_row(rows[-1], log)
     for path in sorted(folder.glob("external-*/metrics.json")):
         if EXTERNAL.fullmatch(path.parent.name):
-            facts = _checked(path, _external_facts, path.parent.name, problems)
-            if facts:
-                rows += _rows(facts, path, problems)
+            rows += _rows(path, _external_facts, path.parent.name, problems)
     return Results(folder, pd.DataFrame(rows, columns=COLUMNS), logs, problems)
 
 
-def _checked(path: Path, facts, of, problems: list[str]) -> dict | None:
-    """What all rows of a record have in common, and under "metrics" its entries; None for one not to be believed."""
+def _rows(path: Path, facts: Callable[[dict, object], dict], of: object, problems: list[str]) -> Iterator[dict]:
+    """A row for each metric of a record that can be believed; a row without one for a run that diverged."""
+    if not path.exists():
+        return
     try:
         data = parsed(path.read_text("utf-8"))
-        entries = [] if data["status"] == "diverged" else data["metrics"]
-        if not isinstance(entries, list):
-            raise ValueError("metrics is not a list")
-        return facts(data, of) | {"metrics": entries, "record": f"{path.parent.name}/{path.name}"}
-    except json.JSONDecodeError as error:
-        problems.append(f"{path}: not valid JSON ({error}); left out")
-    except KeyError as error:
-        problems.append(f"{path}: key {error} is missing; left out")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        problems.append(f"{path}: {error}; left out")
-    return None
+        common = facts(data, of) | _provenance(data) | {"record": f"{path.parent.name}/{path.name}"}
+        entries = list(data["metrics"])
+    except DAMAGE as error:
+        problems.append(f"{path}: {type(error).__name__}: {error}; left out")
+        return
+    if not entries:
+        yield common
+    seen: list[list] = []
+    for entry in entries:
+        try:
+            row = _metric(NO_CHECKPOINT | entry if common["kind"] == "external" else entry)
+            key = [row[name] for name in UNIQUE]
+            if key in seen:
+                raise ValueError(f"{row['metric']} is there twice under one protocol and eval_seed")
+        except DAMAGE as error:
+            problems.append(f"{path}: a metric with {type(error).__name__}: {error}; left out")
+            continue
+        seen.append(key)
+        yield common | row
 
 
 def _run_facts(data: dict, run: Run) -> dict:
@@ -94,7 +99,7 @@ def _run_facts(data: dict, run: Run) -> dict:
     return {"run": run.id, "cell": cell_id(run), "kind": "run", "status": data["status"], "model": run.model,
             "dataset": run.dataset, "resolution": run.resolution, "fraction": run.fraction, "method": run.method,
             "iterations": run.iterations, "batch": run.batch, "override": override, "seed": run.seed,
-            **_dataset(data["config"]["dataset"]), **_provenance(data)}  # fmt: skip
+            **_dataset(data["config"]["dataset"])}  # fmt: skip
 
 
 def _external_facts(data: dict, name: str) -> dict:
@@ -104,7 +109,7 @@ def _external_facts(data: dict, name: str) -> dict:
     return {"run": name, "cell": name.rpartition("-s")[0], "kind": "external", "status": "external",
             "model": "external", "dataset": run["dataset"], "resolution": run["resolution"],
             "fraction": run["fraction"], "method": run["name"], "iterations": 0, "batch": 0, "override": "",
-            "seed": run["seed"], **_dataset(data["dataset"]), **_provenance(data)}  # fmt: skip
+            "seed": run["seed"], **_dataset(data["dataset"])}  # fmt: skip
 
 
 def cell_id(run: Run) -> str:
@@ -124,30 +129,8 @@ def _provenance(data: dict) -> dict:
             "seconds_evaluate": data["seconds"].get("evaluate")}  # fmt: skip
 
 
-def _rows(facts: dict, path: Path, problems: list[str]) -> Iterator[dict]:
-    """A row for each metric of a record; a row without one for a run that diverged."""
-    common = {name: value for name, value in facts.items() if name != "metrics"}
-    if not facts["metrics"]:
-        yield common
-    seen: list[list] = []
-    for entry in facts["metrics"]:
-        try:
-            row = _metric(NO_CHECKPOINT | entry if facts["kind"] == "external" else entry)
-            key = [row[name] for name in UNIQUE]
-            if key in seen:
-                raise ValueError(f"{row['metric']} is there twice under one protocol and eval_seed")
-            seen.append(key)
-            yield common | row
-        except KeyError as error:
-            problems.append(f"{path}: a metric without {error}; left out")
-        except (ValueError, TypeError) as error:
-            problems.append(f"{path}: {error}; left out")
-
-
 def _metric(entry: dict) -> dict:
     """A checked entry of "metrics"; raises ValueError for one that cannot be believed."""
-    for name in ENTRY:
-        entry[name]
     name, value, extractor = entry["name"], entry["value"], entry["extractor"]
     family = name.removesuffix(f"_{extractor}")
     if (family == name or family == "fid") and not (name in LITERATURE and extractor == "inception"):
@@ -159,9 +142,9 @@ def _metric(entry: dict) -> dict:
         raise ValueError(f"{name}: value {value!r} is not a finite number")
     if family in ("fid", "fd", "is") and value <= 0:
         raise ValueError(f"{name}: value {value!r}, which is always above 0")
-    copied = {key: entry[key] for key in ENTRY if key not in ("name", "eval_seed", "checkpoint", "value")}
-    return copied | {"metric": name, "value": float(value), "sd": entry.get("sd"), "draw": entry["eval_seed"],
-                     "checkpoint": str(entry["checkpoint"]), "iteration": entry.get("iteration")}  # fmt: skip
+    return {"metric": name, "value": float(value), "sd": entry.get("sd"), "draw": entry["eval_seed"],
+            "checkpoint": str(entry["checkpoint"]), "iteration": entry.get("iteration"),
+            **{key: entry[key] for key in COPIED}}  # fmt: skip
 
 
 def _log(path: Path, problems: list[str]) -> pd.DataFrame | None:
@@ -172,18 +155,19 @@ def _log(path: Path, problems: list[str]) -> pd.DataFrame | None:
         lines = path.read_text("utf-8").rpartition("\n")[0].splitlines()
         data = pd.DataFrame(parsed(f"[{','.join(lines)}]"))
         return data[["iteration", "n_R", "n_F", "gap"]].astype(float) if len(data) else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problems.append(f"{path}: {error}; left out")
+    except DAMAGE as error:
+        problems.append(f"{path}: {type(error).__name__}: {error}; left out")
         return None
 
 
-def _gap_row(facts: dict, run: Run, log: pd.DataFrame | None) -> list[dict]:
-    """The regularizer's own quantity as a metric: how far apart the gradient norms were late in training."""
-    if log is None or facts["status"] != "done":
+def _gap_row(row: dict, log: pd.DataFrame) -> list[dict]:
+    """The regularizer's own quantity as a metric: how far apart the gradient norms were late in training.
+
+    row  any row of the run, for what all its rows have in common
+    """
+    late = log.loc[log["iteration"] > row["iterations"] / 2, "gap"].abs().replace([np.inf], np.nan).dropna()
+    if row["status"] != "done" or late.empty or late.mean() <= 0:
         return []
-    late = log.loc[log["iteration"] > run.iterations / 2, "gap"].abs().replace([np.inf], np.nan).dropna()
-    if late.empty or late.mean() <= 0:
-        return []
-    common = {name: value for name, value in facts.items() if name != "metrics"}
+    common = {name: value for name, value in row.items() if name not in (*COPIED, "sd")}
     return [common | {"metric": GAP, "value": late.mean(), "better": "lower", "draw": 0, "checkpoint": "last",
-                      "iteration": run.iterations, "extractor": "log"}]  # fmt: skip
+                      "iteration": row["iterations"], "extractor": "log"}]  # fmt: skip

@@ -6,14 +6,14 @@ how it departs from that.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.runs import Protocol, Run
-from benchmarks.tables import TABLES, Cell, Table
-from reports.data.records import GAP, Results, cell_id
+from benchmarks.tables import Cell, Table
+from reports.data.folders import shortened
+from reports.data.records import DIRECTIONS, GAP, Results, cell_id
 from reports.data.stats import Estimate, contrast, estimate
 
 TUNING = 100  # training seeds from here on chose weights; they are never shown as results
@@ -22,57 +22,53 @@ DECIMALS = {"fid": 2, "fd": 2, "is": 2, "kid": 4, "precision": 3, "recall": 3, "
             "memorised": 3}  # fmt: skip
 REAL, UNTRAINED, ELSEWHERE = "held-out real images", "untrained generator", "trained elsewhere"
 KINDS = ["baseline", "method", "untrained", "heldout", "external"]
+TRAINED = KINDS[:2]
 
 
 @dataclass
 class View:
     """One table's numbers.
 
-    folder     where under the reports folder it is written
-    cells      a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
-               (the id of its baseline, "" without one), and whether it is the claimed method or the positive control
-    rows       the rows of the frame that belong to the cells, and the protocol's departure of each ("" for none)
-    published  what the paper printed: cell, metric, value
-    values     at the table's protocol, the mean over the draws: cell, metric, seed, value, draws, draw_sd
-    summary    a row for each cell and metric: mean, sd, n, published, diverged
+    folder    where under the reports folder it is written
+    headline  the metrics that the table is about, the first of which is a distance
+    cells     a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
+              (the id of its baseline, "" without one), run, and whether it is `claimed`, the paper's regularizer, or
+              the positive `control`
+    rows      the rows of the frame that belong to the cells, and the protocol's departure of each ("" for none)
+    values    at the table's protocol, the mean over the draws: cell, metric, seed, value, draws, draw_sd
+    summary   a row for each metric and cell, the headline first: the columns of `cells`, mean, sd, n, diverged,
+              published, printed (the log ratio to the baseline as published), effect (the Estimate of ours), better
+              ("lower" or "higher") and whether the cell `wins`: is the best of its model and place
     """
 
     name: str
     folder: str
-    table: Table
     iterations: int | None
+    table: Table
+    headline: list[str]
     cells: pd.DataFrame
     rows: pd.DataFrame
-    published: pd.DataFrame
     values: pd.DataFrame
-    summary: pd.DataFrame
+    summary: pd.DataFrame = field(default_factory=pd.DataFrame)
     cache: dict[str, pd.DataFrame] = field(default_factory=dict)  # of `logs`
 
     @property
-    def headline(self) -> list[str]:
-        """The metrics that the table is about, the first of which is a distance."""
-        return headline(self.table, self.published)
+    def trained(self) -> pd.DataFrame:
+        return self.cells[self.cells["kind"].isin(TRAINED)]
 
     @property
-    def trained(self) -> pd.DataFrame:
-        return self.cells[self.cells["kind"].isin(["baseline", "method"])]
+    def published(self) -> pd.DataFrame:
+        """The rows of the summary that the paper printed a value for."""
+        return self.summary.dropna(subset="published")
 
     @property
     def smallest(self) -> list[str]:
         return smallest(self.cells)
 
-    def address(self, cell: str) -> str:
-        """Where the page finds the records of a cell."""
-        return f"{self.folder}/records.html#{quote(cell)}"
-
-    def metrics(self) -> list[str]:
-        """Every metric of the summary, the headline first."""
-        return list(self.summary["metric"].unique())
-
-    def scores(self, metric: str) -> pd.DataFrame:
-        """Cell id -> mean, sd and n over the training seeds, of the cells that were measured."""
+    def of(self, metric: str) -> pd.DataFrame:
+        """The summary of the cells that the metric was measured in, by their ids."""
         chosen = self.summary[(self.summary["metric"] == metric) & (self.summary["n"] > 0)]
-        return chosen.set_index("cell")[["mean", "sd", "n"]]
+        return chosen.set_index("cell")
 
     def logs(self, metric: str) -> pd.DataFrame:
         """Logarithms of a metric: a row for each seed, a column for each cell. Values near zero are left out."""
@@ -96,14 +92,8 @@ class View:
 def smallest(cells: pd.DataFrame) -> list[str]:
     """The baselines at the smallest fraction of each model and data set: where data are fewest."""
     baselines = cells[cells["kind"] == "baseline"]
-    first = baselines.sort_values("fraction", kind="stable").groupby(["model", "dataset", "resolution"]).head(1)
-    return [cell for cell in baselines.index if cell in first.index]
-
-
-def headline(table: Table, published: pd.DataFrame) -> list[str]:
-    if len(published):
-        return list(published["metric"].unique())
-    return score_names(table.protocol.extractor)
+    least = baselines.groupby(["model", "dataset", "resolution"])["fraction"].transform("min")
+    return list(baselines.index[baselines["fraction"] == least])
 
 
 def score_names(extractor: str) -> list[str]:
@@ -139,42 +129,41 @@ def kind(run: Run) -> str:
     return "method" if run.regularizers or run.augment else "baseline"
 
 
+def is_gradgap(run: Run) -> bool:
+    """Whether a run has the paper's regularizer, at any weight, and nothing else."""
+    return list(run.regularizers) == ["gradgap"] and not run.augment
+
+
+def baseline_of(run: Run) -> str:
+    """The cell of a run's baseline."""
+    return cell_id(replace(run, regularizers={}, augment=""))
+
+
 def view(results: Results, name: str, iterations: int | None = None, extra: Sequence[Cell] = ()) -> View:
     """The view of a table, its cells followed by `extra`; `iterations` replaces those of its longer runs."""
-    table, folder = TABLES[name], name
-    if iterations is not None:
-        folder = f"{name}-i{iterations}"
-    listed = [_shortened(cell, iterations) for cell in [*table.cells, *extra]]
-    published = _published(listed)
+    table = shortened(name, iterations)
+    listed = [*table.cells, *extra]
     cells = pd.concat([_cells(listed), _external(listed, results.frame)])
     rows = results.frame[results.frame["cell"].isin(cells.index) & (results.frame["seed"] < TUNING)].copy()
     for metric, dataset in MEANINGLESS:
         rows = rows[(rows["metric"] != metric) | (rows["dataset"] != dataset)]
     rows["departure"] = _departures(rows, table.protocol)
     values = values_of(rows[rows["departure"] == ""])
-    first = headline(table, published)
-    metrics = first + sorted(set(values["metric"]) - set(first), key=_metric_order)
-    summary = _summary(cells, rows, values, published, metrics)
-    return View(name, folder, table, iterations, cells, rows, published, values, summary)
+    published = _published(listed)
+    headline = list(dict.fromkeys(metric for metric, _ in published)) or score_names(table.protocol.extractor)
+    folder = name if iterations is None else f"{name}-i{iterations}"
+    made = View(name, folder, iterations, table, headline, cells, rows, values)
+    made.summary = _summary(made, published)
+    return made
 
 
-def _shortened(cell: Cell, iterations: int | None) -> Cell:
-    if iterations is None or cell.run.iterations <= iterations:
-        return cell
-    return replace(cell, run=replace(cell.run, iterations=iterations), published={})
-
-
-def _published(listed: Sequence[Cell]) -> pd.DataFrame:
-    rows = []
+def _published(listed: Sequence[Cell]) -> dict[tuple[str, str], float]:
+    """(metric, cell) -> what the paper printed."""
+    values = {}
     for cell in listed:
         for metric, value in cell.published.items():
-            rows.append((cell_id(cell.run), metric, value))
-    return pd.DataFrame(rows, columns=["cell", "metric", "value"])
-
-
-def baseline_of(run: Run) -> str:
-    """The cell of a run's baseline."""
-    return cell_id(replace(run, regularizers={}, augment=""))
+            values[metric, cell_id(cell.run)] = value
+    return values
 
 
 def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
@@ -214,9 +203,10 @@ def off_table(results: Results, made: View) -> list[Run]:
     return found
 
 
-def is_gradgap(run: Run) -> bool:
-    """Whether a run has the paper's regularizer, at any weight, and nothing else."""
-    return list(run.regularizers) == ["gradgap"] and not run.augment
+def swept(results: Results, made: View) -> View | None:
+    """A table with gradgap at every weight that was run on its baselines; None where there are only its own."""
+    extra = [Cell(run) for run in off_table(results, made) if is_gradgap(run)]
+    return view(results, made.name, made.iterations, extra) if extra else None
 
 
 def _external(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
@@ -231,40 +221,29 @@ def _external(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _departures(rows: pd.DataFrame, protocol: Protocol) -> list[str]:
+def _departures(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
     """How each row was measured otherwise than the table says, in words; "" where it was not.
 
     Of network file, resize, weights and data, what most rows of a data set have is the table's own.
     """
+    texts = rows[["extractor", "extractor_sha256", "checkpoint", "resize", "weights", "data_digest"]].astype(str)
+    counts = rows[["n_generated", "n_reference"]].map("{:,.0f} images".format).astype(str)
+    as_many = (rows["n_generated"] == protocol.samples) | (rows["model"] == "heldout")
+    text = pd.Series("", rows.index)
+    for part, usual in (("extractor " + texts["extractor"], texts["extractor"] == protocol.extractor),
+                        (counts["n_generated"], as_many),
+                        ("against " + counts["n_reference"], rows["n_reference"] == rows["n_training"]),
+                        ("checkpoint " + texts["checkpoint"], texts["checkpoint"] == "last")):  # fmt: skip
+        text += (", " + part).mask(usual, "")
     nothing = rows["model"].isin(["heldout", "external"]) | (rows["iteration"] == 0)  # is there to be averaged
-    averaged = rows["weights"].mask(nothing, "ema")
-    way = rows["extractor_sha256"].astype(str) + rows["resize"].astype(str) + averaged.astype(str) + rows["data_digest"]
-    own = (rows["extractor"] == protocol.extractor) & (rows["checkpoint"] == "last")
-    usual = {}
-    for dataset, ways in way[own].groupby(rows["dataset"]):
-        usual[dataset] = ways.mode()[0]
-    texts = []
-    for row, its_way in zip(rows.itertuples(), way, strict=True):
-        texts.append(_departure(row, protocol, its_way == usual.get(row.dataset)))
-    return texts
-
-
-def _departure(row, protocol: Protocol, is_usual: bool) -> str:
-    if row.extractor == "log" or pd.isna(row.metric):
-        return ""
-    parts = []
-    if row.extractor != protocol.extractor:
-        parts.append(f"extractor {row.extractor}")
-    if row.n_generated != protocol.samples and row.model != "heldout":
-        parts.append(f"{row.n_generated:,.0f} images")
-    if row.n_reference != row.n_training:
-        parts.append(f"against {row.n_reference:,.0f} images")
-    if row.checkpoint != "last":
-        parts.append(f"checkpoint {row.checkpoint}")
-    if not parts and not is_usual:
-        parts.append(f"extractor file {row.extractor_sha256[:12]}, resize {row.resize}, {row.weights} weights, "
-                     f"data {row.data_digest}")  # fmt: skip
-    return ", ".join(parts)
+    averaged = texts["weights"].mask(nothing, "ema")
+    way = texts["extractor_sha256"] + texts["resize"] + averaged + texts["data_digest"]
+    own = way[(texts["extractor"] == protocol.extractor) & (texts["checkpoint"] == "last")]
+    most = own.groupby(rows["dataset"]).agg(lambda ways: ways.mode()[0])
+    facts = (", extractor file " + texts["extractor_sha256"].str[:12] + ", resize " + texts["resize"] + ", "
+             + texts["weights"] + " weights, data " + texts["data_digest"])  # fmt: skip
+    text = text.mask((text == "") & (way != rows["dataset"].map(most)), facts).str.removeprefix(", ")
+    return text.mask((rows["extractor"] == "log") | rows["metric"].isna(), "")
 
 
 def values_of(rows: pd.DataFrame) -> pd.DataFrame:
@@ -279,17 +258,26 @@ def _metric_order(metric: str) -> tuple[int, str]:
     return order.index(family(metric)), metric
 
 
-def _summary(cells: pd.DataFrame, rows: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,
-             metrics: list[str]) -> pd.DataFrame:  # fmt: skip
-    places = pd.MultiIndex.from_product([metrics, cells.index], names=["metric", "cell"])
-    groups = values.groupby(["metric", "cell"])["value"]
-    made = groups.agg(mean="mean", sd="std", n="count").reindex(places)
-    made["n"] = made["n"].fillna(0).astype(int)
-    made["published"] = published.set_index(["metric", "cell"])["value"].reindex(places)
-    lost = rows[rows["status"] == "diverged"].groupby("cell")["seed"].nunique()
-    made = made.reset_index()
-    made["diverged"] = made["cell"].map(lost).fillna(0).astype(int)
-    return made
+def _summary(made: View, published: dict[tuple[str, str], float]) -> pd.DataFrame:
+    further = set(made.values["metric"]) - set(made.headline)
+    metrics = made.headline + sorted(further, key=_metric_order)
+    places = pd.MultiIndex.from_product([metrics, made.cells.index], names=["metric", "cell"])
+    groups = made.values.groupby(["metric", "cell"])["value"]
+    frame = groups.agg(mean="mean", sd="std", n="count").reindex(places).reset_index().join(made.cells, on="cell")
+    frame["n"] = frame["n"].fillna(0).astype(int)
+    lost = made.rows[made.rows["status"] == "diverged"].groupby("cell")["seed"].nunique()
+    frame["diverged"] = frame["cell"].map(lost).fillna(0).astype(int)
+    frame["published"] = [published.get(place) for place in places]
+    baselines = [published.get(place) for place in zip(frame["metric"], frame["baseline"], strict=True)]
+    frame["published"], baselines = frame["published"].astype(float), pd.Series(baselines, dtype=float)
+    frame["printed"] = np.log(frame["published"] / baselines)
+    frame["effect"] = list(map(made.change, frame["cell"], frame["baseline"], frame["metric"]))
+    recorded = made.rows.drop_duplicates("metric").set_index("metric")["better"]
+    frame["better"] = frame["metric"].map(lambda metric: DIRECTIONS.get(family(metric)) or recorded[metric])
+    loss = frame["mean"].where(frame["better"] == "lower", -frame["mean"]).where(frame["kind"].isin(TRAINED))
+    groups = loss.groupby([frame[name] for name in ("model", "dataset", "resolution", "fraction", "metric")])
+    frame["wins"] = (loss == groups.transform("min")) & (groups.transform("count") > 1)
+    return frame
 
 
 def curves(made: View, metric: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 A claim is a set of contrasts of log values (a cell less its baseline, a small fraction less a large one). A verdict
 needs every cell that the claim speaks of, with at least 3 seeds each; otherwise there is "not enough evidence". "In
-every cell" is tested with Holm's correction; "on average" is the mean of the contrasts within each seed.
+every cell" tests each contrast, with Holm's correction; "on average" tests their mean within each seed.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.state import parsed
-from reports.data.records import GAP
+from reports.data.records import DAMAGE, GAP
 from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
 from reports.data.views import MEANINGLESS, View, family, smallest
 from reports.show import words
 from reports.show.contest import is_judged
-from reports.show.grids import Section, simple
+from reports.show.document import Section, simple
 from reports.show.words import NOTHING, change, interval, title
 
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not enough evidence"
@@ -27,20 +27,6 @@ UNPUBLISHED = "nothing published"
 PAPER, OURS, BENCH = "the paper's numbers", "Tables 1-3", "bench-regularizers"
 CHEAP = 0.10  # share of training time: what is taken as "almost no extra cost"
 QUANTITIES = {"fid": "distance", "fd": "distance", "is": "is", "norm": "gap"}  # by the family of a metric
-
-
-@dataclass
-class Evidence:
-    """What one source has for the claims: the cells of its tables, and the log values of each quantity.
-
-    cells  quantity ("distance", "is" or "gap") -> the cells that the source speaks of
-    logs   quantity -> log values, a row for each seed, a column for each cell
-    """
-
-    name: str
-    cells: dict[str, pd.DataFrame]
-    logs: dict[str, pd.DataFrame]
-    printed: bool = False  # are these the paper's printed numbers, one run each?
 
 
 @dataclass(frozen=True)
@@ -56,39 +42,51 @@ class Claim:
     every: bool = False
     needs: str = ""  # the claim that is its precondition
 
-    @property
-    def title(self) -> str:
-        return f"{self.name}. {self.statement}"
+
+@dataclass
+class Evidence:
+    """What one source has: quantity -> the cells that it speaks of, and their log values, a row for each seed."""
+
+    name: str
+    cells: dict[str, pd.DataFrame]
+    logs: dict[str, pd.DataFrame]
+    printed: bool = False  # are these the paper's printed numbers, one run each?
 
 
 @dataclass
 class Finding:
-    """The outcome of a claim's test: how large its effect is, which cells it covers, what it could have seen."""
+    """The outcome of a claim's test on a source: how large the effect is, which cells it covers, what it could see."""
 
+    source: str
+    claim: str
+    statement: str
     verdict: str
     effect: str = NOTHING
     covered: str = NOTHING
     smallest: str = NOTHING
 
-    def row(self, claim: str) -> dict[str, str]:
-        return {"claim": claim, "verdict": self.verdict, "effect [95 % interval]": self.effect,
-                "cells covered": self.covered, "could have been seen": self.smallest}  # fmt: skip
+
+# --- Contrasts: cells of a table -> what is compared ------------------------------------------------------------------
 
 
 def gain(cells: pd.DataFrame) -> Contrasts:
     """The claimed method less its baseline, in each cell."""
-    made = {}
-    for cell, row in cells[cells["claimed"]].iterrows():
-        made[cell] = {cell: 1.0, row["baseline"]: -1.0}
-    return made
+    return _less_baseline(cells[cells["claimed"]])
+
+
+def control(cells: pd.DataFrame) -> Contrasts:
+    """DiffAugment less the baseline, where data are fewest."""
+    return _less_baseline(cells[cells["control"] & cells["baseline"].isin(smallest(cells))])
+
+
+def _less_baseline(cells: pd.DataFrame) -> Contrasts:
+    return {cell: {cell: 1.0, baseline: -1.0} for cell, baseline in cells["baseline"].items()}
 
 
 def model_gain(cells: pd.DataFrame) -> Contrasts:
     """The mean of `gain` over the cells of each model."""
-    made = {}
-    for model, group in cells[cells["claimed"]].groupby("model", sort=False):
-        made[title(model)] = average(gain(group))
-    return made
+    groups = cells[cells["claimed"]].groupby("model", sort=False)
+    return {title(model): average(_less_baseline(group)) for model, group in groups}
 
 
 def shrinking(cells: pd.DataFrame) -> Contrasts:
@@ -104,14 +102,6 @@ def gain_shrinking(cells: pd.DataFrame) -> Contrasts:
     made = {}
     for name, small, large in _ends(cells[cells["claimed"]]):
         made[name] = {small: 1.0, cells["baseline"][small]: -1.0, large: -1.0, cells["baseline"][large]: 1.0}
-    return made
-
-
-def control(cells: pd.DataFrame) -> Contrasts:
-    """DiffAugment less the baseline, where data are fewest."""
-    made = {}
-    for cell, row in cells[cells["control"] & cells["baseline"].isin(smallest(cells))].iterrows():
-        made[cell] = {cell: 1.0, row["baseline"]: -1.0}
     return made
 
 
@@ -142,191 +132,8 @@ CLAIMS = [
     Claim("C6", "IS rises", "the Inception Score, gradgap against baseline", "is", 1, gain),
     Claim("C7", "R shrinks the gap that it penalises", "late |n_R - n_F|, gradgap against baseline", "gap", -1, gain),
 ]  # fmt: skip
-
-
-C4 = "C4. R costs almost nothing"
 COST = (f"CPU time of a whole training iteration with gradgap over that without, in the bench; up to {CHEAP:.0%} is "
         "taken as \"almost nothing\"")  # fmt: skip
-
-
-def judge(claim: Claim, source: Evidence) -> Finding:
-    """The verdict of a source's seeds on a claim, without regard to its precondition."""
-    contrasts, logs = claim.contrasts(source.cells[claim.quantity]), source.logs[claim.quantity]
-    needed = list(average(contrasts))
-    if not needed:
-        return Finding(UNTESTABLE, "no such cells in this table")
-    counts = logs.count().reindex(needed, fill_value=0)
-    covered = f"{(counts >= MIN_SEEDS).sum()} of {len(needed)}"
-    mean = contrast(logs, average(contrasts))
-    complete = (counts >= MIN_SEEDS).all() and len(mean) >= MIN_SEEDS
-    if complete and not claim.every:
-        return _on_average(claim, estimate(mean), covered)
-    found = {}
-    for name, weights in contrasts.items():
-        seeds = contrast(logs, weights)
-        if len(seeds):
-            found[name] = estimate(seeds)
-    if complete:
-        return _in_every(claim, list(found.values()), covered)
-    partial = "nothing measured"
-    if found:
-        partial = f"{change(_means(found.values()).mean())} in the {len(found)} contrasts that were measured"
-    return Finding(OPEN, partial, covered)
-
-
-def _means(found) -> np.ndarray:
-    return np.array([effect.mean for effect in found])
-
-
-def _on_average(claim: Claim, effect: Estimate, covered: str) -> Finding:
-    """By the sign of the mean, where its interval leaves out zero."""
-    verdict = OPEN
-    if effect.p < LEVEL:
-        verdict = SUPPORTED if effect.mean * claim.sign > 0 else CONTRADICTED
-    return Finding(verdict, f"{interval(effect)}, {effect.n} seeds", covered, words.smallest(effect))
-
-
-def _in_every(claim: Claim, found: list[Estimate], covered: str) -> Finding:
-    """Supported where each contrast has the sign after Holm's correction, contradicted where one has the other."""
-    right = _means(found) * claim.sign > 0
-    sure = holm([effect.p for effect in found]) < LEVEL
-    agree, against = (sure & right).sum(), (sure & ~right).sum()
-    verdict = OPEN
-    if against:
-        verdict = CONTRADICTED
-    elif agree == len(found):
-        verdict = SUPPORTED
-    least = (_means(found) * claim.sign).min() * claim.sign
-    effect = (f"{change(_means(found).mean())} on average, {change(least)} in the least; on the claim's side in "
-              f"{right.sum()} of {len(found)}, for sure in {agree}, for sure against it in {against}")  # fmt: skip
-    widest = max(found, key=lambda effect: effect.error)
-    return Finding(verdict, effect, covered, f"{words.smallest(widest, len(found))} in one of {len(found)}")
-
-
-def judge_printed(claim: Claim, source: Evidence) -> Finding:
-    """What the printed numbers say: single runs, so that they can be consistent with a claim and no more.
-
-    The unit is the data set, since the cells of one share its images; "in every cell" is taken at its word.
-    """
-    cells, logs = source.cells[claim.quantity], source.logs[claim.quantity]
-    contrasts = claim.contrasts(cells)
-    rows = []
-    for name, weights in contrasts.items():
-        datasets = cells["dataset"][list(weights)].unique()
-        if len(datasets) == 1:
-            name = datasets[0]
-        rows += [(name, value) for value in contrast(logs, weights)]
-    if not rows:
-        return Finding(UNPUBLISHED)
-    values = pd.DataFrame(rows, columns=["cluster", "value"])
-    effect = estimate(values.groupby("cluster")["value"].mean())
-    agrees = effect.mean * claim.sign > 0
-    if claim.every:
-        agrees = (values["value"] * claim.sign > 0).all()
-    unit = "data sets" if values["cluster"].isin(cells["dataset"]).all() else "models"
-    text = interval(effect)
-    if effect.n < MIN_SEEDS:
-        text += ", no interval"
-    return Finding(CONSISTENT if agrees else INCONSISTENT, f"{text}, by {unit} ({effect.n}), {len(values)} numbers",
-                   f"{len(values)} of {len(contrasts)}")  # fmt: skip
-
-
-def verdicts(source: Evidence) -> dict[str, Finding]:
-    """The findings of a source, by the claims' names; a claim whose precondition does not hold is not judged."""
-    found = {}
-    for claim in CLAIMS:
-        finding = judge_printed(claim, source) if source.printed else judge(claim, source)
-        holds = not claim.needs or found[claim.needs].verdict in (SUPPORTED, CONSISTENT)
-        complete = finding.verdict in (SUPPORTED, CONTRADICTED) or finding.smallest != NOTHING
-        if complete and not holds:
-            finding.verdict = UNTESTABLE
-        found[claim.name] = finding
-    return found
-
-
-def cost(results: Path) -> Finding:
-    """C4 from the controlled measurement of `make bench-regularizers`: the update itself, in turn, on one thread."""
-    path = results / "bench" / "regularizers.json"
-    if not path.exists():
-        return Finding(OPEN, "not measured: `make bench-regularizers` does")
-    try:
-        rows = parsed(path.read_bytes())["rows"]
-        form = pd.DataFrame([row["forms"]["gradgap"] for row in rows]) - 1
-        low, high, middle = form["ratio_low"], form["ratio_high"], 100 * form["ratio"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        return Finding(OPEN, f"{path.name} has another form ({error!r}); `make bench-regularizers` makes it anew")
-    verdict = OPEN
-    if high.max() < CHEAP:
-        verdict = SUPPORTED
-    elif low.max() > CHEAP:
-        verdict = CONTRADICTED
-    effect = f"{middle.min():+.0f} % to {middle.max():+.0f} % of a training iteration, at every update"
-    return Finding(verdict, effect, f"{len(rows)} models")
-
-
-def sources(views: dict[str, View]) -> list[Evidence]:
-    """The printed numbers, ours for the paper's tables together, and ours for each other table meant for verdicts."""
-    paper = [view for view in views.values() if len(view.published)]
-    found = [_printed(paper), _measured(OURS, paper)] if paper else []
-    for view in views.values():
-        if view not in paper and is_judged(view):
-            found.append(_measured(view.name, [view]))
-    return found
-
-
-def _measured(name: str, views: list[View]) -> Evidence:
-    cells: dict[str, list[pd.DataFrame]] = {"distance": [], "is": [], "gap": []}
-    logs: dict[str, list[pd.DataFrame]] = {"distance": [], "is": [], "gap": []}
-    for view in views:
-        for metric in [*view.headline, GAP]:
-            quantity = QUANTITIES[family(metric)]
-            doubtful = [dataset for name, dataset in MEANINGLESS if name == metric]
-            cells[quantity].append(view.trained[~view.trained["dataset"].isin(doubtful)])
-            logs[quantity].append(view.logs(metric))
-    return Evidence(name, {quantity: pd.concat(parts) for quantity, parts in cells.items()},
-                    {quantity: pd.concat(parts, axis=1) for quantity, parts in logs.items()})  # fmt: skip
-
-
-def _printed(views: list[View]) -> Evidence:
-    numbers = pd.concat([view.published for view in views])
-    every = pd.concat([view.trained for view in views])
-    cells, logs = {"gap": every}, {"gap": pd.DataFrame()}
-    for metric in ("fid", "is"):
-        chosen = numbers[numbers["metric"] == metric].set_index("cell")["value"]
-        logs[QUANTITIES[metric]] = np.log(chosen).to_frame().T
-        cells[QUANTITIES[metric]] = every.loc[chosen.index]
-    return Evidence(PAPER, cells, logs, printed=True)
-
-
-@dataclass
-class Judged:
-    """All verdicts: source -> claim -> finding, and that on the cost, which has one source."""
-
-    findings: dict[str, dict[str, Finding]]
-    cost: Finding
-    measured: list[str]  # the sources that have anything at all
-
-    def sections(self) -> list[Section]:
-        """The verdicts of each source that has anything, with what stands behind them, and how they are reached."""
-        rows = []
-        for claim in CLAIMS:
-            verdict = {source: self.findings[source][claim.name].verdict for source in self.measured}
-            rows.append({"claim": claim.title} | verdict)
-        rows.append({"claim": C4, BENCH: self.cost.verdict})
-        unmeasured = [source for source in self.findings if source not in self.measured]
-        caption = "What each source says about each claim."
-        if unmeasured:
-            caption += f" Nothing is measured yet of {', '.join(unmeasured)}."
-        made = [Section("", [simple(rows, caption, missing=NOTHING)])]
-        for source in self.measured:
-            lines = [self.findings[source][claim.name].row(claim.title) for claim in CLAIMS]
-            grid = simple(lines, f"Effects and coverage: {source}.")
-            made.append(Section(f"Behind the verdicts: {source}", [grid], folded=True))
-        grid = simple([self.cost.row(C4)], f"{COST}.")
-        made.append(Section(f"Behind the verdicts: {BENCH}", [grid], folded=True))
-        return [*made, Section("How a verdict is reached", lines=NOTES, folded=True)]
-
-
 NOTES = [
     "Every effect is the log ratio of two conditions, taken within each training seed, its mean over the seeds and "
     "Student's t interval, printed as percent of change.",
@@ -346,10 +153,174 @@ NOTES = [
 ]
 
 
-def judge_all(views: dict[str, View], results: Path) -> Judged:
-    judged = Judged({}, cost(results), [])
+# --- The test ---------------------------------------------------------------------------------------------------------
+
+
+def judge(claim: Claim, source: Evidence) -> Finding:
+    """The verdict of a source on a claim, without regard to its precondition."""
+    cells, logs = source.cells[claim.quantity], source.logs[claim.quantity]
+    contrasts = claim.contrasts(cells)
+    if source.printed:
+        outcome = _printed(claim, cells, logs, contrasts)
+    elif not contrasts:
+        outcome = UNTESTABLE, "no such cells in this table"
+    else:
+        outcome = _measured(claim, logs, contrasts)
+    return Finding(source.name, claim.name, claim.statement, *outcome)
+
+
+def _measured(claim: Claim, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[str, ...]:
+    """Verdict, effect, cells covered and what could have been seen, from the seeds of our runs."""
+    mean = average(contrasts)
+    enough = logs.count().reindex(list(mean), fill_value=0) >= MIN_SEEDS
+    covered, together = f"{enough.sum()} of {len(enough)}", contrast(logs, mean)
+    complete = enough.all() and len(together) >= MIN_SEEDS
+    if complete and not claim.every:
+        effect = estimate(together)
+        text = f"{interval(effect)}, {effect.n} seeds"
+        return _verdict(claim, [effect]), text, covered, words.smallest(effect)
+    seeds = [contrast(logs, weights) for weights in contrasts.values()]
+    found = [estimate(values) for values in seeds if len(values)]
+    if complete:
+        widest = max(found, key=lambda effect: effect.error)
+        seen = f"{words.smallest(widest, len(found))} in one of {len(found)}"
+        return _verdict(claim, found), _in_every(claim, found), covered, seen
+    if not found:
+        return OPEN, "nothing measured", covered
+    return OPEN, f"{change(_means(found).mean())} in the {len(found)} contrasts that were measured", covered
+
+
+def _verdict(claim: Claim, found: list[Estimate]) -> str:
+    """Supported where each effect has the sign after Holm's correction, contradicted where one has the other."""
+    right = _means(found) * claim.sign > 0
+    sure = holm([effect.p for effect in found]) < LEVEL
+    if (sure & ~right).any():
+        return CONTRADICTED
+    return SUPPORTED if (sure & right).all() else OPEN
+
+
+def _in_every(claim: Claim, found: list[Estimate]) -> str:
+    signed = _means(found) * claim.sign
+    sure = holm([effect.p for effect in found]) < LEVEL
+    return (f"{change(_means(found).mean())} on average, {change(signed.min() * claim.sign)} in the least; on the "
+            f"claim's side in {(signed > 0).sum()} of {len(found)}, for sure in {(sure & (signed > 0)).sum()}, for "
+            f"sure against it in {(sure & (signed <= 0)).sum()}")  # fmt: skip
+
+
+def _means(found: list[Estimate]) -> np.ndarray:
+    return np.array([effect.mean for effect in found])
+
+
+def _printed(claim: Claim, cells: pd.DataFrame, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[str, ...]:
+    """What the printed numbers say: single runs, so that they can be consistent with a claim and no more.
+
+    The unit is the data set, since the cells of one share its images; "in every cell" is taken at its word.
+    """
+    rows = []
+    for name, weights in contrasts.items():
+        datasets = cells["dataset"][list(weights)].unique()
+        if len(datasets) == 1:
+            name = datasets[0]
+        rows += [(name, value) for value in contrast(logs, weights)]
+    if not rows:
+        return (UNPUBLISHED,)
+    values = pd.DataFrame(rows, columns=["cluster", "value"])
+    effect = estimate(values.groupby("cluster")["value"].mean())
+    agrees = effect.mean * claim.sign > 0
+    if claim.every:
+        agrees = (values["value"] * claim.sign > 0).all()
+    unit = "data sets" if values["cluster"].isin(cells["dataset"]).all() else "models"
+    text = interval(effect)
+    if effect.n < MIN_SEEDS:
+        text += ", no interval"
+    verdict = CONSISTENT if agrees else INCONSISTENT
+    return (verdict, f"{text}, by {unit} ({effect.n}), {len(values)} numbers", f"{len(values)} of {len(contrasts)}")
+
+
+def verdicts(source: Evidence) -> list[Finding]:
+    """The findings of a source; a claim whose precondition does not hold is not judged."""
+    found: dict[str, Finding] = {}
+    for claim in CLAIMS:
+        finding = found[claim.name] = judge(claim, source)
+        judged = finding.verdict in (CONSISTENT, INCONSISTENT) or finding.smallest != NOTHING
+        if judged and claim.needs and found[claim.needs].verdict not in (SUPPORTED, CONSISTENT):
+            finding.verdict = UNTESTABLE
+    return list(found.values())
+
+
+def cost(results: Path) -> Finding:
+    """C4 from the controlled measurement of `make bench-regularizers`: the update itself, in turn, on one thread."""
+    path = results / "bench" / "regularizers.json"
+    found = Finding(BENCH, "C4", "R costs almost nothing", OPEN, "not measured: `make bench-regularizers` does")
+    if not path.exists():
+        return found
+    try:
+        rows = parsed(path.read_bytes())["rows"]
+        form = pd.DataFrame([row["forms"]["gradgap"] for row in rows]) - 1
+        low, high, middle = form["ratio_low"], form["ratio_high"], 100 * form["ratio"]
+    except DAMAGE as error:
+        found.effect = f"{path.name} has another form ({error!r}); `make bench-regularizers` makes it anew"
+        return found
+    found.effect = f"{middle.min():+.0f} % to {middle.max():+.0f} % of a training iteration, at every update"
+    found.covered = f"{len(rows)} models"
+    if high.max() < CHEAP:
+        found.verdict = SUPPORTED
+    elif low.max() > CHEAP:
+        found.verdict = CONTRADICTED
+    return found
+
+
+# --- Sources ----------------------------------------------------------------------------------------------------------
+
+
+def sources(views: dict[str, View]) -> list[Evidence]:
+    """The printed numbers, ours for the paper's tables together, and ours for each other table meant for verdicts."""
+    paper = [view for view in views.values() if len(view.published)]
+    found = [_evidence(PAPER, paper, printed=True), _evidence(OURS, paper)] if paper else []
+    for view in views.values():
+        if view not in paper and is_judged(view):
+            found.append(_evidence(view.name, [view]))
+    return found
+
+
+def _evidence(name: str, views: list[View], printed: bool = False) -> Evidence:
+    cells: dict[str, list[pd.DataFrame]] = {"distance": [], "is": [], "gap": []}
+    logs: dict[str, list[pd.DataFrame]] = {"distance": [], "is": [], "gap": []}
+    for view in views:
+        for metric in [*view.headline, GAP]:
+            quantity = QUANTITIES[family(metric)]
+            doubtful = [dataset for name, dataset in MEANINGLESS if name == metric]
+            cells[quantity].append(view.trained[~view.trained["dataset"].isin(doubtful)])
+            values = view.logs(metric)
+            if printed:
+                chosen = view.published[view.published["metric"] == metric].set_index("cell")["published"]
+                values = np.log(chosen).to_frame().T
+            logs[quantity].append(values)
+    return Evidence(name, {quantity: pd.concat(parts) for quantity, parts in cells.items()},
+                    {quantity: pd.concat(parts, axis=1) for quantity, parts in logs.items()}, printed)  # fmt: skip
+
+
+def judge_all(views: dict[str, View], results: Path) -> list[Finding]:
+    """The findings of every source that has anything at all, and that on the cost."""
+    found = []
     for source in sources(views):
-        judged.findings[source.name] = verdicts(source)
         if sum(map(len, source.logs.values())):
-            judged.measured.append(source.name)
-    return judged
+            found += verdicts(source)
+    return [*found, cost(results)]
+
+
+def sections(findings: list[Finding]) -> list[Section]:
+    """What each source says about each claim, with what stands behind it, and how a verdict is reached."""
+    overview: dict[str, dict[str, str]] = {}
+    behind: dict[str, list[dict[str, str]]] = {}
+    for finding in findings:
+        claim = f"{finding.claim}. {finding.statement}"
+        overview.setdefault(claim, {"claim": claim})[finding.source] = finding.verdict
+        behind.setdefault(finding.source, []).append(
+            {"claim": claim, "verdict": finding.verdict, "effect [95 % interval]": finding.effect,
+             "cells covered": finding.covered, "could have been seen": finding.smallest})  # fmt: skip
+    made = [Section("", [simple(overview.values(), "What each source says about each claim. A source without any "
+                                "record is not shown.")])]  # fmt: skip
+    for source, rows in behind.items():
+        made.append(Section(f"Behind the verdicts: {source}", [simple(rows, "Effects and coverage.")], folded=True))
+    return [*made, Section("How a verdict is reached", NOTES, folded=True)]

@@ -3,19 +3,20 @@
 from dataclasses import replace
 
 from benchmarks.runs import InputError, Run
-from benchmarks.tables import TABLES, Cell
+from benchmarks.tables import Cell
+from reports.data.folders import shortened
 from reports.data.records import Results, cell_id
-from reports.data.views import View, is_gradgap, kind, off_table, view
+from reports.data.views import View, is_gradgap, kind, off_table, share, view
 from reports.show.contest import duel_grid, duels
-from reports.show.grids import Section
-from reports.show.tables import change_grid, coverage, rank_grid, score_grid
-from reports.show.words import protocol
+from reports.show.document import Grid, Section, simple
+from reports.show.tables import coverage, score_grid
+from reports.show.words import interval, linked, protocol, score, title
 
 PLUMBING = ("The smoke table checks the plumbing: one seed of tiny networks, trained for a minute, says nothing about "
             "the method.")  # fmt: skip
 LEGEND = [
     "Ours: mean ± standard deviation over the training seeds. Changes are log ratios as percent, within each training "
-    "seed, with 95 % intervals from 3 seeds on.",
+    "seed, with 95 % intervals from 3 seeds on. Rank: of the mean, among everything that was trained on the same data.",
     "Other people's published numbers on these data sets, ranked within one protocol: "
     "`python -m benchmarks.field DATASET=name`.",
 ]
@@ -30,19 +31,17 @@ def compared(results: Results, table: str, name: str, iterations: int | None = N
                          "baseline-diffaugment") from error  # fmt: skip
     if kind(asked) == "baseline":
         raise InputError(f"METHOD={name}: that is the baseline itself")
-    known = [cell.run for cell in TABLES[table].cells]
+    known = [cell.run for cell in shortened(table, iterations).cells]
     pairs, extra = {}, []
     for baseline in known:
         if kind(baseline) == "baseline":
             run = replace(baseline, regularizers=asked.regularizers, augment=asked.augment)
             if run not in known:
                 extra.append(Cell(run))
-            pairs[_id(baseline, iterations)] = _id(run, iterations)
-    return view(results, table, iterations, extra), pairs
-
-
-def _id(run: Run, iterations: int | None) -> str:
-    return cell_id(run if iterations is None else replace(run, iterations=min(run.iterations, iterations)))
+            pairs[cell_id(baseline)] = cell_id(run)
+    made = view(results, table, iterations, extra)
+    made.folder = f"compare/{name}/{made.folder}"
+    return made, pairs
 
 
 def extra_methods(results: Results, made: View) -> list[str]:
@@ -52,22 +51,35 @@ def extra_methods(results: Results, made: View) -> list[str]:
 
 
 def comparison(made: View, pairs: dict[str, str], name: str) -> list[Section]:
-    """The method against each other one, then everything that was trained, the method with its ranks."""
-    metrics = made.headline[:1]
+    """The method against each other one, in each cell, then everything that was trained."""
     lines = [f"{measured(made, pairs)} of {len(pairs)} cells have the method. {coverage(made)}",
-             protocol(made.table, made.iterations), *LEGEND]  # fmt: skip
+             protocol(made.table), *LEGEND]  # fmt: skip
     if made.name == "smoke":
         lines.insert(0, PLUMBING)
-    against = duels(made, pairs)
-    gradgap = made.cells[made.cells["claimed"]].reset_index(names="cell").set_index("baseline")["cell"]
-    baselines = {cell: baseline for baseline, cell in pairs.items()}
-    beside_gradgap = {cell: gradgap.get(baseline) for cell, baseline in baselines.items()}
-    grids = [score_grid(made, metrics), change_grid(made, metrics, baselines),
-             change_grid(made, metrics, beside_gradgap, "gradgap"), rank_grid(made, metrics, pairs)]  # fmt: skip
-    return [Section("", [duel_grid(made, against, name)] * bool(against), lines),
-            Section("In each cell", list(filter(None, grids)))]  # fmt: skip
+    against, scores = duels(made, pairs), score_grid(made, made.headline[:1])
+    found = [Section("", [duel_grid(made, against, name)] * bool(against) + lines)]
+    if measured(made, pairs):
+        found.append(Section("In each cell", [_each_cell(made, pairs, name)]))
+    return found + [Section("Everything that was trained", [scores])] * bool(scores)
+
+
+def _each_cell(made: View, pairs: dict[str, str], name: str) -> Grid:
+    metric, rows = made.headline[0], []
+    scores, gradgap = made.of(metric), made.cells[made.cells["claimed"]]
+    for baseline, cell in pairs.items():
+        if cell in scores.index:
+            row, claimed = scores.loc[cell], gradgap.index[gradgap["baseline"] == baseline]
+            beside = scores[(scores["baseline"] == baseline) | (scores.index == baseline)]
+            rank = beside["mean"].rank(method="min")[cell]
+            against = [interval(made.change(cell, other, metric)) for other in claimed]
+            rows.append({"model": title(row["model"]), "data set": f"{row['dataset']} {share(row['fraction'])}",
+                         title(metric): linked(score(row["mean"], row["sd"], metric), cell),
+                         "against the baseline": interval(row["effect"]), "against gradgap": "".join(against),
+                         "rank": f"{rank:.0f} of {len(beside)}"})  # fmt: skip
+    return simple(rows, f"{name} in each cell: {title(metric)} (lower is better), and its change against the baseline "
+                        "and the paper's regularizer.", labels=2)  # fmt: skip
 
 
 def measured(made: View, pairs: dict[str, str]) -> int:
     """In how many cells the method was measured."""
-    return int(made.scores(made.headline[0]).index.isin(list(pairs.values())).sum())
+    return int(made.of(made.headline[0]).index.isin(list(pairs.values())).sum())

@@ -8,11 +8,9 @@ import pandas as pd
 from reports.data.records import cell_id
 from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
 from reports.data.views import View
-from reports.show.grids import Grid, simple
-from reports.show.words import NOTHING, change, interval, scores, smallest, title
+from reports.show.document import Grid, simple
+from reports.show.words import change, interval, linked, score, smallest, title
 
-PRECONDITIONS = ["model", "data set", "held-out real images", "most data", "fewest data", "untrained", "fewer data",
-                 "DiffAugment", "trained"]  # fmt: skip
 SEEN = ("{0} from what a perfect generator would reach (held-out real images, scored as if generated; without a test "
         "part these are among the references, and the value is too low), over the baseline with the most and the "
         "fewest data, to where training starts. A table can answer only where fewer "
@@ -42,6 +40,10 @@ class Duel:
     tests: int = 1
     verdict: str = FEW
 
+    @property
+    def cells(self) -> str:
+        return f"{len(self.each)} of {self.listed}"
+
 
 def is_judged(view: View) -> bool:
     """Whether a table is meant for verdicts. One of fewer seeds (smoke) shows that the suite works."""
@@ -52,6 +54,11 @@ def champions(view: View) -> dict[str, str]:
     """Baseline -> the paper's regularizer beside it, where data are fewest."""
     claimed = view.cells[view.cells["claimed"] & view.cells["baseline"].isin(view.smallest)]
     return {baseline: cell for cell, baseline in claimed["baseline"].items()}
+
+
+def contest(view: View) -> list[Duel]:
+    """The paper's regularizer against each competitor, where data are fewest; [] for a table without verdicts."""
+    return duels(view, champions(view)) if is_judged(view) else []
 
 
 def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:
@@ -102,15 +109,15 @@ def _opponents(view: View, sides: Mapping[str, str]) -> dict[str, Contrasts]:
 
 
 def duel_grid(view: View, found: list[Duel], name: str) -> Grid:
-    rows = []
+    rows, metric = [], title(view.headline[0])
     for duel in found:
-        rows.append({f"{name} against": duel.opponent, f"{title(view.headline[0])}": interval(duel.effect),
-                     "verdict": duel.verdict, "cells": f"{len(duel.each)} of {duel.listed}", "seeds": duel.effect.n,
+        rows.append({f"{name} against": duel.opponent, metric: interval(duel.effect), "verdict": duel.verdict,
+                     "cells": duel.cells, "seeds": duel.effect.n,
                      "could have been seen": smallest(duel.effect, duel.tests)})  # fmt: skip
-    return simple(rows, f"Change of {title(view.headline[0])} (below zero: {name} is better) against each other method "
-                  "on the same data, mean over the cells that have both, with its 95 % interval over the training "
-                  "seeds. Verdicts are at the 5 % level, Holm-corrected for the number of competitors. The last "
-                  "column is the smallest change that would have been seen 4 times in 5.")  # fmt: skip
+    return simple(rows, f"Change of {metric} (below zero: {name} is better) against each other method on the same "
+                  "data, mean over the cells that have both, with its 95 % interval over the training seeds. Verdicts "
+                  "are at the 5 % level, Holm-corrected for the number of competitors. The last column is the smallest "
+                  "change that would have been seen 4 times in 5.")  # fmt: skip
 
 
 def in_words(view: View, found: list[Duel], name: str) -> str:
@@ -120,7 +127,7 @@ def in_words(view: View, found: list[Duel], name: str) -> str:
         opponent = duel.opponent
         if opponent == BASELINE:
             text = (f"{name} changes {title(view.headline[0])} by {interval(duel.effect)} against the baseline "
-                    f"({duel.verdict}; {len(duel.each)} of {duel.listed} cells, {duel.effect.n} seeds). ")  # fmt: skip
+                    f"({duel.verdict}; {duel.cells} cells, {duel.effect.n} seeds). ")  # fmt: skip
             continue
         if duel.verdict in (BETTER, WORSE):
             opponent += f" ({change(duel.effect.mean)})"
@@ -131,44 +138,36 @@ def in_words(view: View, found: list[Duel], name: str) -> str:
     return text.strip()
 
 
-def contest(view: View) -> list[Grid]:
-    """The paper's regularizer against each competitor, where data are fewest."""
-    found = duels(view, champions(view)) if is_judged(view) else []
-    return [duel_grid(view, found, "gradgap")] if found else []
-
-
-def preconditions(view: View) -> list[Grid]:
+def preconditions(view: View) -> Grid:
     """For each model and data set: the yardsticks, whether fewer data hurt, and whether DiffAugment helps."""
-    metric = view.headline[0]
-    measured, rows, links = scores(view, metric), [], []
-    for small in view.smallest:
-        model, dataset = view.cells.loc[small, ["model", "dataset"]]
-        same = view.cells[view.cells["dataset"] == dataset]
-        own = same[same["model"] == model]
-        yardsticks = {"held-out real images": same.index[same["kind"] == "heldout"], "fewest data": [small],
-                      "most data": [own.loc[own["kind"] == "baseline", "fraction"].idxmax()],
-                      "untrained": own.index[own["kind"] == "untrained"]}  # fmt: skip
-        row, leads = {"model": title(model), "data set": dataset}, {}
-        for name, cells in yardsticks.items():
-            for cell in cells:
-                if cell in measured:
-                    row[name], leads[name] = measured[cell], view.address(cell)
-        row["fewer data"] = view.change(small, yardsticks["most data"][0], metric)
-        for control in own.index[own["control"] & (own["baseline"] == small)]:
-            row["DiffAugment"] = view.change(control, small, metric)
-        row["trained"] = _trained(own, view.scores(metric)["mean"])
-        rows.append({name: interval(value) if isinstance(value, Estimate) else value for name, value in row.items()})
-        links.append(leads)
-    grid = simple(pd.DataFrame(rows).reindex(columns=PRECONDITIONS), SEEN.format(title(metric)), 2, NOTHING)
-    grid.links = pd.DataFrame(links, grid.text.index, PRECONDITIONS[2:], dtype=object).fillna("")
-    return [grid]
+    rows = [_precondition(view, small) for small in view.smallest]
+    return simple(rows, SEEN.format(title(view.headline[0])), labels=2)
 
 
-def _trained(own: pd.DataFrame, means: pd.Series) -> str:
+def _precondition(view: View, small: str) -> dict[str, str]:
+    metric, place = view.headline[0], view.cells.loc[small]
+    same = view.cells[view.cells["dataset"] == place["dataset"]]
+    own = same[same["model"] == place["model"]]
+    most = own.loc[own["kind"] == "baseline", "fraction"].idxmax()
+    untrained = own.index[own["kind"] == "untrained"]
+    measured = view.of(metric)
+    yardsticks = {"held-out real images": same.index[same["kind"] == "heldout"], "most data": [most],
+                  "fewest data": [small], "untrained": untrained}  # fmt: skip
+    row = {"model": title(place["model"]), "data set": place["dataset"]}
+    for name, cells in yardsticks.items():
+        row[name] = None
+        for cell in measured.index.intersection(cells):
+            row[name] = linked(score(measured["mean"][cell], measured["sd"][cell], metric), cell)
+    row["fewer data"] = interval(view.change(small, most, metric))
+    controls = measured[measured["control"] & (measured["baseline"] == small)]
+    row["DiffAugment"] = controls["effect"].map(interval).max() if len(controls) else None
+    row["trained"] = _trained(measured["mean"].reindex(own.index).dropna(), untrained)
+    return row
+
+
+def _trained(means: pd.Series, untrained: pd.Index) -> str | None:
     """Did training work at all?"""
-    means = means[means.index.isin(own.index)]
-    untrained = own["kind"][means.index] == "untrained"
-    if not untrained.any() or untrained.all():
-        return NOTHING
-    well = means[~untrained] <= means[untrained].iloc[0] / 2
-    return f"{well.sum()} of {len(well)}"
+    start, trained = means[means.index.isin(untrained)], means.drop(untrained, errors="ignore")
+    if start.empty or trained.empty:
+        return None
+    return f"{(trained <= start.iloc[0] / 2).sum()} of {len(trained)}"

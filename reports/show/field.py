@@ -11,7 +11,7 @@ import pandas as pd
 import benchmarks.field as field
 from benchmarks.field import Row
 from reports.data.folders import write
-from reports.show.grids import markdown, simple
+from reports.show.document import markdown, simple
 from reports.show.words import NOTHING
 
 LEGEND = (

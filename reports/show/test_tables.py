@@ -13,7 +13,7 @@ from reports.conftest import entry
 from reports.data.records import cell_id, read
 from reports.data.views import view
 from reports.show import render
-from reports.show.grids import markdown, report
+from reports.show.document import markdown, report
 from reports.show.tables import coverage, score_grid, sections, seeds_csv, summary_csv
 
 TABLE3 = TABLES["table3"].cells
@@ -57,7 +57,7 @@ def test_numbers_of_two_protocols_do_not_share_a_column(writer):
     found, shown, text = made(writer, "table3")
     assert "52.00 ± 2.00" in text
     other = next(section for section in shown if section.heading == "Measured otherwise")
-    lines = {line.split(" | ")[0]: line.rsplit(" | ", 1)[1] for line in markdown(other.grids[0]).splitlines()[2:]}
+    lines = {line.split(" | ")[0]: line.rsplit(" | ", 1)[1] for line in markdown(other.parts[0]).splitlines()[2:-2]}
     assert lines == {"| 300 images": "1.00 |", "| checkpoint best": "2.00 |", "| against 49 images": "3.00 |"}
 
 
@@ -161,7 +161,7 @@ def test_latex_has_what_it_opens(writer, tmp_path):
     three_seeds(writer)
     render.tables(writer.folder, tmp_path / "reports", ["table3"])
     text = (tmp_path / "reports" / "table3" / "table.tex").read_text()
-    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") > 0 and "\\bfseries 47.00 ± 2.65" in text
+    assert text.count("\\begin{tabular}") == text.count("\\end{tabular}") > 0 and "\\textbf{47.00 ± 2.65}" in text
     assert "10\\%" in text
 
 
