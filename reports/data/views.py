@@ -1,9 +1,9 @@
 """What one table shows, computed once: its cells, the values of their seeds, and a summary of each cell and metric.
 
-A view keeps numbers of two protocols apart. `values` has those of the table's own protocol; `rows` says of each number
-how it departs from that.
+A view keeps numbers of two protocols apart: a metric that was measured otherwise than the table says is another one.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -34,8 +34,9 @@ class View:
     cells     a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
               (the id of its baseline, "" without one), run, and whether it is `claimed`, the paper's regularizer, or
               the positive `control`
-    rows      the rows of the frame that belong to the cells, and the protocol's departure of each ("" for none)
-    values    at the table's protocol, the mean over the draws: cell, metric, seed, value, draws, draw_sd
+    rows      the rows of the frame that belong to the cells, and whether the protocol of each is the table's `own`
+    values    the mean over the draws: cell, metric, seed, value, draws, draw_sd; what was measured by another protocol
+              than the table's is another metric: its name and that protocol
     summary   a row for each metric and cell, the headline first: the columns of `cells`, mean, sd, n, diverged,
               published, printed (the log ratio to the baseline as published), effect (the Estimate of ours), better
               ("lower" or "higher") and whether the cell `wins`: is the best of its model and place
@@ -60,10 +61,6 @@ class View:
     def published(self) -> pd.DataFrame:
         """The rows of the summary that the paper printed a value for."""
         return self.summary.dropna(subset="published")
-
-    @property
-    def smallest(self) -> list[str]:
-        return smallest(self.cells)
 
     def of(self, metric: str) -> pd.DataFrame:
         """The summary of the cells that the metric was measured in, by their ids."""
@@ -102,7 +99,8 @@ def score_names(extractor: str) -> list[str]:
 
 
 def family(metric: str) -> str:
-    return metric.split("_")[0]
+    """The metric without its extractor and protocol: "fd" of "fd_effnet, checkpoint best"."""
+    return re.split("[_,]", metric)[0]
 
 
 def decimals(metric: str) -> int:
@@ -147,8 +145,8 @@ def view(results: Results, name: str, iterations: int | None = None, extra: Sequ
     rows = results.frame[results.frame["cell"].isin(cells.index) & (results.frame["seed"] < TUNING)].copy()
     for metric, dataset in MEANINGLESS:
         rows = rows[(rows["metric"] != metric) | (rows["dataset"] != dataset)]
-    rows["departure"] = _departures(rows, table.protocol)
-    values = values_of(rows[rows["departure"] == ""])
+    rows["own"] = _is_own(rows, table.protocol)
+    values = _values(rows)
     published = _published(listed)
     headline = list(dict.fromkeys(metric for metric, _ in published)) or score_names(table.protocol.extractor)
     folder = name if iterations is None else f"{name}-i{iterations}"
@@ -221,36 +219,29 @@ def _external(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _departures(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
-    """How each row was measured otherwise than the table says, in words; "" where it was not.
+def _is_own(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
+    """Whether each row was measured as the table says.
 
     Of network file, resize, weights and data, what most rows of a data set have is the table's own.
     """
-    texts = rows[["extractor", "extractor_sha256", "checkpoint", "resize", "weights", "data_digest"]].astype(str)
-    counts = rows[["n_generated", "n_reference"]].map("{:,.0f} images".format).astype(str)
     as_many = (rows["n_generated"] == protocol.samples) | (rows["model"] == "heldout")
-    text = pd.Series("", rows.index)
-    for part, usual in (("extractor " + texts["extractor"], texts["extractor"] == protocol.extractor),
-                        (counts["n_generated"], as_many),
-                        ("against " + counts["n_reference"], rows["n_reference"] == rows["n_training"]),
-                        ("checkpoint " + texts["checkpoint"], texts["checkpoint"] == "last")):  # fmt: skip
-        text += (", " + part).mask(usual, "")
+    whole = (rows["n_reference"] == rows["n_training"]) & (rows["checkpoint"] == "last")
+    own = (rows["extractor"] == protocol.extractor) & as_many & whole
     nothing = rows["model"].isin(["heldout", "external"]) | (rows["iteration"] == 0)  # is there to be averaged
-    averaged = texts["weights"].mask(nothing, "ema")
-    way = texts["extractor_sha256"] + texts["resize"] + averaged + texts["data_digest"]
-    own = way[(texts["extractor"] == protocol.extractor) & (texts["checkpoint"] == "last")]
-    most = own.groupby(rows["dataset"]).agg(lambda ways: ways.mode()[0])
-    facts = (", extractor file " + texts["extractor_sha256"].str[:12] + ", resize " + texts["resize"] + ", "
-             + texts["weights"] + " weights, data " + texts["data_digest"])  # fmt: skip
-    text = text.mask((text == "") & (way != rows["dataset"].map(most)), facts).str.removeprefix(", ")
-    return text.mask((rows["extractor"] == "log") | rows["metric"].isna(), "")
+    texts = rows.assign(weights=rows["weights"].mask(nothing, "ema")).astype(str)
+    way = texts["extractor_sha256"] + texts["resize"] + texts["weights"] + texts["data_digest"]
+    usual = way[own].groupby(rows["dataset"]).agg(lambda ways: ways.mode()[0])
+    return own & (way == rows["dataset"].map(usual)) | (rows["extractor"] == "log")
 
 
-def values_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """The mean over the draws of each cell, metric and seed."""
-    groups = rows.dropna(subset=["metric"]).groupby(["cell", "metric", "seed"], sort=True)
-    made = groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std"))
-    return made.reset_index()
+def _values(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean over the draws of each cell, metric and seed. Of other protocols, distances and the Inception Score
+    are kept; what was measured on the way of a training has a figure instead."""
+    rows = rows.dropna(subset="metric")
+    kept = rows["metric"].map(family).isin(["fid", "fd", "is"]) & ~rows["checkpoint"].str.isdigit()
+    rows = rows.assign(metric=rows["metric"].where(rows["own"], rows["metric"] + ", " + rows["protocol"]))
+    groups = rows[rows["own"] | kept].groupby(["cell", "metric", "seed"])
+    return groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std")).reset_index()
 
 
 def _metric_order(metric: str) -> tuple[int, str]:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from benchmarks.state import parsed
 from reports.show.document import Grid, Section, simple
-from reports.show.words import commit
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,7 @@ def _section(bench: Bench, data: dict) -> Section:
     for grid in grids:
         grid.text = grid.text.rename(columns=lambda name: str(name).replace("_", " "))
     versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
-    made = (f"Made by `{data.get('command', bench.command)}`: commit {commit(origin['commit'], origin['dirty'])}, "
+    changed = " (changed)" if origin["dirty"] else ""
+    made = (f"Made by `{data.get('command', bench.command)}`: commit {origin['commit'][:12]}{changed}, "
             f"{origin['device']}, {versions}.")  # fmt: skip
     return Section(bench.title, [*grids, *[note.format_map(data) for note in bench.notes], made], folded=True)

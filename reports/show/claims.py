@@ -5,7 +5,6 @@ needs every cell that the claim speaks of, with at least 3 seeds each; otherwise
 every cell" tests each contrast, with Holm's correction; "on average" tests their mean within each seed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,11 @@ import pandas as pd
 
 from benchmarks.state import parsed
 from reports.data.records import DAMAGE, GAP
-from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
+from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, average, contrast, estimate, holm
 from reports.data.views import MEANINGLESS, View, family, smallest
-from reports.show import words
 from reports.show.contest import is_judged
 from reports.show.document import Section, simple
-from reports.show.words import NOTHING, change, interval, title
+from reports.show.words import NOTHING, change, interval, title, unseen
 
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not enough evidence"
 UNTESTABLE, CONSISTENT, INCONSISTENT = "not testable here", "consistent", "not consistent"
@@ -31,16 +29,24 @@ QUANTITIES = {"fid": "distance", "fd": "distance", "is": "is", "norm": "gap"}  #
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim as a test: the sign that the contrasts of a quantity should have, on average or in every one."""
+    """A claim as a test: the sign that the contrasts of a quantity should have, on average or in every one.
+
+    of       what the claim is about: the "claimed" method or the positive "control", each less its baseline, or the
+             "baseline" itself
+    between  what is contrasted: "cells" as they are, those at the "smallest" fraction, the smallest fraction with the
+             largest ("fractions"), or the mean over the cells of each model ("models")
+    needs    the claim that is its precondition
+    """
 
     name: str
     statement: str
     effect: str
     quantity: str
     sign: int
-    contrasts: Callable[[pd.DataFrame], Contrasts]
+    of: str
+    between: str
     every: bool = False
-    needs: str = ""  # the claim that is its precondition
+    needs: str = ""
 
 
 @dataclass
@@ -66,71 +72,23 @@ class Finding:
     smallest: str = NOTHING
 
 
-# --- Contrasts: cells of a table -> what is compared ------------------------------------------------------------------
-
-
-def gain(cells: pd.DataFrame) -> Contrasts:
-    """The claimed method less its baseline, in each cell."""
-    return _less_baseline(cells[cells["claimed"]])
-
-
-def control(cells: pd.DataFrame) -> Contrasts:
-    """DiffAugment less the baseline, where data are fewest."""
-    return _less_baseline(cells[cells["control"] & cells["baseline"].isin(smallest(cells))])
-
-
-def _less_baseline(cells: pd.DataFrame) -> Contrasts:
-    return {cell: {cell: 1.0, baseline: -1.0} for cell, baseline in cells["baseline"].items()}
-
-
-def model_gain(cells: pd.DataFrame) -> Contrasts:
-    """The mean of `gain` over the cells of each model."""
-    groups = cells[cells["claimed"]].groupby("model", sort=False)
-    return {title(model): average(_less_baseline(group)) for model, group in groups}
-
-
-def shrinking(cells: pd.DataFrame) -> Contrasts:
-    """The baseline at the smallest fraction less the baseline at the largest, for each model and data set."""
-    made = {}
-    for name, small, large in _ends(cells[cells["kind"] == "baseline"]):
-        made[name] = {small: 1.0, large: -1.0}
-    return made
-
-
-def gain_shrinking(cells: pd.DataFrame) -> Contrasts:
-    """The gain at the smallest fraction less that at the largest."""
-    made = {}
-    for name, small, large in _ends(cells[cells["claimed"]]):
-        made[name] = {small: 1.0, cells["baseline"][small]: -1.0, large: -1.0, cells["baseline"][large]: 1.0}
-    return made
-
-
-def _ends(cells: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Of each model and data set with several fractions: its name, the cells of the smallest and the largest."""
-    ends = []
-    for (model, dataset, _), group in cells.groupby(["model", "dataset", "resolution"], sort=False):
-        group = group.sort_values("fraction")
-        if group["fraction"].iloc[0] < group["fraction"].iloc[-1]:
-            ends.append((f"{title(model)}, {dataset}", group.index[0], group.index[-1]))
-    return ends
-
-
 DISTANCE = "the distance (FID, or fd_effnet where that stands in)"
 CLAIMS = [
     Claim("C0", "The baseline gets worse as data shrink", f"{DISTANCE} of the baseline, smallest against largest "
-          "fraction", "distance", 1, shrinking),
+          "fraction", "distance", 1, "baseline", "fractions"),
     Claim("Control", "DiffAugment helps at the smallest fraction", f"{DISTANCE}, DiffAugment against baseline at the "
-          "smallest fraction", "distance", -1, control),
-    Claim("C1", "R lowers FID in every cell", f"{DISTANCE}, gradgap against baseline", "distance", -1, gain,
-          every=True),
+          "smallest fraction", "distance", -1, "control", "smallest"),
+    Claim("C1", "R lowers FID in every cell", f"{DISTANCE}, gradgap against baseline", "distance", -1, "claimed",
+          "cells", every=True),
     Claim("C2", "The gain grows as data shrink", "the ratio gradgap : baseline of the distance, smallest against "
-          "largest fraction", "distance", -1, gain_shrinking, needs="C0"),
+          "largest fraction", "distance", -1, "claimed", "fractions", needs="C0"),
     Claim("C3", "The norm gap grows as data shrink", "the baseline's late |n_R - n_F|, smallest against largest "
-          "fraction", "gap", 1, shrinking, needs="C0"),
+          "fraction", "gap", 1, "baseline", "fractions", needs="C0"),
     Claim("C5", "R combines with any model", f"{DISTANCE}, gradgap against baseline, over each model's cells",
-          "distance", -1, model_gain, every=True),
-    Claim("C6", "IS rises", "the Inception Score, gradgap against baseline", "is", 1, gain),
-    Claim("C7", "R shrinks the gap that it penalises", "late |n_R - n_F|, gradgap against baseline", "gap", -1, gain),
+          "distance", -1, "claimed", "models", every=True),
+    Claim("C6", "IS rises", "the Inception Score, gradgap against baseline", "is", 1, "claimed", "cells"),
+    Claim("C7", "R shrinks the gap that it penalises", "late |n_R - n_F|, gradgap against baseline", "gap", -1,
+          "claimed", "cells"),
 ]  # fmt: skip
 COST = (f"CPU time of a whole training iteration with gradgap over that without, in the bench; up to {CHEAP:.0%} is "
         "taken as \"almost nothing\"")  # fmt: skip
@@ -153,13 +111,32 @@ NOTES = [
 ]
 
 
-# --- The test ---------------------------------------------------------------------------------------------------------
+def contrasts_of(claim: Claim, cells: pd.DataFrame) -> Contrasts:
+    """What a claim compares, as weights of cells."""
+    chosen = cells[cells["kind"] == "baseline"] if claim.of == "baseline" else cells[cells[claim.of]]
+    if claim.between == "smallest":
+        chosen = chosen[chosen["baseline"].isin(smallest(cells))]
+    each: Contrasts = {}
+    for cell, baseline in chosen["baseline"].items():
+        each[cell] = {cell: 1.0, baseline: -1.0} if baseline else {cell: 1.0}
+    if claim.between in ("cells", "smallest"):
+        return each
+    found: Contrasts = {}
+    for (model, dataset, _), group in chosen.groupby(["model", "dataset", "resolution"], sort=False):
+        least, most = group["fraction"].idxmin(), group["fraction"].idxmax()
+        if claim.between == "fractions" and least != most:
+            against = {cell: -weight for cell, weight in each[most].items()}
+            found[f"{title(model)}, {dataset}"] = each[least] | against
+    if claim.between == "models":
+        for model, group in chosen.groupby("model", sort=False):
+            found[title(model)] = average({cell: each[cell] for cell in group.index})
+    return found
 
 
 def judge(claim: Claim, source: Evidence) -> Finding:
     """The verdict of a source on a claim, without regard to its precondition."""
     cells, logs = source.cells[claim.quantity], source.logs[claim.quantity]
-    contrasts = claim.contrasts(cells)
+    contrasts = contrasts_of(claim, cells)
     if source.printed:
         outcome = _printed(claim, cells, logs, contrasts)
     elif not contrasts:
@@ -170,45 +147,38 @@ def judge(claim: Claim, source: Evidence) -> Finding:
 
 
 def _measured(claim: Claim, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[str, ...]:
-    """Verdict, effect, cells covered and what could have been seen, from the seeds of our runs."""
+    """Verdict, effect, cells covered and what could have been seen, from the seeds of our runs.
+
+    Supported where each contrast (or their mean) has the sign after Holm's correction, contradicted where one has the
+    other.
+    """
     mean = average(contrasts)
     enough = logs.count().reindex(list(mean), fill_value=0) >= MIN_SEEDS
     covered, together = f"{enough.sum()} of {len(enough)}", contrast(logs, mean)
     complete = enough.all() and len(together) >= MIN_SEEDS
     if complete and not claim.every:
-        effect = estimate(together)
-        text = f"{interval(effect)}, {effect.n} seeds"
-        return _verdict(claim, [effect]), text, covered, words.smallest(effect)
+        contrasts = {"mean": mean}
     seeds = [contrast(logs, weights) for weights in contrasts.values()]
     found = [estimate(values) for values in seeds if len(values)]
-    if complete:
-        widest = max(found, key=lambda effect: effect.error)
-        seen = f"{words.smallest(widest, len(found))} in one of {len(found)}"
-        return _verdict(claim, found), _in_every(claim, found), covered, seen
     if not found:
         return OPEN, "nothing measured", covered
-    return OPEN, f"{change(_means(found).mean())} in the {len(found)} contrasts that were measured", covered
-
-
-def _verdict(claim: Claim, found: list[Estimate]) -> str:
-    """Supported where each effect has the sign after Holm's correction, contradicted where one has the other."""
-    right = _means(found) * claim.sign > 0
+    signed = claim.sign * np.array([effect.mean for effect in found])
+    average_change = change(claim.sign * signed.mean())
+    if not complete:
+        return OPEN, f"{average_change} in the {len(found)} contrasts that were measured", covered
     sure = holm([effect.p for effect in found]) < LEVEL
-    if (sure & ~right).any():
-        return CONTRADICTED
-    return SUPPORTED if (sure & right).all() else OPEN
-
-
-def _in_every(claim: Claim, found: list[Estimate]) -> str:
-    signed = _means(found) * claim.sign
-    sure = holm([effect.p for effect in found]) < LEVEL
-    return (f"{change(_means(found).mean())} on average, {change(signed.min() * claim.sign)} in the least; on the "
-            f"claim's side in {(signed > 0).sum()} of {len(found)}, for sure in {(sure & (signed > 0)).sum()}, for "
-            f"sure against it in {(sure & (signed <= 0)).sum()}")  # fmt: skip
-
-
-def _means(found: list[Estimate]) -> np.ndarray:
-    return np.array([effect.mean for effect in found])
+    agree, against = (sure & (signed > 0)).sum(), (sure & (signed <= 0)).sum()
+    verdict = OPEN
+    if against:
+        verdict = CONTRADICTED
+    elif agree == len(found):
+        verdict = SUPPORTED
+    widest = max(found, key=lambda effect: effect.error)
+    if not claim.every:
+        return verdict, f"{interval(widest)}, {widest.n} seeds", covered, unseen(widest)
+    return (verdict, f"{average_change} on average, {change(claim.sign * signed.min())} in the least; on the claim's "
+            f"side in {(signed > 0).sum()} of {len(found)}, for sure in {agree}, for sure against it in {against}",
+            covered, f"{unseen(widest, len(found))} in one of {len(found)}")  # fmt: skip
 
 
 def _printed(claim: Claim, cells: pd.DataFrame, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[str, ...]:
@@ -268,9 +238,6 @@ def cost(results: Path) -> Finding:
     elif low.max() > CHEAP:
         found.verdict = CONTRADICTED
     return found
-
-
-# --- Sources ----------------------------------------------------------------------------------------------------------
 
 
 def sources(views: dict[str, View]) -> list[Evidence]:

@@ -7,9 +7,7 @@ from reports.data.views import decimals
 from reports.show.document import Grid, Section, chapter, document
 from reports.show.words import title
 
-WAY = ["metric", "extractor", "resize", "weights", "n_generated", "n_reference"]
-MADE = ["seed", "record", "status", "commit", "dirty", "device", "threads", "versions", "extractor_sha256",
-        "data_digest"]  # fmt: skip
+MADE = ["status", "commit", "dirty", "device", "threads", "versions", "data_digest"]
 
 
 def evidence(results: Results, address: str) -> str:
@@ -19,22 +17,20 @@ def evidence(results: Results, address: str) -> str:
     """
     body = "<h1>Records</h1>\n<p><a href='index.html'>all results</a></p>\n"
     for cell, rows in results.frame.groupby("cell", sort=False):
-        body += chapter(cell, cell, [Section("", [_values(rows), *_made(rows, address)])])
+        lines = []
+        for row in rows.drop_duplicates("seed").to_dict("records"):
+            facts = ", ".join(f"{name} {row[name]}" for name in MADE)
+            lines.append(f"Seed {row['seed']}: [{row['record']}]({address}/{row['record']}), {facts}.")
+        body += chapter(cell, cell, [Section("", [*_values(rows), *lines])])
     return document("Records", body)
 
 
-def _values(rows: pd.DataFrame) -> Grid:
-    """A row for each metric and way of measuring it, a column for each seed."""
-    last = rows[rows["checkpoint"] == "last"].astype(dict.fromkeys(WAY, object)).fillna(dict.fromkeys(WAY, ""))
-    wide = last.pivot_table(index=WAY, columns="seed", values="value", sort=False)
-    text = wide.apply(lambda row: row.map(f"{{:.{decimals(row.name[0])}f}}".format), axis=1)
-    text.index = text.index.set_levels(text.index.levels[0].map(title), level=0)
-    return Grid(text, "The last generator of each seed, mean over the draws; checkpoints are in its record.")
-
-
-def _made(rows: pd.DataFrame, address: str) -> list[str]:
-    lines = []
-    for row in rows.drop_duplicates("seed")[MADE].astype(object).itertuples(index=False):
-        facts = [f"{name} {value}" for name, value in row._asdict().items() if name not in ("seed", "record")]
-        lines.append(f"Seed {row.seed}: [{row.record}]({address}/{row.record}), {', '.join(facts)}.")
-    return lines
+def _values(rows: pd.DataFrame) -> list[Grid]:
+    """A row for each metric and protocol, a column for each seed; [] where all diverged."""
+    shown = rows[rows["checkpoint"].isin(["last", "best"])]
+    wide = shown.pivot_table(index=["metric", "protocol"], columns="seed", values="value", sort=False)
+    text = {}
+    for (metric, protocol), row in wide.iterrows():
+        text[title(metric), protocol] = row.map(f"{{:.{decimals(metric)}f}}".format)
+    caption = "The mean over the draws. Scores of generators kept on the way are in the records."
+    return [Grid(pd.DataFrame(text).T, caption)] if text else []

@@ -6,7 +6,7 @@ carries its name at its end instead of a legend.
 
 import io
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -54,14 +54,13 @@ def _save(name: str, caption: str, figure: plt.Figure, view: View) -> Figure:
 
 @dataclass
 class Effect:
-    """A line of a forest plot. `each` are the single cells behind it."""
+    """A line of a forest plot."""
 
     name: str
     estimate: Estimate
     note: str
     claimed: bool = True
     tests: int = 1
-    each: list[float] = field(default_factory=list)
 
 
 def duels(view: View, results: Results) -> Figure | None:
@@ -69,10 +68,10 @@ def duels(view: View, results: Results) -> Figure | None:
     lines = []
     for duel in contest(view):
         note = f"{interval(duel.effect)}  {duel.verdict}, {duel.cells} cells"
-        lines.append(Effect(f"against {duel.opponent}", duel.effect, note, True, duel.tests, duel.each))
+        lines.append(Effect(f"against {duel.opponent}", duel.effect, note, tests=duel.tests))
     return _forest("contest", "gradgap against the baseline and each competitor where data are fewest: change of "
-                   f"{title(view.headline[0])}, mean over the cells that have both (strokes: each of them), with its "
-                   f"95 % interval over the training seeds. {GREY}", lines, view)  # fmt: skip
+                   f"{title(view.headline[0])}, mean over the cells that have both, with its 95 % interval over the "
+                   f"training seeds. {GREY}", lines, view)  # fmt: skip
 
 
 def effects(view: View, results: Results) -> Figure | None:
@@ -92,7 +91,7 @@ def _forest(name: str, caption: str, lines: list[Effect], view: View) -> Figure 
     if not lines:
         return None
     figure, axis = plt.subplots(figsize=(7, 1.1 + 0.27 * len(lines)), layout="constrained")
-    limit = max(_reach(line.estimate) for line in lines)
+    limit = min(3.0, 0.1 + 2 * max(abs(line.estimate.mean) for line in lines))  # a longer interval is cut
     for y, line in enumerate(lines):
         effect, colour = line.estimate, COLOURS[int(line.claimed)]
         if effect.n >= MIN_SEEDS:
@@ -100,7 +99,6 @@ def _forest(name: str, caption: str, lines: list[Effect], view: View) -> Figure 
             axis.barh(y, 2 * unseen, left=-unseen, height=0.72, color="0.5", alpha=0.22, lw=0)
             axis.plot([effect.low, effect.high], [y, y], "-", lw=1.8, color=colour)
         axis.plot(effect.mean, y, "o", ms=4.5, color=colour)
-        axis.plot(line.each, [y] * len(line.each), "|", color="0.25", ms=6)
         axis.annotate(line.note, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8,
                       annotation_clip=False)  # fmt: skip
     axis.axvline(0, color="0.3", lw=1)
@@ -113,14 +111,6 @@ def _forest(name: str, caption: str, lines: list[Effect], view: View) -> Figure 
     axis.set_title("\u2190 better", loc="left")
     axis.set_title("worse \u2192", loc="right")
     return _save(name, caption, figure, view)
-
-
-def _reach(effect: Estimate) -> float:
-    """How far to each side an axis shows an effect: its mean, and its interval up to twice as far."""
-    end = max(0.1, 1.25 * abs(effect.mean))
-    if effect.n >= MIN_SEEDS:
-        end = max(end, min(1.1 * max(-effect.low, effect.high), 2.5 * abs(effect.mean) + 0.3))
-    return min(end, 3.0)
 
 
 def by_fraction(view: View, results: Results) -> Figure | None:
@@ -181,10 +171,12 @@ def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, v
     rows = math.ceil(len(panels) / columns)
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", sharey="none" if log_x else "row",
                                 figsize=(3.5 * min(columns, 2), 0.4 + 2.0 * rows))  # fmt: skip
-    ends = []
+    lines = pd.concat(panels.values())["line"].unique()
+    colours, ends = dict(zip(lines, COLOURS, strict=False)), []
     for axis, (heading, points) in zip(axes.flat, panels.items(), strict=False):
         _axes(axis, heading, points, log_x)
-        for (line, own), colour in zip(points.groupby("line", sort=False), COLOURS, strict=False):
+        for line, own in points.groupby("line", sort=False):
+            colour = colours.get(line, "0.4")
             ends.append((axis, line, *_line(axis, own, colour), colour))
     _name_ends(ends)
     for axis in axes.flat[len(panels):]:

@@ -10,7 +10,19 @@ import pandas as pd
 from reports.data.records import Results
 from reports.data.views import TUNING, View
 from reports.show import claims
-from reports.show.claims import BENCH, OPEN, OURS, PAPER, Finding
+from reports.show.claims import (
+    BENCH,
+    CONSISTENT,
+    CONTRADICTED,
+    INCONSISTENT,
+    OPEN,
+    OURS,
+    PAPER,
+    SUPPORTED,
+    UNPUBLISHED,
+    UNTESTABLE,
+    Finding,
+)
 from reports.show.contest import contest, in_words, is_judged
 from reports.show.document import Figure, Section, chapter, document, section_html, simple
 from reports.show.tables import coverage
@@ -19,10 +31,9 @@ from reports.show.words import linked, relative
 DOI = "10.12677/aam.2023.123139"
 QUESTION = "Do GANs trained on few images get better when the discriminator's gradient norms are held equal?"
 ROOT = Path(__file__).parents[2]  # of the project, with the Makefile
-SAID = {"supported": "supported:", "contradicted": "contradicted:", "consistent": "consistent with",
-        "not consistent": "not consistent with"}  # fmt: skip
-UNSAID = {"not enough evidence": "not enough evidence for", "not testable here": "not testable here:",
-          "nothing published": "nothing is published for"}  # fmt: skip
+PHRASES = {SUPPORTED: "supported:", CONTRADICTED: "contradicted:", CONSISTENT: "consistent with",
+           INCONSISTENT: "not consistent with", OPEN: "not enough evidence for", UNTESTABLE: "not testable here:",
+           UNPUBLISHED: "nothing is published for"}  # fmt: skip
 FILES = {"table.csv": "table.csv", "seeds.csv": "seeds.csv (every seed)", "table.tex": "LaTeX", "table.md": "Markdown"}
 
 
@@ -93,12 +104,11 @@ def _sentence(found: list[Finding]) -> str:
     names: dict[str, list[str]] = {}
     for finding in found:
         name = finding.claim
-        if finding.verdict in SAID:
+        if finding.verdict not in (OPEN, UNTESTABLE, UNPUBLISHED):
             size = re.match(r"[-+][\d.]+ %", finding.effect)
             name += f' "{finding.statement}" ({size[0]})'
         names.setdefault(finding.verdict, []).append(name)
-    phrases = SAID | UNSAID
-    return "; ".join(f"{phrases[verdict]} {', '.join(names[verdict])}" for verdict in phrases if verdict in names) + "."
+    return "; ".join(f"{PHRASES[verdict]} {', '.join(names[verdict])}" for verdict in PHRASES if verdict in names) + "."
 
 
 def _taken_picture(parts: list[Part]) -> Section:

@@ -9,10 +9,10 @@ from benchmarks.runs import Run
 from benchmarks.tables import tunings
 from reports.data.records import GAP, Results, cell_id
 from reports.data.stats import MIN_SEEDS
-from reports.data.views import REAL, TRAINED, TUNING, UNTRAINED, View, family, share, swept, values_of
+from reports.data.views import REAL, TRAINED, TUNING, UNTRAINED, View, share, swept
 from reports.show.contest import contest, duel_grid, preconditions
 from reports.show.document import Grid, Section, latex, simple
-from reports.show.words import NOTHING, change, interval, linked, protocol, score, smallest, span, title
+from reports.show.words import NOTHING, change, interval, linked, protocol, score, span, title, unseen
 
 STAND_IN = ("fd_effnet is the Frechet distance between features of EfficientNet-Lite0, a stand-in that needs no "
             "download; it is no FID and must not be compared with one.")  # fmt: skip
@@ -22,25 +22,30 @@ DOUBTFUL = "is_effnet is not shown for digits: real held-out digits score below 
 
 def sections(made: View, results: Results) -> list[Section]:
     """Everything that is shown of a table. What answers its question comes first."""
-    first = [Section("", [coverage(made), protocol(made.table)])]
-    scores, rest = headline_grids(score_grid, made), []
+    shown = [Section("", [coverage(made), protocol(made.table)])]
     if len(made.values):
         found = contest(made)
-        first += [Section("gradgap against its competitors", [duel_grid(made, found, "gradgap")] * bool(found)),
+        shown += [Section("gradgap against its competitors", [duel_grid(made, found, "gradgap")] * bool(found)),
                   Section("Can this table see it?", [preconditions(made)])]  # fmt: skip
-        rest = [Section("Inception Score", scores[1:], folded=True),
-                Section("Change against the baseline", headline_grids(change_grid, made), folded=True),
-                *_further(made), *_weights(made, results), *_other_protocols(made)]  # fmt: skip
-    found = [*first, Section("Scores", scores[:1]), *rest, Section("Notes", notes(made, results), folded=True)]
-    return [section for section in found if section.parts]
+    zero = []
+    for number, metrics in enumerate(_metrics(made)):
+        means = made.of(metrics[0])["mean"]
+        if number and len(means) and not means.any():
+            zero += metrics
+        else:
+            grids = [score_grid(made, metrics), change_grid(made, metrics)]
+            shown.append(Section(_names(metrics), [grid for grid in grids if grid], folded=number > 0))
+    if zero:
+        shown.append(Section("Zero everywhere", [f"{_names(zero)}: 0 in every run."], folded=True))
+    shown += [*_weights(made, results), Section("Notes", notes(made, results), folded=True)]
+    return [section for section in shown if section.parts]
 
 
-def headline_grids(make: Callable[[View, list[str]], Grid | None], made: View) -> list[Grid]:
-    """Each headline metric in a grid of its own, but for those that the paper has together; without empty grids."""
-    groups = [[metric] for metric in made.headline]
-    if len(made.published):
-        groups = [made.headline]
-    return list(filter(None, [make(made, group) for group in groups]))
+def _metrics(made: View) -> list[list[str]]:
+    """The metrics of each section, the headline first; those that the paper has together share a table."""
+    metrics = list(made.summary["metric"].unique())
+    together = len(made.headline) if len(made.published) else 1
+    return [metrics[:together], *[[metric] for metric in metrics[together:]]]
 
 
 def coverage(made: View) -> str:
@@ -56,6 +61,10 @@ def coverage(made: View) -> str:
     if lost:
         text += f"; {lost} runs diverged"
     return f"{text}."
+
+
+def _names(metrics: list[str]) -> str:
+    return ", ".join(map(title, metrics))
 
 
 def score_grid(made: View, metrics: list[str]) -> Grid | None:
@@ -99,10 +108,10 @@ def change_grid(made: View, metrics: list[str]) -> Grid | None:
         if row.effect:
             found["ours"] = linked(interval(row.effect), row.cell)
             if row.effect.n >= MIN_SEEDS:
-                found["could have been seen"] = smallest(row.effect)
+                found["could have been seen"] = unseen(row.effect)
         return found
 
-    return _pivot(made, metrics, texts, f"{', '.join(map(title, metrics))}: change against the same model's baseline, "
+    return _pivot(made, metrics, texts, f"{_names(metrics)}: change against the same model's baseline, "
                   "in percent (the log ratio), with its 95 % interval over the training seeds that both have "
                   "(Student's t). Could have been seen: the smallest change, down and up, that a cell's seeds and "
                   "their spread would have shown 4 times in 5 at the 5 % level.")  # fmt: skip
@@ -139,23 +148,6 @@ def _pivot(made: View, metrics: list[str], texts: Callable, caption: str) -> Gri
     return Grid(frame, caption)
 
 
-def _further(made: View) -> list[Section]:
-    """Every other metric; those that are zero everywhere share one line."""
-    found, zero = [], []
-    for metric in list(made.summary["metric"].unique())[len(made.headline):]:
-        grids = [score_grid(made, [metric])]
-        if (made.of(metric)["mean"].abs() < 1e-12).all():
-            zero.append(title(metric))
-        elif metric == GAP:
-            grids += filter(None, [change_grid(made, [metric])])
-            found.append(Section("Gap of the gradient norms, late in training", grids, folded=True))
-        else:
-            found.append(Section(title(metric), grids, folded=True))
-    if zero:
-        found.append(Section("Zero everywhere", [f"{', '.join(zero)}: 0 in every run."], folded=True))
-    return found
-
-
 def _weights(made: View, results: Results) -> list[Section]:
     """Every weight that was tried before the table was run, and the table with gradgap at each other weight."""
     found, rows = [], []
@@ -172,25 +164,8 @@ def _weights(made: View, results: Results) -> list[Section]:
         found.append(Section("Weights that were tried", [grid], folded=True))
     others = swept(results, made)
     if others:
-        found.append(Section("Beside gradgap at other weights", headline_grids(score_grid, others)[:1], folded=True))
+        found.append(Section("Beside gradgap at other weights", [score_grid(others, _metrics(others)[0])], folded=True))
     return found
-
-
-def _other_protocols(made: View) -> list[Section]:
-    """What was measured otherwise than the table says, a line for each cell; curves have a figure instead."""
-    others = made.rows[(made.rows["departure"] != "") & ~made.rows["departure"].str.contains(r"checkpoint \d")]
-    rows = []
-    for departure, group in others[others["metric"].map(family).isin(["fid", "fd", "is"])].groupby("departure"):
-        values = values_of(group).groupby(["metric", "cell"])["value"].agg(["mean", "std"])
-        for (metric, cell), (mean, sd) in values.iterrows():
-            row = made.cells.loc[cell]
-            rows.append({"measured with": departure, "metric": title(metric), "model": title(row["model"]),
-                         "data set": f"{row['dataset']} {share(row['fraction'])}", "method": row["method"],
-                         "ours": score(mean, sd, metric)})  # fmt: skip
-    if not rows:
-        return []
-    grid = simple(rows, "Numbers of another protocol than the table's, which do not compare with it.", labels=5)
-    return [Section("Measured otherwise", [grid], folded=True)]
 
 
 def notes(made: View, results: Results) -> list[str]:

@@ -20,7 +20,8 @@ NOTHING = "-"
 
 def title(name: str) -> str:
     """A model's or metric's name as the field writes it."""
-    return NAMES.get(name, name)
+    name, comma, protocol = name.partition(",")
+    return NAMES.get(name, name) + comma + protocol
 
 
 def relative(target: Path, folder: Path) -> str:
@@ -56,7 +57,7 @@ def interval(effect: Estimate | None) -> str:
     return f"{change(effect.mean)} [{change(effect.low)[:-2]}, {change(effect.high)[:-2]}]"
 
 
-def smallest(effect: Estimate, tests: int = 1) -> str:
+def unseen(effect: Estimate, tests: int = 1) -> str:
     """The smallest changes, down and up, that would have been seen."""
     size = effect.smallest(tests)
     return NOTHING if math.isinf(size) else f"{change(-size)[:-2]} or {change(size)}"
@@ -66,11 +67,6 @@ def span(values: list[int]) -> str:
     """A number, or the range of several: "240 to 1,200"."""
     ends = sorted({min(values), max(values)})
     return " to ".join(f"{value:,}" for value in ends)
-
-
-def commit(name: str, dirty: bool) -> str:
-    """A commit, and whether the tree was changed since."""
-    return f"{name[:12]} (changed)" if dirty else name[:12]
 
 
 def protocol(table: Table) -> str:
