@@ -201,12 +201,6 @@ def off_table(results: Results, made: View) -> list[Run]:
     return found
 
 
-def swept(results: Results, made: View) -> View | None:
-    """A table with gradgap at every weight that was run on its baselines; None where there are only its own."""
-    extra = [Cell(run) for run in off_table(results, made) if is_gradgap(run)]
-    return view(results, made.name, made.iterations, extra) if extra else None
-
-
 def _external(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
     """Cells of images that other code made, for the data sets and fractions of the table."""
     places = {(cell.run.dataset, cell.run.resolution, cell.run.fraction) for cell in listed}

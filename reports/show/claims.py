@@ -5,7 +5,7 @@ needs every cell that the claim speaks of, with at least 3 seeds each; otherwise
 every cell" tests each contrast, with Holm's correction; "on average" tests their mean within each seed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,10 @@ UNPUBLISHED = "nothing published"
 PAPER, OURS, BENCH = "the paper's numbers", "Tables 1-3", "bench-regularizers"
 CHEAP = 0.10  # share of training time: what is taken as "almost no extra cost"
 QUANTITIES = {"fid": "distance", "fd": "distance", "is": "is", "norm": "gap"}  # by the family of a metric
+WORDS = {"distance": "the distance (FID, or fd_effnet where that stands in)", "is": "the Inception Score",
+         "gap": "late |n_R - n_F|", "baseline": "of the baseline", "claimed": "gradgap against baseline",
+         "control": "DiffAugment against baseline", "cells": "over all cells", "fewest": "at the smallest fraction",
+         "fractions": "smallest against largest fraction", "models": "over each model's cells"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,13 @@ class Claim:
 
     of       what the claim is about: the "claimed" method or the positive "control", each less its baseline, or the
              "baseline" itself
-    between  what is contrasted: "cells" as they are, those at the "smallest" fraction, the smallest fraction with the
+    between  what is contrasted: "cells" as they are, those where data are "fewest", the smallest fraction with the
              largest ("fractions"), or the mean over the cells of each model ("models")
     needs    the claim that is its precondition
     """
 
     name: str
     statement: str
-    effect: str
     quantity: str
     sign: int
     of: str
@@ -48,15 +51,21 @@ class Claim:
     every: bool = False
     needs: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.name}. {self.statement}"
 
-@dataclass
-class Evidence:
-    """What one source has: quantity -> the cells that it speaks of, and their log values, a row for each seed."""
 
-    name: str
-    cells: dict[str, pd.DataFrame]
-    logs: dict[str, pd.DataFrame]
-    printed: bool = False  # are these the paper's printed numbers, one run each?
+CLAIMS = [
+    Claim("C0", "The baseline gets worse as data shrink", "distance", 1, "baseline", "fractions"),
+    Claim("Control", "DiffAugment helps at the smallest fraction", "distance", -1, "control", "fewest"),
+    Claim("C1", "R lowers FID in every cell", "distance", -1, "claimed", "cells", every=True),
+    Claim("C2", "The gain grows as data shrink", "distance", -1, "claimed", "fractions", needs="C0"),
+    Claim("C3", "The norm gap grows as data shrink", "gap", 1, "baseline", "fractions", needs="C0"),
+    Claim("C5", "R combines with any model", "distance", -1, "claimed", "models", every=True),
+    Claim("C6", "IS rises", "is", 1, "claimed", "cells"),
+    Claim("C7", "R shrinks the gap that it penalises", "gap", -1, "claimed", "cells"),
+]
+C4 = Claim("C4", "R costs almost nothing", "cost", 1, "claimed", "models")  # which has a measurement of its own
 
 
 @dataclass
@@ -64,38 +73,19 @@ class Finding:
     """The outcome of a claim's test on a source: how large the effect is, which cells it covers, what it could see."""
 
     source: str
-    claim: str
-    statement: str
+    claim: Claim
     verdict: str
     effect: str = NOTHING
     covered: str = NOTHING
     smallest: str = NOTHING
 
 
-DISTANCE = "the distance (FID, or fd_effnet where that stands in)"
-CLAIMS = [
-    Claim("C0", "The baseline gets worse as data shrink", f"{DISTANCE} of the baseline, smallest against largest "
-          "fraction", "distance", 1, "baseline", "fractions"),
-    Claim("Control", "DiffAugment helps at the smallest fraction", f"{DISTANCE}, DiffAugment against baseline at the "
-          "smallest fraction", "distance", -1, "control", "smallest"),
-    Claim("C1", "R lowers FID in every cell", f"{DISTANCE}, gradgap against baseline", "distance", -1, "claimed",
-          "cells", every=True),
-    Claim("C2", "The gain grows as data shrink", "the ratio gradgap : baseline of the distance, smallest against "
-          "largest fraction", "distance", -1, "claimed", "fractions", needs="C0"),
-    Claim("C3", "The norm gap grows as data shrink", "the baseline's late |n_R - n_F|, smallest against largest "
-          "fraction", "gap", 1, "baseline", "fractions", needs="C0"),
-    Claim("C5", "R combines with any model", f"{DISTANCE}, gradgap against baseline, over each model's cells",
-          "distance", -1, "claimed", "models", every=True),
-    Claim("C6", "IS rises", "the Inception Score, gradgap against baseline", "is", 1, "claimed", "cells"),
-    Claim("C7", "R shrinks the gap that it penalises", "late |n_R - n_F|, gradgap against baseline", "gap", -1,
-          "claimed", "cells"),
-]  # fmt: skip
 COST = (f"CPU time of a whole training iteration with gradgap over that without, in the bench; up to {CHEAP:.0%} is "
         "taken as \"almost nothing\"")  # fmt: skip
 NOTES = [
     "Every effect is the log ratio of two conditions, taken within each training seed, its mean over the seeds and "
     "Student's t interval, printed as percent of change.",
-    *[f"{claim.name}: {claim.effect}." for claim in CLAIMS],
+    *[f"{claim.name}: {WORDS[claim.quantity]}, {WORDS[claim.of]}, {WORDS[claim.between]}." for claim in CLAIMS],
     f"C4: {COST}; iterations measured in turn on one thread, not the wall clock of shared machines.",
     f"A verdict needs every cell that the claim speaks of, with at least {MIN_SEEDS} seeds each; \"cells covered\" "
     "says how many have them.",
@@ -114,12 +104,12 @@ NOTES = [
 def contrasts_of(claim: Claim, cells: pd.DataFrame) -> Contrasts:
     """What a claim compares, as weights of cells."""
     chosen = cells[cells["kind"] == "baseline"] if claim.of == "baseline" else cells[cells[claim.of]]
-    if claim.between == "smallest":
+    if claim.between == "fewest":
         chosen = chosen[chosen["baseline"].isin(smallest(cells))]
     each: Contrasts = {}
     for cell, baseline in chosen["baseline"].items():
         each[cell] = {cell: 1.0, baseline: -1.0} if baseline else {cell: 1.0}
-    if claim.between in ("cells", "smallest"):
+    if claim.between in ("cells", "fewest"):
         return each
     found: Contrasts = {}
     for (model, dataset, _), group in chosen.groupby(["model", "dataset", "resolution"], sort=False):
@@ -133,17 +123,30 @@ def contrasts_of(claim: Claim, cells: pd.DataFrame) -> Contrasts:
     return found
 
 
-def judge(claim: Claim, source: Evidence) -> Finding:
-    """The verdict of a source on a claim, without regard to its precondition."""
-    cells, logs = source.cells[claim.quantity], source.logs[claim.quantity]
+def judge(claim: Claim, view: View, printed: bool = False) -> Finding:
+    """The verdict of a table on a claim, without regard to its precondition.
+
+    printed  whether the numbers are the paper's, single runs
+    """
+    metric = {QUANTITIES[family(name)]: name for name in [*view.headline, GAP]}[claim.quantity]
+    cells, logs = _spoken_of(view, metric), view.logs(metric)
     contrasts = contrasts_of(claim, cells)
-    if source.printed:
+    if printed:
         outcome = _printed(claim, cells, logs, contrasts)
     elif not contrasts:
         outcome = UNTESTABLE, "no such cells in this table"
     else:
         outcome = _measured(claim, logs, contrasts)
-    return Finding(source.name, claim.name, claim.statement, *outcome)
+    return Finding(view.name, claim, *outcome)
+
+
+def _spoken_of(view: View, metric: str) -> pd.DataFrame:
+    """The trained cells that a claim about a metric speaks of: where the paper printed it for some, these."""
+    printed = view.published.loc[view.published["metric"] == metric, "cell"]
+    if len(printed):
+        return view.cells.loc[printed]
+    doubtful = [dataset for name, dataset in MEANINGLESS if name == metric]
+    return view.trained[~view.trained["dataset"].isin(doubtful)]
 
 
 def _measured(claim: Claim, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[str, ...]:
@@ -207,11 +210,11 @@ def _printed(claim: Claim, cells: pd.DataFrame, logs: pd.DataFrame, contrasts: C
     return (verdict, f"{text}, by {unit} ({effect.n}), {len(values)} numbers", f"{len(values)} of {len(contrasts)}")
 
 
-def verdicts(source: Evidence) -> list[Finding]:
-    """The findings of a source; a claim whose precondition does not hold is not judged."""
+def verdicts(view: View, printed: bool = False) -> list[Finding]:
+    """The findings of a table; a claim whose precondition does not hold is not judged."""
     found: dict[str, Finding] = {}
     for claim in CLAIMS:
-        finding = found[claim.name] = judge(claim, source)
+        finding = found[claim.name] = judge(claim, view, printed)
         judged = finding.verdict in (CONSISTENT, INCONSISTENT) or finding.smallest != NOTHING
         if judged and claim.needs and found[claim.needs].verdict not in (SUPPORTED, CONSISTENT):
             finding.verdict = UNTESTABLE
@@ -221,7 +224,7 @@ def verdicts(source: Evidence) -> list[Finding]:
 def cost(results: Path) -> Finding:
     """C4 from the controlled measurement of `make bench-regularizers`: the update itself, in turn, on one thread."""
     path = results / "bench" / "regularizers.json"
-    found = Finding(BENCH, "C4", "R costs almost nothing", OPEN, "not measured: `make bench-regularizers` does")
+    found = Finding(BENCH, C4, OPEN, "not measured: `make bench-regularizers` does")
     if not path.exists():
         return found
     try:
@@ -240,40 +243,28 @@ def cost(results: Path) -> Finding:
     return found
 
 
-def sources(views: dict[str, View]) -> list[Evidence]:
-    """The printed numbers, ours for the paper's tables together, and ours for each other table meant for verdicts."""
-    paper = [view for view in views.values() if len(view.published)]
-    found = [_evidence(PAPER, paper, printed=True), _evidence(OURS, paper)] if paper else []
-    for view in views.values():
-        if view not in paper and is_judged(view):
-            found.append(_evidence(view.name, [view]))
-    return found
-
-
-def _evidence(name: str, views: list[View], printed: bool = False) -> Evidence:
-    cells: dict[str, list[pd.DataFrame]] = {"distance": [], "is": [], "gap": []}
-    logs: dict[str, list[pd.DataFrame]] = {"distance": [], "is": [], "gap": []}
-    for view in views:
-        for metric in [*view.headline, GAP]:
-            quantity = QUANTITIES[family(metric)]
-            doubtful = [dataset for name, dataset in MEANINGLESS if name == metric]
-            cells[quantity].append(view.trained[~view.trained["dataset"].isin(doubtful)])
-            values = view.logs(metric)
-            if printed:
-                chosen = view.published[view.published["metric"] == metric].set_index("cell")["published"]
-                values = np.log(chosen).to_frame().T
-            logs[quantity].append(values)
-    return Evidence(name, {quantity: pd.concat(parts) for quantity, parts in cells.items()},
-                    {quantity: pd.concat(parts, axis=1) for quantity, parts in logs.items()}, printed)  # fmt: skip
-
-
-def judge_all(views: dict[str, View], results: Path) -> list[Finding]:
-    """The findings of every source that has anything at all, and that on the cost."""
-    found = []
-    for source in sources(views):
-        if sum(map(len, source.logs.values())):
-            found += verdicts(source)
+def judge_all(views: list[View], results: Path) -> list[Finding]:
+    """The findings of every source: the printed numbers, ours for the paper's tables together, ours for each other
+    table that is meant for verdicts and has any, and the measurement of the cost."""
+    paper, found = [view for view in views if len(view.published)], []
+    others = [view for view in views if not len(view.published) and is_judged(view)]
+    if paper:
+        ours = _together(paper)
+        values = ours.published.assign(seed=0, value=ours.published["published"])
+        found += verdicts(replace(ours, name=PAPER, values=values, cache={}), printed=True)
+        others.insert(0, ours)
+    for view in others:
+        if len(view.values):
+            found += verdicts(view)
     return [*found, cost(results)]
+
+
+def _together(views: list[View]) -> View:
+    """Several tables of one protocol as one."""
+    headline = max((view.headline for view in views), key=len)
+    return replace(views[0], name=OURS, headline=headline, cells=pd.concat([view.cells for view in views]),
+                   values=pd.concat([view.values for view in views]),
+                   summary=pd.concat([view.summary for view in views], ignore_index=True), cache={})  # fmt: skip
 
 
 def sections(findings: list[Finding]) -> list[Section]:
@@ -281,7 +272,7 @@ def sections(findings: list[Finding]) -> list[Section]:
     overview: dict[str, dict[str, str]] = {}
     behind: dict[str, list[dict[str, str]]] = {}
     for finding in findings:
-        claim = f"{finding.claim}. {finding.statement}"
+        claim = str(finding.claim)
         overview.setdefault(claim, {"claim": claim})[finding.source] = finding.verdict
         behind.setdefault(finding.source, []).append(
             {"claim": claim, "verdict": finding.verdict, "effect [95 % interval]": finding.effect,

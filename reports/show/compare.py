@@ -1,10 +1,9 @@
-"""A method beside a table's baselines, the paper's regularizer and everything else that the table trains."""
+"""A method beside a table's baselines, the paper's regularizer and everything else trained on the same data."""
 
 from dataclasses import replace
 
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import Cell
-from reports.data.folders import shortened
 from reports.data.records import Results, cell_id
 from reports.data.views import View, is_gradgap, kind, off_table, share, view
 from reports.show.contest import duel_grid, duels
@@ -23,7 +22,7 @@ LEGEND = [
 
 
 def compared(results: Results, table: str, name: str, iterations: int | None = None) -> tuple[View, dict[str, str]]:
-    """The table's view with the method in it, and baseline cell -> the method's cell beside it."""
+    """The table's view with the method and all else that was trained on its baselines, and the method's pairs."""
     try:
         asked = Run.from_id(f"model-dataset-1-f1.0-{name}-s0")
     except InputError as error:
@@ -31,53 +30,62 @@ def compared(results: Results, table: str, name: str, iterations: int | None = N
                          "baseline-diffaugment") from error  # fmt: skip
     if kind(asked) == "baseline":
         raise InputError(f"METHOD={name}: that is the baseline itself")
-    known = [cell.run for cell in shortened(table, iterations).cells]
-    pairs, extra = {}, []
-    for baseline in known:
-        if kind(baseline) == "baseline":
-            run = replace(baseline, regularizers=asked.regularizers, augment=asked.augment)
-            if run not in known:
-                extra.append(Cell(run))
-            pairs[cell_id(baseline)] = cell_id(run)
-    made = view(results, table, iterations, extra)
-    made.folder = f"compare/{name}/{made.folder}"
-    return made, pairs
+    made = view(results, table, iterations)
+    wide, pairs = _with(results, made, asked)
+    wide.folder = f"compare/{name}/{made.folder}"
+    return wide, pairs
 
 
-def extra_methods(results: Results, made: View) -> list[str]:
-    """The methods that were run on a table's baselines and are not in it, but for gradgap's weights."""
-    methods = [run.method for run in off_table(results, made) if not is_gradgap(run)]
-    return list(dict.fromkeys(methods))
+def _with(results: Results, made: View, method: Run) -> tuple[View, dict[str, str]]:
+    """A table with a method and all else that was trained on its baselines; baseline -> the method's cell beside it."""
+    extra, pairs = {cell_id(run): run for run in off_table(results, made)}, {}
+    for baseline, run in made.cells.loc[made.cells["kind"] == "baseline", "run"].items():
+        run = replace(run, regularizers=method.regularizers, augment=method.augment)
+        pairs[baseline] = cell_id(run)
+        if cell_id(run) not in made.cells.index:
+            extra[cell_id(run)] = run
+    return view(results, made.name, made.iterations, list(map(Cell, extra.values()))), pairs
+
+
+def beside(results: Results, made: View) -> list[Section]:
+    """What was trained on a table's baselines and is none of its cells: other methods, and gradgap at other weights."""
+    extra, found = off_table(results, made), []
+    if extra:
+        scores = score_grid(_with(results, made, extra[0])[0], made.headline[:1])
+        found.append(Section("Beside what is not in this table", scores, folded=True))
+    for name, method in {run.method: run for run in extra if not is_gradgap(run)}.items():
+        found.append(Section(f"{name} against the others", _against(*_with(results, made, method), name), folded=True))
+    return [section for section in found if section.parts]
 
 
 def comparison(made: View, pairs: dict[str, str], name: str) -> list[Section]:
-    """The method against each other one, in each cell, then everything that was trained."""
+    """The method against each other one and in each cell, then everything that was trained."""
     lines = [f"{measured(made, pairs)} of {len(pairs)} cells have the method. {coverage(made)}",
              protocol(made.table), *LEGEND]  # fmt: skip
     if made.name == "smoke":
         lines.insert(0, PLUMBING)
-    against, scores = duels(made, pairs), score_grid(made, made.headline[:1])
-    found = [Section("", [duel_grid(made, against, name)] * bool(against) + lines)]
-    if measured(made, pairs):
-        found.append(Section("In each cell", [_each_cell(made, pairs, name)]))
-    return found + [Section("Everything that was trained", [scores])] * bool(scores)
+    return [Section("", _against(made, pairs, name) + lines),
+            Section("Everything that was trained", score_grid(made, made.headline[:1]))]  # fmt: skip
 
 
-def _each_cell(made: View, pairs: dict[str, str], name: str) -> Grid:
+def _against(made: View, pairs: dict[str, str], name: str) -> list[Grid]:
+    """The method against each other one, mean over the cells, and in each cell; [] where it was not measured."""
     metric, rows = made.headline[0], []
-    scores, gradgap = made.of(metric), made.cells[made.cells["claimed"]]
+    scores, gradgap = made.of(metric), made.cells[made.cells["claimed"]].reset_index().set_index("baseline")["index"]
     for baseline, cell in pairs.items():
         if cell in scores.index:
-            row, claimed = scores.loc[cell], gradgap.index[gradgap["baseline"] == baseline]
-            beside = scores[(scores["baseline"] == baseline) | (scores.index == baseline)]
-            rank = beside["mean"].rank(method="min")[cell]
-            against = [interval(made.change(cell, other, metric)) for other in claimed]
+            row = scores.loc[cell]
+            same = scores.loc[(scores["baseline"] == baseline) | (scores.index == baseline), "mean"]
             rows.append({"model": title(row["model"]), "data set": f"{row['dataset']} {share(row['fraction'])}",
                          title(metric): linked(score(row["mean"], row["sd"], metric), cell),
-                         "against the baseline": interval(row["effect"]), "against gradgap": "".join(against),
-                         "rank": f"{rank:.0f} of {len(beside)}"})  # fmt: skip
-    return simple(rows, f"{name} in each cell: {title(metric)} (lower is better), and its change against the baseline "
+                         "against the baseline": interval(row["effect"]),
+                         "against gradgap": interval(made.change(cell, gradgap.get(baseline), metric)),
+                         "rank": f"{same.rank(method='min')[cell]:.0f} of {len(same)}"})  # fmt: skip
+    if not rows:
+        return []
+    each = simple(rows, f"{name} in each cell: {title(metric)} (lower is better), and its change against the baseline "
                         "and the paper's regularizer.", labels=2)  # fmt: skip
+    return [*duel_grid(made, duels(made, pairs), name), each]
 
 
 def measured(made: View, pairs: dict[str, str]) -> int:

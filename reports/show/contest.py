@@ -102,16 +102,18 @@ def _opponents(view: View, sides: Mapping[str, str]) -> dict[str, Contrasts]:
     return opponents
 
 
-def duel_grid(view: View, found: list[Duel], name: str) -> Grid:
+def duel_grid(view: View, found: list[Duel], name: str) -> list[Grid]:
     rows, metric = [], title(view.headline[0])
     for duel in found:
         rows.append({f"{name} against": duel.opponent, metric: interval(duel.effect), "verdict": duel.verdict,
                      "cells": duel.cells, "seeds": duel.effect.n,
                      "could have been seen": unseen(duel.effect, duel.tests)})  # fmt: skip
-    return simple(rows, f"Change of {metric} (below zero: {name} is better) against each other method on the same "
-                  "data, mean over the cells that have both, with its 95 % interval over the training seeds. Verdicts "
-                  "are at the 5 % level, Holm-corrected for the number of competitors. The last column is the smallest "
-                  "change that would have been seen 4 times in 5.")  # fmt: skip
+    if not rows:
+        return []
+    return [simple(rows, f"Change of {metric} (below zero: {name} is better) against each other method on the same "
+                   "data, mean over the cells that have both, with its 95 % interval over the training seeds. Verdicts "
+                   "are at the 5 % level, Holm-corrected for the number of competitors. The last column is the "
+                   "smallest change that would have been seen 4 times in 5.")]  # fmt: skip
 
 
 def in_words(view: View, found: list[Duel], name: str) -> str:
@@ -123,10 +125,12 @@ def in_words(view: View, found: list[Duel], name: str) -> str:
     return f"by {title(view.headline[0])}, {name} {'; '.join(parts)}."
 
 
-def preconditions(view: View) -> Grid:
+def preconditions(view: View) -> list[Grid]:
     """For each model and data set: the yardsticks, whether fewer data hurt, and whether DiffAugment helps."""
+    if view.values.empty:
+        return []
     rows = [_precondition(view, small) for small in smallest(view.cells)]
-    return simple(rows, SEEN.format(title(view.headline[0])), labels=2)
+    return [simple(rows, SEEN.format(title(view.headline[0])), labels=2)]
 
 
 def _precondition(view: View, small: str) -> dict[str, str]:

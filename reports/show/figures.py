@@ -1,4 +1,4 @@
-"""The figures of a table as SVG, the same bytes for the same records.
+"""The figures of a table as SVG, and its samples as PNG; the same bytes for the same records.
 
 A line is the geometric mean over the training seeds, its band one standard deviation of the logarithms to each side; it
 carries its name at its end instead of a legend.
@@ -6,7 +6,6 @@ carries its name at its end instead of a legend.
 
 import io
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -14,13 +13,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from PIL import Image, UnidentifiedImageError
 
 from reports.data.records import Results
-from reports.data.stats import MIN_SEEDS, Estimate
+from reports.data.stats import MIN_SEEDS
 from reports.data.views import View, curves, norms, share
 from reports.show.contest import contest
 from reports.show.document import Figure
-from reports.show.samples import samples
 from reports.show.words import interval, title
 
 matplotlib.use("Agg")
@@ -30,15 +29,15 @@ STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.sp
 OVER_TRAINING = ("Left: without, right: with the paper's regularizer. Above each panel is the late level at the "
                  "smallest fraction over that at the largest.")  # fmt: skip
 Panels = dict[str, pd.DataFrame]  # title -> points: line (its name), x, seed, value
+SHOWN = 4  # samples of a run, in each direction, of the 8 x 8 that there are
 TICKS = np.log1p([-0.95, -0.8, -0.5, -0.2, -0.05, 0, 0.05, 0.25, 1, 4, 19])  # of an axis of changes
-GREY = "Grey: changes too small to be seen with these seeds."
 
 
 def figures(view: View, results: Results, folder: Path) -> list[Figure]:
     """Those that the records of a table have something for; the first is the one to look at."""
     made = []
     with plt.rc_context(STYLE):
-        for draw in (duels, effects, by_fraction, gradient_norms, learning_curves):
+        for draw in (duels, by_fraction, gradient_norms, learning_curves):
             made.append(draw(view, results))
         made.append(samples(view, results, folder))
     return [figure for figure in made if figure]
@@ -52,65 +51,34 @@ def _save(name: str, caption: str, figure: plt.Figure, view: View) -> Figure:
     return Figure(f"{name}.svg", caption, buffer.getvalue(), view.folder)
 
 
-@dataclass
-class Effect:
-    """A line of a forest plot."""
-
-    name: str
-    estimate: Estimate
-    note: str
-    claimed: bool = True
-    tests: int = 1
-
-
 def duels(view: View, results: Results) -> Figure | None:
-    """The paper's regularizer against each competitor, where data are fewest."""
-    lines = []
-    for duel in contest(view):
-        note = f"{interval(duel.effect)}  {duel.verdict}, {duel.cells} cells"
-        lines.append(Effect(f"against {duel.opponent}", duel.effect, note, tests=duel.tests))
-    return _forest("contest", "gradgap against the baseline and each competitor where data are fewest: change of "
-                   f"{title(view.headline[0])}, mean over the cells that have both, with its 95 % interval over the "
-                   f"training seeds. {GREY}", lines, view)  # fmt: skip
-
-
-def effects(view: View, results: Results) -> Figure | None:
-    """Each method's change against its baseline, in each cell."""
-    lines, cells = [], view.of(view.headline[0]).dropna(subset="effect")
-    datasets = list(view.cells["dataset"].unique())
-    for row in cells.iloc[np.lexsort([cells["fraction"], cells["dataset"].map(datasets.index)])].itertuples():
-        name = f"{row.dataset} {share(row.fraction)}: {title(row.model)}, {row.method}"
-        lines.append(Effect(name, row.effect, interval(row.effect), row.claimed))
-    return _forest("effects", f"Change of {title(view.headline[0])} against the same model's baseline in each cell, "
-                   "with its 95 % interval over the training seeds (none below 3 seeds). Left of zero is better; the "
-                   f"paper's regularizer is in orange. {GREY}", lines, view)  # fmt: skip
-
-
-def _forest(name: str, caption: str, lines: list[Effect], view: View) -> Figure | None:
-    """Effects with their intervals, above the grey range of what could not have been seen; None without any."""
-    if not lines:
+    """A forest plot: the paper's regularizer against each competitor, where data are fewest."""
+    found = contest(view)
+    if not found:
         return None
-    figure, axis = plt.subplots(figsize=(7, 1.1 + 0.27 * len(lines)), layout="constrained")
-    limit = min(3.0, 0.1 + 2 * max(abs(line.estimate.mean) for line in lines))  # a longer interval is cut
-    for y, line in enumerate(lines):
-        effect, colour = line.estimate, COLOURS[int(line.claimed)]
+    figure, axis = plt.subplots(figsize=(7, 1.1 + 0.27 * len(found)), layout="constrained")
+    limit = min(3.0, 0.1 + 2 * max(abs(duel.effect.mean) for duel in found))  # a longer interval is cut
+    for y, duel in enumerate(found):
+        effect = duel.effect
         if effect.n >= MIN_SEEDS:
-            unseen = min(effect.smallest(line.tests), limit)
+            unseen = min(effect.smallest(duel.tests), limit)
             axis.barh(y, 2 * unseen, left=-unseen, height=0.72, color="0.5", alpha=0.22, lw=0)
-            axis.plot([effect.low, effect.high], [y, y], "-", lw=1.8, color=colour)
-        axis.plot(effect.mean, y, "o", ms=4.5, color=colour)
-        axis.annotate(line.note, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8,
-                      annotation_clip=False)  # fmt: skip
+            axis.plot([effect.low, effect.high], [y, y], "-", lw=1.8, color=COLOURS[1])
+        axis.plot(effect.mean, y, "o", ms=4.5, color=COLOURS[1])
+        axis.annotate(f"{interval(effect)}  {duel.verdict}, {duel.cells} cells", (1.02, y), va="center", fontsize=8,
+                      xycoords=("axes fraction", "data"), annotation_clip=False)  # fmt: skip
     axis.axvline(0, color="0.3", lw=1)
     axis.set_xlim(-limit, limit)
     axis.set_xticks([tick for tick in TICKS if tick == 0 or limit / 4 < abs(tick) < limit])
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * math.expm1(x):+.0f}".replace("+0", "0")))
-    axis.set_yticks(range(len(lines)), [line.name for line in lines])
-    axis.set_ylim(len(lines) - 0.5, -0.5)
+    axis.set_yticks(range(len(found)), [f"against {duel.opponent}" for duel in found])
+    axis.set_ylim(len(found) - 0.5, -0.5)
     axis.set_xlabel(f"change of {title(view.headline[0])}, percent")
     axis.set_title("\u2190 better", loc="left")
     axis.set_title("worse \u2192", loc="right")
-    return _save(name, caption, figure, view)
+    return _save("contest", "gradgap against the baseline and each competitor where data are fewest: change of "
+                 f"{title(view.headline[0])}, mean over the cells that have both, with its 95 % interval over the "
+                 "training seeds. Grey: changes too small to be seen with these seeds.", figure, view)  # fmt: skip
 
 
 def by_fraction(view: View, results: Results) -> Figure | None:
@@ -219,3 +187,55 @@ def _name_ends(ends: list[tuple]) -> None:
         lowest[axis] = max(place, lowest.get(axis, -math.inf) + 0.1)
         axis.annotate(name, (1.02, lowest[axis]), xycoords="axes fraction", color=colour, va="center", fontsize=8,
                       annotation_clip=False)  # fmt: skip
+
+
+def samples(view: View, results: Results, folder: Path) -> Figure | None:
+    """A row for each model, with and without the claimed method and the control; a column for each fraction.
+
+    Of several seeds the first that has the picture is shown. Where no run folder has one (they are not tracked), the
+    sheet that is in the reports stays.
+    """
+    cells = view.trained[(view.trained["kind"] == "baseline") | view.trained["claimed"] | view.trained["control"]]
+    tiles = cells.index.map(lambda cell: _tile(cell, results))
+    cells = cells.assign(tile=tiles, name=cells["model"].map(title) + "\n" + cells["method"],
+                         place=cells["dataset"] + " " + cells["fraction"].map(share)).dropna(subset="tile")  # fmt: skip
+    caption = "Samples of the generators, drawn at fixed latents, of the first seed."
+    figure = Figure("samples.png", caption, folder=view.folder)
+    if len(cells):
+        figure.data = _sheet(cells)
+    elif not (folder / figure.file).exists():
+        return None
+    return figure
+
+
+def _sheet(cells: pd.DataFrame) -> bytes:
+    """The tiles below the names of the columns and beside those of the rows, as a PNG of few colours."""
+    names, places = list(cells["name"].unique()), list(cells["place"].unique())
+    figure, axes = plt.subplots(len(names), len(places), squeeze=False, layout="constrained",
+                                figsize=(1.9 + 1.3 * len(places), 0.3 + 1.3 * len(names)))  # fmt: skip
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.set_frame_on(False)
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        axis.set_ylabel(name, rotation=0, ha="right", va="center")
+    for axis, place in zip(axes[0], places, strict=True):
+        axis.set_title(place)
+    for row in cells.itertuples():
+        axes[names.index(row.name), places.index(row.place)].imshow(row.tile)
+    buffer, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    Image.open(buffer).convert("RGB").quantize(128).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def _tile(cell: str, results: Results) -> Image.Image | None:
+    """The first images of a cell's samples.png, which has 8 x 8 of them."""
+    for path in sorted(results.folder.glob(f"{cell}-s?/samples.png")):
+        try:
+            with Image.open(path) as image:
+                side = image.width * SHOWN // 8
+                return image.convert("RGB").crop((0, 0, side, side))
+        except (UnidentifiedImageError, OSError) as error:
+            results.problems.append(f"{path}: {error}; left out")
+    return None

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import pandas as pd
-
-from reports.data.records import Results
-from reports.data.views import TUNING, View
+from reports.data.records import Results, cell_id
+from reports.data.views import TUNING, View, off_table
 from reports.show import claims
 from reports.show.claims import (
     BENCH,
@@ -39,18 +37,17 @@ FILES = {"table.csv": "table.csv", "seeds.csv": "seeds.csv (every seed)", "table
 
 @dataclass
 class Part:
-    """What was rendered of a table, or of the comparison of a method on one."""
+    """What was rendered of a table."""
 
     view: View
     sections: list[Section]
-    method: str = ""
 
     @property
     def measured(self) -> bool:
         return len(self.view.values) > 0
 
 
-def page(results: Results, reports: Path, parts: list[Part], findings: list[Finding], compares: list[Part],
+def page(results: Results, reports: Path, parts: list[Part], findings: list[Finding],
          benches: dict[str, Section], fields: list[Path]) -> str:  # fmt: skip
     """The whole page. `fields` are the files with the published numbers of each data set."""
     root, records = relative(ROOT, reports), relative(results.folder, reports)
@@ -58,12 +55,11 @@ def page(results: Results, reports: Path, parts: list[Part], findings: list[Find
     picture = _taken_picture(ordered)
     body = chapter("claims", "The claims", [*claims.sections(findings), Section("", ["[claims.md](claims.md)"])])
     for part in ordered:
-        shown = [*part.sections, _files(part, root, f"make {part.view.name}")]
+        shown = [*part.sections, _files(part, root)]
         body += chapter(part.view.folder, part.view.table.title, shown)
-    body += chapter("compare", "Comparisons", _comparisons(compares, root))
     body += chapter("bench", "The suite, measured", _benches(benches, records))
     body += chapter("field", "The field", _fields(fields, reports))
-    body += chapter("others", "Other runs", _other_runs(results, parts + compares))
+    body += chapter("others", "Other runs", _other_runs(results, parts))
     body += chapter("left-out", "Left out", [Section("", [problem]) for problem in dict.fromkeys(results.problems)])
     introduction, answer = section_html(_introduction(root)), section_html(_answer(ordered, findings))
     top = f'<h1>{QUESTION}</h1>\n{introduction}<div class="answer">\n{answer}</div>\n{section_html(picture)}'
@@ -103,10 +99,10 @@ def _sentence(found: list[Finding]) -> str:
     """Which claims have which verdict: those with evidence in words and with their size, the others by name."""
     names: dict[str, list[str]] = {}
     for finding in found:
-        name = finding.claim
+        name = finding.claim.name
         if finding.verdict not in (OPEN, UNTESTABLE, UNPUBLISHED):
             size = re.match(r"[-+][\d.]+ %", finding.effect)
-            name += f' "{finding.statement}" ({size[0]})'
+            name += f' "{finding.claim.statement}" ({size[0]})'
         names.setdefault(finding.verdict, []).append(name)
     return "; ".join(f"{PHRASES[verdict]} {', '.join(names[verdict])}" for verdict in PHRASES if verdict in names) + "."
 
@@ -131,20 +127,12 @@ def _navigation(body: str) -> str:
     return f"<nav>{' '.join(links)}</nav>\n"
 
 
-def _files(part: Part, root: str, command: str) -> Section:
-    made = f"made with [{command}]({root}/Makefile)"
+def _files(part: Part, root: str) -> Section:
+    made = f"made with [make {part.view.name}]({root}/Makefile)"
     if not part.measured:
         return Section("", [f"Not {made} yet."])
     links = [f"[{text}]({quote(part.view.folder)}/{file})" for file, text in FILES.items()]
     return Section("", [f"{', '.join(links)}; {made}"])
-
-
-def _comparisons(parts: list[Part], root: str) -> list[Section]:
-    shown = []
-    for part in parts:
-        command = f"make compare METHOD={part.method} TABLE={part.view.name}"
-        shown += [Section(f"{part.method} on {part.view.name}", []), *part.sections, _files(part, root, command)]
-    return shown
 
 
 def _benches(benches: dict[str, Section], records: str) -> list[Section]:
@@ -162,11 +150,11 @@ def _fields(fields: list[Path], reports: Path) -> list[Section]:
 
 
 def _other_runs(results: Results, parts: list[Part]) -> list[Section]:
-    """Runs that belong to no table and no comparison: a data set of one's own, other lengths of training."""
-    known = pd.Index([])
+    """Runs that belong to no table: a data set of one's own, other lengths of training."""
+    others = results.frame[results.frame["seed"] < TUNING]
     for part in parts:
-        known = known.union(part.view.cells.index)
-    others = results.frame[~results.frame["cell"].isin(known) & (results.frame["seed"] < TUNING)]
+        beside = map(cell_id, off_table(results, part.view))
+        others = others[~others["cell"].isin([*part.view.cells.index, *beside])]
     rows = [{"run": f"{cell}-s*", "seeds": linked(str(count), cell)}
             for cell, count in others.groupby("cell")["seed"].nunique().items()]
     return [Section("", [simple(rows, "Runs of no table; each leads to its scores.")])] if rows else []

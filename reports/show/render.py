@@ -9,7 +9,7 @@ from reports.data.records import Results, read
 from reports.data.views import view
 from reports.show import claims, field
 from reports.show.bench import benches
-from reports.show.compare import compared, comparison, extra_methods, measured
+from reports.show.compare import beside, compared, comparison, measured
 from reports.show.document import Figure, Section, report
 from reports.show.evidence import evidence
 from reports.show.figures import figures
@@ -36,16 +36,12 @@ def everything(results: Path, reports: Path) -> int:
     claim_reports(results, reports)
     found = read(results)
     parts = [_table(found, name, reports) for name in TABLES]
-    findings = claims.judge_all({part.view.name: part.view for part in parts}, results)
+    findings = claims.judge_all([part.view for part in parts], results)
     write(reports / "claims.md", report("Claims of the paper", claims.sections(findings), found.problems))
-    compares = []
-    for part in parts:
-        for method in extra_methods(found, part.view):
-            compares.append(_comparison(found, reports, part.view.name, method)[0])
     suite = _write_benches(results, reports, found.problems)
     fields = field.render(results, reports)
     write(reports / "records.html", evidence(found, relative(results, reports)))
-    write(reports / "index.html", page(found, reports, parts, findings, compares, suite, fields))
+    write(reports / "index.html", page(found, reports, parts, findings, suite, fields))
     _say_left_out(found)
     print(f"wrote {reports / 'index.html'}, claims.md and a folder for each table")
     return 0
@@ -55,16 +51,19 @@ def comparison_of(results: Path, reports: Path, method: str, table: str, iterati
     """A method beside a table; 1 unless every cell has it."""
     claim_reports(results, reports)
     found = read(results)
-    part, complete = _comparison(found, reports, table, method, iterations)
+    made, pairs = compared(found, table, method, iterations)
+    part = Part(made, comparison(made, pairs, method))
+    _write_folder(found, part, reports)
     _say(part, reports)
     _say_left_out(found)
-    return 0 if complete else 1
+    return int(measured(made, pairs) < len(pairs))
 
 
 def _table(found: Results, name: str, reports: Path, iterations: int | None = None) -> Part:
     """A table's folder. Its figures stand after what answers its question."""
     made = view(found, name, iterations)
-    shown, drawn = sections(made, found), figures(made, found, reports / made.folder)
+    drawn = figures(made, found, reports / made.folder)
+    shown = sections(made, found) + beside(found, made)
     if drawn:
         shown.append(Section("Figures", drawn, folded=not len(made.values)))
     part = Part(made, sorted(shown, key=lambda section: section.folded))
@@ -73,13 +72,6 @@ def _table(found: Results, name: str, reports: Path, iterations: int | None = No
             path.unlink()
     _write_folder(found, part, reports)
     return part
-
-
-def _comparison(found: Results, reports: Path, table: str, method: str, iterations=None) -> tuple[Part, bool]:
-    made, pairs = compared(found, table, method, iterations)
-    part = Part(made, comparison(made, pairs, method), method)
-    _write_folder(found, part, reports)
-    return part, measured(made, pairs) == len(pairs)
 
 
 def _write_folder(found: Results, part: Part, reports: Path) -> None:

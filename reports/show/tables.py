@@ -9,7 +9,7 @@ from benchmarks.runs import Run
 from benchmarks.tables import tunings
 from reports.data.records import GAP, Results, cell_id
 from reports.data.stats import MIN_SEEDS
-from reports.data.views import REAL, TRAINED, TUNING, UNTRAINED, View, share, swept
+from reports.data.views import REAL, TRAINED, TUNING, UNTRAINED, View, share
 from reports.show.contest import contest, duel_grid, preconditions
 from reports.show.document import Grid, Section, latex, simple
 from reports.show.words import NOTHING, change, interval, linked, protocol, score, span, title, unseen
@@ -22,22 +22,16 @@ DOUBTFUL = "is_effnet is not shown for digits: real held-out digits score below 
 
 def sections(made: View, results: Results) -> list[Section]:
     """Everything that is shown of a table. What answers its question comes first."""
-    shown = [Section("", [coverage(made), protocol(made.table)])]
-    if len(made.values):
-        found = contest(made)
-        shown += [Section("gradgap against its competitors", [duel_grid(made, found, "gradgap")] * bool(found)),
-                  Section("Can this table see it?", [preconditions(made)])]  # fmt: skip
-    zero = []
+    shown = [Section("", [coverage(made), protocol(made.table)]),
+             Section("gradgap against its competitors", duel_grid(made, contest(made), "gradgap")),
+             Section("Can this table see it?", preconditions(made))]  # fmt: skip
     for number, metrics in enumerate(_metrics(made)):
-        means = made.of(metrics[0])["mean"]
+        means, parts = made.of(metrics[0])["mean"], score_grid(made, metrics) + change_grid(made, metrics)
         if number and len(means) and not means.any():
-            zero += metrics
-        else:
-            grids = [score_grid(made, metrics), change_grid(made, metrics)]
-            shown.append(Section(_names(metrics), [grid for grid in grids if grid], folded=number > 0))
-    if zero:
-        shown.append(Section("Zero everywhere", [f"{_names(zero)}: 0 in every run."], folded=True))
-    shown += [*_weights(made, results), Section("Notes", notes(made, results), folded=True)]
+            parts = ["0 in every run."]
+        shown.append(Section(_names(metrics), parts, folded=number > 0))
+    shown += [Section("Weights that were tried", _weights(made), folded=True),
+              Section("Notes", notes(made, results), folded=True)]  # fmt: skip
     return [section for section in shown if section.parts]
 
 
@@ -67,8 +61,8 @@ def _names(metrics: list[str]) -> str:
     return ", ".join(map(title, metrics))
 
 
-def score_grid(made: View, metrics: list[str]) -> Grid | None:
-    """Mean ± standard deviation over the training seeds; None where there is nothing to show."""
+def score_grid(made: View, metrics: list[str]) -> list[Grid]:
+    """Mean ± standard deviation over the training seeds; [] where there is nothing to show."""
     usual = made.summary.loc[made.summary["kind"].isin(TRAINED), "n"].max()
     better = made.summary.drop_duplicates("metric").set_index("metric")["better"]
     caption = ", ".join(f"{title(metric)} ({better[metric]} is better)" for metric in metrics)
@@ -98,7 +92,7 @@ def _score_text(row, usual: int) -> str:
     return f"**{text}**" if row.wins else text
 
 
-def change_grid(made: View, metrics: list[str]) -> Grid | None:
+def change_grid(made: View, metrics: list[str]) -> list[Grid]:
     """The log ratio of method to baseline as percent, and the smallest that would have been seen."""
 
     def texts(row) -> dict[str, str]:
@@ -117,8 +111,8 @@ def change_grid(made: View, metrics: list[str]) -> Grid | None:
                   "their spread would have shown 4 times in 5 at the 5 % level.")  # fmt: skip
 
 
-def _pivot(made: View, metrics: list[str], texts: Callable, caption: str) -> Grid | None:
-    """A row for each model, method and source, a column for each data set, fraction and metric; None without any text.
+def _pivot(made: View, metrics: list[str], texts: Callable, caption: str) -> list[Grid]:
+    """A row for each model, method and source, a column for each data set, fraction and metric; [] without any text.
 
     texts  gives what a row of the summary says: source -> text, where "" is nothing. An untrained generator stands in
            every fraction, since it knows none.
@@ -137,7 +131,7 @@ def _pivot(made: View, metrics: list[str], texts: Callable, caption: str) -> Gri
                 columns[place] = f"{row.dataset}, {row.resolution} px", share(fraction), title(row.metric)
                 rows.setdefault((title(row.model), row.method, source), {})[place] = text
     if not rows:
-        return None
+        return []
     index = pd.MultiIndex.from_tuples(sorted(rows, key=lambda name: order.index(name[:2])), names=ROW)
     frame = pd.DataFrame(map(rows.get, index), index, sorted(columns)).fillna(NOTHING)
     frame.columns = pd.MultiIndex.from_tuples(map(columns.get, sorted(columns)))
@@ -145,27 +139,22 @@ def _pivot(made: View, metrics: list[str], texts: Callable, caption: str) -> Gri
         frame = frame.droplevel(2, axis=1)
     if index.get_level_values("source").nunique() == 1:
         frame = frame.droplevel("source")
-    return Grid(frame, caption)
+    return [Grid(frame, caption)]
 
 
-def _weights(made: View, results: Results) -> list[Section]:
-    """Every weight that was tried before the table was run, and the table with gradgap at each other weight."""
-    found, rows = [], []
+def _weights(made: View) -> list[Grid]:
+    """Every weight that was tried before the table was run."""
+    rows = []
     for tuning in tunings():
         task = Run.from_id(tuning["baseline"])
         if cell_id(task) in made.cells.index:
             rows.append({"model": title(task.model), "data set": f"{task.dataset} {share(task.fraction)}",
                          "regularizer": tuning["regularizer"], "tuned weight": tuning["weight"],
                          "tries": tuning["tries"].replace(" ", ", ").replace("=", ": ")})  # fmt: skip
-    if rows:
-        grid = simple(rows, f"Each weight that was tried and the {title(made.headline[0])} that it ended with, on one "
-                            "seed that no other table shows; the lowest is tuned, even at the edge of what was tried.",
-                      labels=3)  # fmt: skip
-        found.append(Section("Weights that were tried", [grid], folded=True))
-    others = swept(results, made)
-    if others:
-        found.append(Section("Beside gradgap at other weights", [score_grid(others, _metrics(others)[0])], folded=True))
-    return found
+    if not rows:
+        return []
+    return [simple(rows, f"Each weight that was tried and the {title(made.headline[0])} that it ended with, on one "
+                         "seed that no other table shows; the lowest is tuned, even at the edge of what was tried.", 3)]
 
 
 def notes(made: View, results: Results) -> list[str]:

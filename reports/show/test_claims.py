@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.tables import TABLES
 from reports.conftest import entry
-from reports.data.records import cell_id, read
-from reports.data.views import view
+from reports.data.records import GAP, cell_id, read
+from reports.data.views import View, view
 from reports.show import claims
-from reports.show.claims import CLAIMS, CONTRADICTED, OPEN, PAPER, SUPPORTED, UNTESTABLE, Evidence
+from reports.show.claims import CLAIMS, CONTRADICTED, OPEN, PAPER, SUPPORTED, UNTESTABLE
 
 PAPER_TABLES = ("table1", "table2", "table3")
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -22,8 +22,8 @@ BY_NAME = {claim.name: claim for claim in CLAIMS}
 def judged(writer, *tables):
     results = read(writer.folder)
     found: dict[str, dict] = {}
-    for finding in claims.judge_all({name: view(results, name) for name in tables or PAPER_TABLES}, writer.folder):
-        found.setdefault(finding.source, {})[finding.claim] = finding
+    for finding in claims.judge_all([view(results, name) for name in tables or PAPER_TABLES], writer.folder):
+        found.setdefault(finding.source, {})[finding.claim.name] = finding
     return found
 
 
@@ -123,8 +123,8 @@ def test_the_cost_without_a_bench(writer):
     assert claims.cost(writer.folder).verdict == OPEN
 
 
-def simulated(effect: float, random: np.random.Generator, cells=48, seeds=3, spread=0.15) -> Evidence:
-    """A source of as many cells as the paper's: 12 data sets of 2 fractions, 2 models, with known effects."""
+def simulated(effect: float, random: np.random.Generator, cells=48, seeds=3, spread=0.15) -> View:
+    """A table of as many cells as the paper's: 12 data sets of 2 fractions, 2 models, with known effects."""
     rows, logs = {}, {}
     for number in range(cells):
         model, dataset, fraction = f"m{number % 2}", f"d{number // 4}", (0.1, 1.0)[number // 2 % 2]
@@ -133,9 +133,11 @@ def simulated(effect: float, random: np.random.Generator, cells=48, seeds=3, spr
         rows[f"g{number}"] = place | {"kind": "method", "baseline": f"b{number}", "claimed": True}
         logs[f"b{number}"] = random.normal(0, spread, seeds)
         logs[f"g{number}"] = random.normal(effect, spread, seeds)
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    quantities = ("distance", "is", "gap")
-    return Evidence("simulated", dict.fromkeys(quantities, frame), dict.fromkeys(quantities, pd.DataFrame(logs)))
+    summary = pd.DataFrame({"published": [], "metric": [], "cell": []})
+    frame, nothing = pd.DataFrame.from_dict(rows, orient="index"), pd.DataFrame()
+    cache = dict.fromkeys(("fd_effnet", "is_effnet", GAP), pd.DataFrame(logs))
+    headline = ["fd_effnet", "is_effnet"]
+    return View("simulated", "", None, TABLES["open"], headline, frame, nothing, nothing, summary, cache)
 
 
 def rates(name: str, effect: float, count: int) -> dict[str, float]:

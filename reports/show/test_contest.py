@@ -67,7 +67,7 @@ def test_the_contest_in_words(made):
     assert text.startswith("by fd_effnet, gradgap is better than baseline (-10 % [-11, -8.7]; 1 of 1 cells)")
     assert "; is worse than r1_1 (+29 % [+26, +31]; 1 of 1 cells), diffaugment (+50 % [" in text
     assert "; is not told apart from lecam1 (" in text
-    assert "| r1_1 | +29 % [+26, +31] | worse | 1 of 1 | 4 |" in markdown(duel_grid(made, found, "gradgap"))
+    assert "| r1_1 | +29 % [+26, +31] | worse | 1 of 1 | 4 |" in markdown(duel_grid(made, found, "gradgap")[0])
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -79,17 +79,17 @@ def test_two_seeds_are_too_few_for_a_verdict(writer, small, seeds):
 
 
 def test_what_a_table_can_see(made):
-    lines = markdown(preconditions(made)).splitlines()
+    lines = markdown(preconditions(made)[0]).splitlines()
     assert lines[2].startswith("| DCGAN | digits | 1.50 | 10.25 ± 0.65 | 20.50 ± 1.29 | 30.00 | +100 % [+100, +100] | "
                                "-40 % [-41, -39] | 4 of 7 |")  # fmt: skip
-    assert all(preconditions(made).text.iloc[0, :4].str.contains("records.html#"))
+    assert all(preconditions(made)[0].text.iloc[0, :4].str.contains("records.html#"))
 
 
 def test_the_smallest_change_is_the_textbook_formula(made):
     """(t(0.975) + t(0.8)) standard errors of the mean log ratio, in percent."""
     logs = np.log(VALUES["r1"] / BASE)
     size = (stats.t.ppf(0.975, 3) + stats.t.ppf(0.8, 3)) * logs.std(ddof=1) / 2
-    text = markdown(change_grid(made, ["fd_effnet"]))
+    text = markdown(change_grid(made, ["fd_effnet"])[0])
     seen = f"{100 * np.expm1(-size):+.1f} or {100 * np.expm1(size):+.1f} %"
     assert f"| DCGAN | r1_1 | could have been seen | {seen} |" in text
 

@@ -19,11 +19,9 @@ from reports.data.records import read
 from reports.data.views import view
 from reports.show import render
 from reports.show.bench import benches
-from reports.show.compare import compared, comparison
+from reports.show.compare import beside, compared, comparison
 from reports.show.document import markdown
-from reports.show.figures import figures
-from reports.show.samples import samples
-from reports.show.tables import sections
+from reports.show.figures import figures, samples
 from reports.show.words import change
 
 
@@ -68,7 +66,7 @@ def test_the_page(page):
     assert "Tables 1-3 are not run yet" in words and 'supported: C0 "The baseline gets worse' in words
     assert "title=" not in text and "missing" not in words and "<script" not in text
     assert words.count("Not run yet") == len(TABLES) - 1
-    assert "mine5 on open" in words and "dcgan-mine-32-f1.0-baseline-i7-s*" in words
+    assert "mine5 against the others" in words and "dcgan-mine-32-f1.0-baseline-i7-s*" in words
     assert len(text) < 250_000
 
 
@@ -85,8 +83,7 @@ def test_figures_are_svg_with_whole_captions(writer, tmp_path):
     writer.table("open", seeds=3)
     results = read(writer.folder)
     made = {figure.file: figure for figure in figures(view(results, "open"), results, tmp_path)}
-    assert list(made) == ["contest.svg", "effects.svg", "by_fraction.svg", "gradient_norms.svg", "learning_curves.svg",
-                          "samples.png"]  # fmt: skip
+    assert list(made) == ["contest.svg", "by_fraction.svg", "gradient_norms.svg", "learning_curves.svg", "samples.png"]
     for figure in list(made.values())[:-1]:
         root = ElementTree.fromstring(figure.data)
         assert root.tag.endswith("svg") and figure.caption.endswith(".")
@@ -101,8 +98,8 @@ def test_a_weight_sweep_is_shown(writer):
         run = replace(baseline, regularizers={"gradgap": weight} if weight else {})
         writer.write(run, [entry("fd_effnet", 50 - weight / 10, n_generated=300)])
     results = read(writer.folder)
-    shown = {section.heading: section for section in sections(view(results, "smoke"), results)}
-    text = markdown(shown["Beside gradgap at other weights"].parts[0])
+    shown = {section.heading: section for section in beside(results, view(results, "smoke"))}
+    text = markdown(shown["Beside what is not in this table"].parts[0])
     assert "| gradgap1 | 49.90 |" in text and "| gradgap10 | 49.00 |" in text
 
 
@@ -126,11 +123,11 @@ def test_a_comparison(writer):
             writer.write(replace(first, seed=seed, regularizers=regularizers), [entry("fid", value)])
     made, pairs = compared(read(writer.folder), "table3", "mine5")
     shown = comparison(made, pairs, "mine5")
-    against, lines = markdown(shown[0].parts[0]), shown[0].parts[1:]
+    against, lines = markdown(shown[0].parts[0]), shown[0].parts[2:]
     assert "| baseline | -12 % [-12, -12] | better | 1 of 6 | 3 |" in against
     assert "| gradgap100 | +10 % [+10, +10] | worse | 1 of 6 | 3 |" in against
     assert lines[0].startswith("1 of 6 cells have the method")
-    each, scores = (markdown(section.parts[0]) for section in shown[1:])
+    each, scores = markdown(shown[0].parts[1]), markdown(shown[1].parts[0])
     assert "| WGAN | cifar-100 10% | 44.00 ± 0.00 | -12 % [-12, -12] | +10 % [+10, +10] | 2 of 3 |" in each
     assert "| WGAN | baseline | published | 49.61 |" in scores and "| WGAN | mine5 | ours | 44.00 ± 0.00 |" in scores
 

@@ -108,7 +108,7 @@ def test_zero_everywhere_is_one_line_and_near_zero_has_no_percentages(writer):
         writer.write(run, [entry("fid", 50.0), entry("memorised_inception", 0.0, extractor="inception"),
                            entry("recall_inception", value, extractor="inception")])  # fmt: skip
     found, _, text = made(writer, "table3")
-    assert "memorised_inception: 0 in every run." in text
+    assert "## memorised_inception\n\n- 0 in every run." in text
     cells = cell_id(REGULARIZED), cell_id(BASELINE)
     assert found.change(*cells, "fid") and not found.change(*cells, "recall_inception")
 
@@ -168,8 +168,8 @@ def test_latex_has_what_it_opens(writer, tmp_path):
     assert "10\\%" in text
 
 
-def test_an_empty_grid_is_none(writer):
-    assert score_grid(view(read(writer.folder), "smoke"), ["fd_effnet"]) is None
+def test_there_is_no_empty_grid(writer):
+    assert score_grid(view(read(writer.folder), "smoke"), ["fd_effnet"]) == []
 
 
 @pytest.mark.parametrize("name", ["smoke", "table1"])
