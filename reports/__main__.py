@@ -12,7 +12,7 @@ import sys
 
 from benchmarks.runs import InputError, Option, command, existing_folder, read_options, whole
 from benchmarks.tables import TABLES
-from reports.data.folders import RESULTS, reports_folder
+from reports.data.folders import RESULTS, claim_reports, reports_folder
 
 SHARED = {"RESULTS": Option(str, RESULTS), "REPORTS": Option(str, ""), "ITERATIONS": Option(whole(1))}
 COMMANDS = {"render": {}, "all": {}, "status": {"REQUIRE": Option(str, "")},
@@ -38,14 +38,21 @@ def main() -> int:
         from reports.show.status import status  # the others need pandas, and this one must not
 
         return status(results, words, iterations, given["REQUIRE"])
+    from reports.data.records import read
     from reports.show import render
 
     reports = reports_folder(results, given["REPORTS"])
+    claim_reports(results, reports)
+    found = read(results)
     if name == "render":
-        return render.tables(results, reports, words, iterations)
-    if name == "all":
-        return render.everything(results, reports)
-    return render.comparison_of(results, reports, given["METHOD"], given["TABLE"], iterations)
+        code = render.tables(found, reports, words, iterations)
+    elif name == "all":
+        code = render.everything(found, reports)
+    else:
+        code = render.comparison_of(found, reports, given["METHOD"], given["TABLE"], iterations)
+    for problem in dict.fromkeys(found.problems):
+        print(f"left out: {problem}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A view keeps numbers of two protocols apart: a metric that was measured otherwis
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -17,23 +18,25 @@ from reports.data.records import DIRECTIONS, GAP, Results, cell_id
 from reports.data.stats import Estimate, contrast, estimate
 
 TUNING = 100  # training seeds from here on chose weights; they are never shown as results
-MEANINGLESS = [("is_effnet", "digits")]  # real held-out digits score below untrained generators
+MEANINGLESS = {"is_effnet": ["digits"]}  # real held-out digits score below untrained generators
 DECIMALS = {"fid": 2, "fd": 2, "is": 2, "kid": 4, "precision": 3, "recall": 3, "density": 3, "coverage": 3,
             "memorised": 3}  # fmt: skip
-REAL, UNTRAINED, ELSEWHERE = "held-out real images", "untrained generator", "trained elsewhere"
+REAL, UNTRAINED = "held-out real images", "untrained generator"
 KINDS = ["baseline", "method", "untrained", "heldout", "external"]
 TRAINED = KINDS[:2]
+CELL = ["model", "dataset", "resolution", "fraction", "method", "kind", "baseline", "claimed", "control", "run",
+        "published"]  # fmt: skip
 
 
-@dataclass
+@dataclass(eq=False)
 class View:
     """One table's numbers.
 
     folder    where under the reports folder it is written
     headline  the metrics that the table is about, the first of which is a distance
     cells     a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
-              (the id of its baseline, "" without one), run, and whether it is `claimed`, the paper's regularizer, or
-              the positive `control`
+              (the id of its baseline, "" without one), run, what the paper `published` by metric, and whether it is
+              `claimed`, the paper's regularizer, or the positive `control`
     rows      the rows of the frame that belong to the cells, and whether the protocol of each is the table's `own`
     values    the mean over the draws: cell, metric, seed, value, draws, draw_sd; what was measured by another protocol
               than the table's is another metric: its name and that protocol
@@ -79,11 +82,6 @@ class View:
         """The log ratio of a cell to another one, over the seeds that both have."""
         found = contrast(self.logs(metric), {cell: 1.0, other: -1.0})
         return None if cell == other or found.empty else estimate(found)
-
-    def done(self) -> pd.Series:
-        """Trained cell id -> how many of its seeds were measured."""
-        measured = self.values[self.values["metric"].isin(self.headline)]
-        return measured.groupby("cell")["seed"].nunique().reindex(self.trained.index, fill_value=0)
 
 
 def smallest(cells: pd.DataFrame) -> list[str]:
@@ -141,31 +139,22 @@ def view(results: Results, name: str, iterations: int | None = None, extra: Sequ
     """The view of a table, its cells followed by `extra`; `iterations` replaces those of its longer runs."""
     table = shortened(name, iterations)
     listed = [*table.cells, *extra]
-    cells = pd.concat([_cells(listed), _external(listed, results.frame)])
+    cells = _cells(listed, results.frame)
     rows = results.frame[results.frame["cell"].isin(cells.index) & (results.frame["seed"] < TUNING)].copy()
-    for metric, dataset in MEANINGLESS:
-        rows = rows[(rows["metric"] != metric) | (rows["dataset"] != dataset)]
+    for metric, datasets in MEANINGLESS.items():
+        rows = rows[(rows["metric"] != metric) | ~rows["dataset"].isin(datasets)]
     rows["own"] = _is_own(rows, table.protocol)
     values = _values(rows)
-    published = _published(listed)
-    headline = list(dict.fromkeys(metric for metric, _ in published)) or score_names(table.protocol.extractor)
+    headline = list(dict.fromkeys(chain(*cells["published"]))) or score_names(table.protocol.extractor)
     folder = name if iterations is None else f"{name}-i{iterations}"
     made = View(name, folder, iterations, table, headline, cells, rows, values)
-    made.summary = _summary(made, published)
+    made.summary = _summary(made)
     return made
 
 
-def _published(listed: Sequence[Cell]) -> dict[tuple[str, str], float]:
-    """(metric, cell) -> what the paper printed."""
-    values = {}
-    for cell in listed:
-        for metric, value in cell.published.items():
-            values[metric, cell_id(cell.run)] = value
-    return values
-
-
-def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
-    """The cells as a frame, in the order of a table's rows: each model's methods together, the yardsticks last.
+def _cells(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
+    """The cells as a frame, in the order of a table's rows: each model's methods together, the yardsticks last, then
+    the images of other code for its data sets and fractions.
 
     Of several weights of gradgap, the first that the table lists stands for the paper's regularizer.
     """
@@ -179,14 +168,19 @@ def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
         first = is_gradgap(run) and baseline not in claimed
         if first:
             claimed.add(baseline)
-        rows[cell_id(run)] = {
-            "model": run.model, "dataset": run.dataset, "resolution": run.resolution, "fraction": run.fraction,
-            "method": method(run, cell.label), "kind": kind(run), "baseline": baseline, "claimed": first,
-            "control": run.augment.startswith("diffaugment") and not run.regularizers, "run": run,
-        }  # fmt: skip
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    kinds = frame["kind"].map(KINDS.index)
-    return frame.iloc[np.lexsort([kinds, pd.factorize(frame["model"])[0], kinds > 2])]
+        control = run.augment.startswith("diffaugment") and not run.regularizers
+        place = (run.dataset, run.resolution, run.fraction)
+        rows[cell_id(run)] = (run.model, *place, method(run, cell.label), kind(run), baseline, first, control, run,
+                              cell.published)  # fmt: skip
+    places = {row[1:4] for row in rows.values()}
+    for row in frame[frame["kind"] == "external"].drop_duplicates("cell").itertuples():
+        place = (row.dataset, row.resolution, row.fraction)
+        if place in places:
+            name = f"{row.method} (trained elsewhere)"
+            rows[row.cell] = ("external", *place, name, "external", "", False, False, None, {})
+    cells = pd.DataFrame.from_dict(rows, orient="index", columns=CELL)
+    kinds = cells["kind"].map(KINDS.index)
+    return cells.iloc[np.lexsort([kinds, pd.factorize(cells["model"])[0], kinds > 2])]
 
 
 def off_table(results: Results, made: View) -> list[Run]:
@@ -199,18 +193,6 @@ def off_table(results: Results, made: View) -> list[Run]:
         if cell not in made.cells.index and baseline_of(run) in baselines:
             found.append(run)
     return found
-
-
-def _external(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
-    """Cells of images that other code made, for the data sets and fractions of the table."""
-    places = {(cell.run.dataset, cell.run.resolution, cell.run.fraction) for cell in listed}
-    rows = {}
-    for row in frame[frame["kind"] == "external"].drop_duplicates("cell").itertuples():
-        if (row.dataset, row.resolution, row.fraction) in places:
-            rows[row.cell] = {"model": "external", "dataset": row.dataset, "resolution": row.resolution,
-                              "fraction": row.fraction, "method": f"{row.method} ({ELSEWHERE})", "kind": "external",
-                              "baseline": "", "claimed": False, "control": False, "run": None}  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _is_own(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
@@ -243,7 +225,7 @@ def _metric_order(metric: str) -> tuple[int, str]:
     return order.index(family(metric)), metric
 
 
-def _summary(made: View, published: dict[tuple[str, str], float]) -> pd.DataFrame:
+def _summary(made: View) -> pd.DataFrame:
     further = set(made.values["metric"]) - set(made.headline)
     metrics = made.headline + sorted(further, key=_metric_order)
     places = pd.MultiIndex.from_product([metrics, made.cells.index], names=["metric", "cell"])
@@ -252,10 +234,10 @@ def _summary(made: View, published: dict[tuple[str, str], float]) -> pd.DataFram
     frame["n"] = frame["n"].fillna(0).astype(int)
     lost = made.rows[made.rows["status"] == "diverged"].groupby("cell")["seed"].nunique()
     frame["diverged"] = frame["cell"].map(lost).fillna(0).astype(int)
-    frame["published"] = [published.get(place) for place in places]
-    baselines = [published.get(place) for place in zip(frame["metric"], frame["baseline"], strict=True)]
-    frame["published"], baselines = frame["published"].astype(float), pd.Series(baselines, dtype=float)
-    frame["printed"] = np.log(frame["published"] / baselines)
+    frame["published"] = pd.Series(map(dict.get, frame["published"], frame["metric"]), dtype=float)
+    published = frame.set_index(["metric", "cell"])["published"]
+    against = published.reindex(pd.MultiIndex.from_frame(frame[["metric", "baseline"]]))
+    frame["printed"] = np.log(frame["published"] / against.to_numpy())
     frame["effect"] = list(map(made.change, frame["cell"], frame["baseline"], frame["metric"]))
     recorded = made.rows.drop_duplicates("metric").set_index("metric")["better"]
     frame["better"] = frame["metric"].map(lambda metric: DIRECTIONS.get(family(metric)) or recorded[metric])

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.state import parsed
 from reports.data.records import DAMAGE, GAP
 from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, average, contrast, estimate, holm
-from reports.data.views import MEANINGLESS, View, family, smallest
+from reports.data.views import MEANINGLESS, View, smallest
 from reports.show.contest import is_judged
 from reports.show.document import Section, simple
 from reports.show.words import NOTHING, change, interval, title, unseen
@@ -24,7 +24,6 @@ UNTESTABLE, CONSISTENT, INCONSISTENT = "not testable here", "consistent", "not c
 UNPUBLISHED = "nothing published"
 PAPER, OURS, BENCH = "the paper's numbers", "Tables 1-3", "bench-regularizers"
 CHEAP = 0.10  # share of training time: what is taken as "almost no extra cost"
-QUANTITIES = {"fid": "distance", "fd": "distance", "is": "is", "norm": "gap"}  # by the family of a metric
 WORDS = {"distance": "the distance (FID, or fd_effnet where that stands in)", "is": "the Inception Score",
          "gap": "late |n_R - n_F|", "baseline": "of the baseline", "claimed": "gradgap against baseline",
          "control": "DiffAugment against baseline", "cells": "over all cells", "fewest": "at the smallest fraction",
@@ -128,7 +127,7 @@ def judge(claim: Claim, view: View, printed: bool = False) -> Finding:
 
     printed  whether the numbers are the paper's, single runs
     """
-    metric = {QUANTITIES[family(name)]: name for name in [*view.headline, GAP]}[claim.quantity]
+    metric = {"distance": view.headline[0], "is": view.headline[-1], "gap": GAP}[claim.quantity]
     cells, logs = _spoken_of(view, metric), view.logs(metric)
     contrasts = contrasts_of(claim, cells)
     if printed:
@@ -145,8 +144,7 @@ def _spoken_of(view: View, metric: str) -> pd.DataFrame:
     printed = view.published.loc[view.published["metric"] == metric, "cell"]
     if len(printed):
         return view.cells.loc[printed]
-    doubtful = [dataset for name, dataset in MEANINGLESS if name == metric]
-    return view.trained[~view.trained["dataset"].isin(doubtful)]
+    return view.trained[~view.trained["dataset"].isin(MEANINGLESS.get(metric, []))]
 
 
 def _measured(claim: Claim, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[str, ...]:
@@ -246,25 +244,20 @@ def cost(results: Path) -> Finding:
 def judge_all(views: list[View], results: Path) -> list[Finding]:
     """The findings of every source: the printed numbers, ours for the paper's tables together, ours for each other
     table that is meant for verdicts and has any, and the measurement of the cost."""
-    paper, found = [view for view in views if len(view.published)], []
-    others = [view for view in views if not len(view.published) and is_judged(view)]
+    paper, sources, found = [view for view in views if len(view.published)], [], []
     if paper:
-        ours = _together(paper)
-        values = ours.published.assign(seed=0, value=ours.published["published"])
-        found += verdicts(replace(ours, name=PAPER, values=values, cache={}), printed=True)
-        others.insert(0, ours)
-    for view in others:
-        if len(view.values):
-            found += verdicts(view)
+        joined = {}
+        for name in ("cells", "values", "summary"):
+            joined[name] = pd.concat(getattr(view, name) for view in paper)
+        sources.append(replace(paper[0], name=OURS, headline=["fid", "is"], cache={}, **joined))
+        printed = sources[0].published
+        printed = replace(sources[0], name=PAPER, values=printed.assign(seed=0, value=printed["published"]), cache={})
+        found += verdicts(printed, printed=True)
+    sources += [view for view in views if view not in paper and is_judged(view)]
+    for source in sources:
+        if len(source.values):
+            found += verdicts(source)
     return [*found, cost(results)]
-
-
-def _together(views: list[View]) -> View:
-    """Several tables of one protocol as one."""
-    headline = max((view.headline for view in views), key=len)
-    return replace(views[0], name=OURS, headline=headline, cells=pd.concat([view.cells for view in views]),
-                   values=pd.concat([view.values for view in views]),
-                   summary=pd.concat([view.summary for view in views], ignore_index=True), cache={})  # fmt: skip
 
 
 def sections(findings: list[Finding]) -> list[Section]:

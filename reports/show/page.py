@@ -1,37 +1,29 @@
-"""reports/index.html: the question and its answer, a picture, then the claims, the tables and all the rest."""
+"""index.html: the question and its answer, a picture, then the claims, the tables and all the rest.
+
+records.html: behind each of its numbers the seeds, their records, and how they were made and measured.
+"""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import pandas as pd
+
 from reports.data.records import Results, cell_id
-from reports.data.views import TUNING, View, off_table
+from reports.data.views import TUNING, View, decimals, off_table
 from reports.show import claims
-from reports.show.claims import (
-    BENCH,
-    CONSISTENT,
-    CONTRADICTED,
-    INCONSISTENT,
-    OPEN,
-    OURS,
-    PAPER,
-    SUPPORTED,
-    UNPUBLISHED,
-    UNTESTABLE,
-    Finding,
-)
+from reports.show.claims import BENCH, OPEN, OURS, PAPER, UNPUBLISHED, UNTESTABLE, Finding
 from reports.show.contest import contest, in_words, is_judged
-from reports.show.document import Figure, Section, chapter, document, section_html, simple
+from reports.show.document import Figure, Grid, Section, chapter, document, section_html, simple
 from reports.show.tables import coverage
-from reports.show.words import linked, relative
+from reports.show.words import linked, relative, title
 
 DOI = "10.12677/aam.2023.123139"
 QUESTION = "Do GANs trained on few images get better when the discriminator's gradient norms are held equal?"
 ROOT = Path(__file__).parents[2]  # of the project, with the Makefile
-PHRASES = {SUPPORTED: "supported:", CONTRADICTED: "contradicted:", CONSISTENT: "consistent with",
-           INCONSISTENT: "not consistent with", OPEN: "not enough evidence for", UNTESTABLE: "not testable here:",
-           UNPUBLISHED: "nothing is published for"}  # fmt: skip
+WORDS = {OPEN: "not enough evidence for", UNPUBLISHED: "nothing is published for"}  # for verdicts without a size
+MADE = ["status", "commit", "dirty", "device", "threads", "versions", "data_digest"]
 FILES = {"table.csv": "table.csv", "seeds.csv": "seeds.csv (every seed)", "table.tex": "LaTeX", "table.md": "Markdown"}
 
 
@@ -100,11 +92,11 @@ def _sentence(found: list[Finding]) -> str:
     names: dict[str, list[str]] = {}
     for finding in found:
         name = finding.claim.name
-        if finding.verdict not in (OPEN, UNTESTABLE, UNPUBLISHED):
+        if finding.verdict not in (*WORDS, UNTESTABLE):
             size = re.match(r"[-+][\d.]+ %", finding.effect)
             name += f' "{finding.claim.statement}" ({size[0]})'
         names.setdefault(finding.verdict, []).append(name)
-    return "; ".join(f"{PHRASES[verdict]} {', '.join(names[verdict])}" for verdict in PHRASES if verdict in names) + "."
+    return "; ".join(f"{WORDS.get(verdict, f'{verdict}:')} {', '.join(names[verdict])}" for verdict in names) + "."
 
 
 def _taken_picture(parts: list[Part]) -> Section:
@@ -158,3 +150,29 @@ def _other_runs(results: Results, parts: list[Part]) -> list[Section]:
     rows = [{"run": f"{cell}-s*", "seeds": linked(str(count), cell)}
             for cell, count in others.groupby("cell")["seed"].nunique().items()]
     return [Section("", [simple(rows, "Runs of no table; each leads to its scores.")])] if rows else []
+
+
+def records_page(results: Results, address: str) -> str:
+    """A chapter for each cell that has records, of any table or of none.
+
+    address  of the results folder, as seen from the page
+    """
+    body = "<h1>Records</h1>\n<p><a href='index.html'>all results</a></p>\n"
+    for cell, rows in results.frame.groupby("cell", sort=False):
+        lines = []
+        for row in rows.drop_duplicates("seed").to_dict("records"):
+            facts = ", ".join(f"{name} {row[name]}" for name in MADE)
+            lines.append(f"Seed {row['seed']}: [{row['record']}]({address}/{row['record']}), {facts}.")
+        body += chapter(cell, cell, [Section("", [*_values(rows), *lines])])
+    return document("Records", body)
+
+
+def _values(rows: pd.DataFrame) -> list[Grid]:
+    """A row for each metric and protocol, a column for each seed; [] where all diverged."""
+    shown = rows[rows["checkpoint"].isin(["last", "best"])]
+    wide = shown.pivot_table(index=["metric", "protocol"], columns="seed", values="value", sort=False)
+    text = {}
+    for (metric, protocol), row in wide.iterrows():
+        text[title(metric), protocol] = row.map(f"{{:.{decimals(metric)}f}}".format)
+    caption = "The mean over the draws. Scores of generators kept on the way are in the records."
+    return [Grid(pd.DataFrame(text).T, caption)] if text else []

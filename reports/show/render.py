@@ -1,61 +1,50 @@
 """What the commands write: a table's folder, a comparison, the benches, or everything with the page in front."""
 
-import sys
 from pathlib import Path
 
 from benchmarks.tables import TABLES
-from reports.data.folders import claim_reports, write
-from reports.data.records import Results, read
+from reports.data.folders import write
+from reports.data.records import Results
 from reports.data.views import view
 from reports.show import claims, field
 from reports.show.bench import benches
 from reports.show.compare import beside, compared, comparison, measured
 from reports.show.document import Figure, Section, report
-from reports.show.evidence import evidence
 from reports.show.figures import figures
-from reports.show.page import Part, page
+from reports.show.page import Part, page, records_page
 from reports.show.tables import sections, seeds_csv, summary_csv, to_latex
 from reports.show.words import relative
 
 
-def tables(results: Path, reports: Path, names: list[str], iterations: int | None = None) -> int:
+def tables(found: Results, reports: Path, names: list[str], iterations: int | None = None) -> int:
     """The folder of each table; "bench" stands for all measurements of the suite itself."""
-    claim_reports(results, reports)
-    found = read(results)
     for name in names:
         if name == "bench":
-            _write_benches(results, reports, found.problems)
+            _write_benches(found, reports)
         else:
             _say(_table(found, name, reports, iterations), reports)
-    _say_left_out(found)
     return 0
 
 
-def everything(results: Path, reports: Path) -> int:
-    """Every table, the claims, the benches, the comparisons that there are records for, and the page."""
-    claim_reports(results, reports)
-    found = read(results)
+def everything(found: Results, reports: Path) -> int:
+    """Every table, the claims, the benches, and the page."""
     parts = [_table(found, name, reports) for name in TABLES]
-    findings = claims.judge_all([part.view for part in parts], results)
+    findings = claims.judge_all([part.view for part in parts], found.folder)
     write(reports / "claims.md", report("Claims of the paper", claims.sections(findings), found.problems))
-    suite = _write_benches(results, reports, found.problems)
-    fields = field.render(results, reports)
-    write(reports / "records.html", evidence(found, relative(results, reports)))
+    suite = _write_benches(found, reports)
+    fields = field.render(found.folder, reports)
+    write(reports / "records.html", records_page(found, relative(found.folder, reports)))
     write(reports / "index.html", page(found, reports, parts, findings, suite, fields))
-    _say_left_out(found)
     print(f"wrote {reports / 'index.html'}, claims.md and a folder for each table")
     return 0
 
 
-def comparison_of(results: Path, reports: Path, method: str, table: str, iterations: int | None = None) -> int:
+def comparison_of(found: Results, reports: Path, method: str, table: str, iterations: int | None = None) -> int:
     """A method beside a table; 1 unless every cell has it."""
-    claim_reports(results, reports)
-    found = read(results)
     made, pairs = compared(found, table, method, iterations)
     part = Part(made, comparison(made, pairs, method))
     _write_folder(found, part, reports)
     _say(part, reports)
-    _say_left_out(found)
     return int(measured(made, pairs) < len(pairs))
 
 
@@ -90,8 +79,8 @@ def _write_folder(found: Results, part: Part, reports: Path) -> None:
                 write(folder / figure.file, figure.data)
 
 
-def _write_benches(results: Path, reports: Path, problems: list[str]) -> dict[str, Section]:
-    suite = benches(results, problems)
+def _write_benches(found: Results, reports: Path) -> dict[str, Section]:
+    suite = benches(found.folder, found.problems)
     for name, section in suite.items():
         write(reports / "bench" / f"{name}.md", report(section.heading, [Section("", section.parts)]))
     return suite
@@ -100,8 +89,3 @@ def _write_benches(results: Path, reports: Path, problems: list[str]) -> dict[st
 def _say(part: Part, reports: Path) -> None:
     shown = [section for section in part.sections if not section.folded]
     print(f"{report(part.view.table.title, shown)}\nwrote {reports / part.view.folder}")
-
-
-def _say_left_out(found: Results) -> None:
-    for problem in dict.fromkeys(found.problems):
-        print(f"left out: {problem}", file=sys.stderr)

@@ -44,8 +44,8 @@ def _metrics(made: View) -> list[list[str]]:
 
 def coverage(made: View) -> str:
     """How much of the table was measured, in one line."""
-    done = made.done()
-    lost = made.summary.drop_duplicates("cell")["diverged"].sum()
+    done = made.summary[made.summary["kind"].isin(TRAINED) & made.summary["metric"].isin(made.headline)]
+    done, lost = done.groupby("cell")["n"].max(), made.summary.drop_duplicates("cell")["diverged"].sum()
     if not len(made.values) and not lost:
         return f"Not run yet: none of its {len(done)} cells is measured."
     seeds = done[done > 0]

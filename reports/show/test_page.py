@@ -48,7 +48,7 @@ def page(tmp_path_factory):
     writer.write(Run("dcgan", "mine", 32, iterations=7), [entry("fd_effnet", 3.0)])
     method = replace(TABLES["open"].cells[0].run, regularizers={"mine": 5.0})
     writer.write(method, [entry("fd_effnet", 100.0)])
-    render.everything(writer.folder, tmp_path / "reports")
+    render.everything(read(writer.folder), tmp_path / "reports")
     return tmp_path / "reports"
 
 
@@ -133,7 +133,7 @@ def test_a_comparison(writer):
 
 
 def test_a_comparison_on_smoke_says_what_it_is(writer, tmp_path, capsys):
-    assert render.comparison_of(writer.folder, tmp_path / "reports", "lecam0.3", "smoke") == 1
+    assert render.comparison_of(read(writer.folder), tmp_path / "reports", "lecam0.3", "smoke") == 1
     assert "checks the plumbing" in capsys.readouterr().out
     assert (tmp_path / "reports" / "compare" / "lecam0.3" / "smoke" / "table.md").exists()
 
@@ -145,9 +145,9 @@ def test_a_comparison_of_fewer_iterations_finds_its_runs(writer, tmp_path, capsy
         if run.iterations and not run.regularizers:
             writer.write(replace(run, regularizers={"lecam": 0.3}), [entry("fd_effnet", 40.0, n_generated=300)])
     reports = tmp_path / "reports"
-    assert render.comparison_of(writer.folder, reports, "lecam0.3", "smoke", 2) == 0
+    assert render.comparison_of(read(writer.folder), reports, "lecam0.3", "smoke", 2) == 0
     assert "40.0" in capsys.readouterr().out
-    assert render.comparison_of(writer.folder, reports, "lecam0.3", "smoke") == 1
+    assert render.comparison_of(read(writer.folder), reports, "lecam0.3", "smoke") == 1
 
 
 @pytest.mark.parametrize("name", ["", "baseline", "a b", "mine"])
