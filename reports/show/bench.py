@@ -1,80 +1,48 @@
 """The measurements of the suite itself: results/bench/NAME.json as a table in reports/bench/NAME.md and on the page.
 
-A new measurement is a line of BENCHES: its title, a function from what its file holds to its tables, and how to read
-them.
+A new measurement is a line of BENCHES.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from benchmarks.state import parsed
-from reports.show.document import Grid, Section, simple
+from reports.data.records import DAMAGE
+from reports.show.document import Section, simple
 
 
 @dataclass(frozen=True)
 class Bench:
-    """How a measurement is shown. The notes are filled in with the values of its file."""
+    """How a measurement is shown.
+
+    tables  which parts of its file are tables, with their captions; after a part's name come the columns for the keys
+            of objects within objects
+    notes   how to read them, filled in with the values of the file
+    """
 
     title: str
     command: str
-    grids: Callable[[dict], list[Grid]]
+    tables: dict[tuple[str, ...], str]
     notes: tuple[str, ...]
 
 
-def lines(nested: dict, *labels: str) -> Iterator[dict]:
-    """A row for each innermost dictionary; the keys that lead to it are its labels."""
-    for key, inner in nested.items():
-        rows = lines(inner, *labels[1:]) if labels[1:] else [inner]
-        for row in rows:
-            yield {labels[0]: key} | row
-
-
-def evaluation(data: dict) -> list[Grid]:
-    frame = pd.DataFrame(lines(data["cpu_seconds"], "px", "tool")).drop(columns="all", errors="ignore")
-    return [simple(frame, "CPU seconds. A stage that a tool does not tell apart is -.", 2)]
-
-
-def models(data: dict) -> list[Grid]:
-    return [simple(data["sizes"], "Parameters, operations (gflop) an image and an iteration, and memory.", 2),
-            simple(data["speed"], "Operations a CPU second, beside those of a plain 3x3 convolution.", 2)]  # fmt: skip
-
-
-def regularizers(data: dict) -> list[Grid]:
-    forms, rows = [], []
-    for row in data["rows"]:
-        forms += lines({row["run"]: row["forms"]}, "run", "form")
-        rows.append({name: value for name, value in row.items() if name != "forms"})
-    return [simple(forms, "Time, operations and memory of a training iteration, and what they are of that without "
-                   "gradgap.", 2), simple(rows, "gradgap against the other ways to have its gradient.")]  # fmt: skip
-
-
-def feeding(data: dict) -> list[Grid]:
-    grids = []
-    for name in ("images_per_second", "ratios"):
-        grids.append(simple([{"what": what, name: value} for what, value in data[name].items()], ""))
-    return grids
-
-
-def rows(labels: int, caption: str) -> Callable[[dict], list[Grid]]:
-    """A measurement whose rows are shown as they are."""
-    return lambda data: [simple(data["rows"], caption, labels)]
-
-
 BENCHES = {
-    "data": Bench("Preparing and feeding images", "make bench-data", feeding, (
+    "data": Bench("Preparing and feeding images", "make bench-data", {("images_per_second", "what"): "Images a second.",
+                                                                ("ratios", "what"): "Ratios."}, (
         "{count} images of {resolution} px, batches of {batch}, {cores} cores. pillow_loop: one process, a file at a "
         "time. image_folder: torchvision's ImageFolder and DataLoader. feed: ours, for sets within the budget; "
         "streamed: ours, for larger ones.",)),
-    "eval": Bench("Evaluation: CPU seconds of each tool", "make bench-eval", evaluation, (
+    "eval": Bench("Evaluation: CPU seconds of each tool", "make bench-eval", {
+        ("cpu_seconds", "px", "tool"): "CPU seconds. A stage that a tool does not tell apart is -."}, (
         "{images} generated images against {references} references, PNG files of smooth noise, one thread, one network "
         "for all: Inception-v3 with random weights, so FID compares the tools only.",
         "clean-fid gives FID; torch-fidelity, which resizes in its own way, FID, IS, KID, precision and recall; ours "
         "every metric.")),
-    "models": Bench("The models", "make bench-models", models, ()),
-    "regularizers": Bench("The price of gradgap", "make bench-regularizers", regularizers, (
+    "models": Bench("The models", "make bench-models", {
+        ("sizes",): "Parameters, operations (gflop) an image and an iteration, and memory.",
+        ("speed",): "Operations a CPU second, beside those of a plain 3x3 convolution."}, ()),
+    "regularizers": Bench("The price of gradgap", "make bench-regularizers", {
+        ("rows", "forms"): "Time, operations and memory of a training iteration, and what they are of that without."}, (
         "ratio: CPU time on one thread of a whole training iteration (every step of both networks, with what the "
         "model's recipe regularizes) over that without gradgap; median, lowest and highest of {rounds} rounds.",
         "naive: forward passes of its own at every update. gradgap: by the loss's own pass, at every update. "
@@ -85,12 +53,12 @@ BENCHES = {
         "gradgap extra over naive extra: the extra time of gradgap over the extra time of naive.",
         "finite differences gradient error: against gradgap, relative, over the parameters of a new network. It is "
         "large because (leaky) ReLU has kinks: on a smooth network it is below 0.001 (a test holds it to that).")),
-    "train": Bench("Training", "make bench-train", rows(2, "Time of an iteration, speed and memory."), (
+    "train": Bench("Training", "make bench-train", {("rows",): "Time of an iteration, speed and memory."}, (
         "Each trained for {seconds:g} s on noise, in turn, after as long a warming up. An iteration is all steps of "
         "both networks; its time is the mean.",
         "flop per second: operations of the networks' own steps, without penalties; those of a bf16 product: "
         "{matrix_peak}. Without bf16 a GPU's convolutions are in TF32, as PyTorch has it.")),
-    "drills": Bench("Drills", "make drills", rows(1, "Fault injection: kill, corrupt, starve."), (
+    "drills": Bench("Drills", "make drills", {("rows",): "Fault injection: kill, corrupt, starve."}, (
         "Subject: {runs} on 24 images of noise, by the same commands as any other run. After every drill the same "
         "sweep is given again.",
         "differences from a sweep that nobody disturbed: tensors of the checkpoints and of the generator bit by bit, "
@@ -108,17 +76,37 @@ def benches(results: Path, problems: list[str]) -> dict[str, Section]:
         try:
             if path.exists():
                 made[name] = _section(bench, parsed(path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGE as error:
             problems.append(f"{path}: damaged or of an older version ({error!r}); `{bench.command}` makes it anew")
     return made
 
 
 def _section(bench: Bench, data: dict) -> Section:
-    grids, origin = bench.grids(data), data["provenance"]
-    for grid in grids:
+    parts, origin = [], data["provenance"]
+    for (part, *columns), caption in bench.tables.items():
+        grid = simple(_rows(data[part], columns), caption, max(1, len(columns)))
         grid.text = grid.text.rename(columns=lambda name: str(name).replace("_", " "))
-    versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
+        parts.append(grid)
     changed = " (changed)" if origin["dirty"] else ""
-    made = (f"Made by `{data.get('command', bench.command)}`: commit {origin['commit'][:12]}{changed}, "
-            f"{origin['device']}, {versions}.")  # fmt: skip
-    return Section(bench.title, [*grids, *[note.format_map(data) for note in bench.notes], made], folded=True)
+    versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
+    parts += [note.format_map(data) for note in bench.notes]
+    parts.append(f"Made by `{data.get('command', bench.command)}`: commit {origin['commit'][:12]}{changed}, "
+                 f"{origin['device']}, {versions}.")  # fmt: skip
+    return Section(bench.title, parts, folded=True)
+
+
+def _rows(part: list | dict, columns: list[str]) -> list[dict]:
+    """The rows of a table: the objects of a list, or those within objects, whose keys go into the columns.
+
+    In a list, a column has objects within; each of them becomes a row.
+    """
+    if not columns:
+        if isinstance(part, list):
+            return part
+        return [part if isinstance(part, dict) else {"value": part}]
+    first, *rest = columns
+    rows = []
+    for row in part if isinstance(part, list) else [{first: part}]:
+        for key, inner in row[first].items():
+            rows += [row | {first: key} | values for values in _rows(inner, rest)]
+    return rows

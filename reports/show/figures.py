@@ -118,7 +118,7 @@ def learning_curves(view: View, results: Results) -> Figure | None:
 def _over_training(view: View, points: pd.DataFrame) -> Panels:
     """Two panels for each model and data set, baseline and claimed method, with a line for each fraction."""
     panels: Panels = {}
-    points = points.join(view.cells, on="cell").sort_values("fraction", kind="stable")
+    points = view.cells.join(points.set_index("cell"), how="inner").rename_axis("cell")
     points["x"] = points["iteration"] / points["run"].map(lambda run: run.iterations)
     points["line"] = points["fraction"].map(share)
     for (model, dataset), group in points.groupby(["model", "dataset"], sort=False):
