@@ -10,12 +10,13 @@ RESULTS=folder of the runs (results), REPORTS=folder of what is written, ITERATI
 
 import sys
 
-from benchmarks.runs import InputError, command, options
+from benchmarks.runs import InputError, Option, command, existing_folder, read_options, whole
 from benchmarks.tables import TABLES
-from reports.data.folders import reports_folder, require_results
+from reports.data.folders import RESULTS, claim_reports, reports_folder
 
-SHARED = {"RESULTS": "", "REPORTS": "", "ITERATIONS": ""}
-COMMANDS = {"render": {}, "all": {}, "compare": {"METHOD": "", "TABLE": "small"}, "status": {"REQUIRE": ""}}
+SHARED = {"RESULTS": Option(str, RESULTS), "REPORTS": Option(str, ""), "ITERATIONS": Option(whole(1))}
+COMMANDS = {"render": {}, "all": {}, "status": {"REQUIRE": Option(str, "")},
+            "compare": {"METHOD": Option(str, ""), "TABLE": Option(str, "small")}}  # fmt: skip
 
 
 def main() -> int:
@@ -26,39 +27,32 @@ def main() -> int:
     if name not in COMMANDS:
         raise InputError(f"{name!r}: not a command of reports; valid are {', '.join(COMMANDS)}")
     words = [argument for argument in arguments if "=" not in argument]
-    given = options([argument for argument in arguments if "=" in argument], SHARED | COMMANDS[name])
-    results = require_results(given["RESULTS"])
-    iterations = _number(given["ITERATIONS"])
+    given = read_options([argument for argument in arguments if "=" in argument], SHARED | COMMANDS[name])
+    results, iterations = existing_folder("RESULTS", given["RESULTS"]), given["ITERATIONS"]
+    if words and name not in ("render", "status"):
+        raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
+    for table in [*words, given.get("TABLE", "small")]:
+        if table not in TABLES and (table, name) != ("bench", "render"):
+            raise InputError(f"table {table!r}: not one of {', '.join(TABLES)}")
     if name == "status":
         from reports.show.status import status  # the others need pandas, and this one must not
 
-        return status(results, _tables(words), iterations, given["REQUIRE"])
-    if words and name != "render":
-        raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
+        return status(results, words, iterations, given["REQUIRE"])
+    from reports.data.records import read
     from reports.show import render
 
     reports = reports_folder(results, given["REPORTS"])
+    claim_reports(results, reports)
+    found = read(results)
     if name == "render":
-        return render.tables(results, reports, _tables(words, ["bench"]), iterations)
-    if name == "all":
-        return render.everything(results, reports)
-    return render.comparison_of(results, reports, given["METHOD"], _tables([given["TABLE"]])[0], iterations)
-
-
-def _tables(words: list[str], further: list[str] | None = None) -> list[str]:
-    valid = [*TABLES, *(further or [])]
-    for word in words:
-        if word not in valid:
-            raise InputError(f"table {word!r}: not one of {', '.join(valid)}")
-    return words
-
-
-def _number(text: str) -> int | None:
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"ITERATIONS={text}: must be a whole number, at least 1")
-    return int(text)
+        code = render.tables(found, reports, words, iterations)
+    elif name == "all":
+        code = render.everything(found, reports)
+    else:
+        code = render.comparison_of(found, reports, given["METHOD"], given["TABLE"], iterations)
+    for problem in dict.fromkeys(found.problems):
+        print(f"left out: {problem}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

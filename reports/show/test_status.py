@@ -72,8 +72,8 @@ def test_status_needs_no_installation(writer):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["status", "RESULTS=resluts"], "RESULTS=resluts: does not exist"),
-    (["all", "RESULTS=Makefile"], "RESULTS=Makefile: is a file"),
+    (["status", "RESULTS=resluts"], "RESULTS=resluts: not a folder that exists"),
+    (["all", "RESULTS=Makefile"], "RESULTS=Makefile: not a folder that exists"),
     (["status", "table9"], "'table9': not one of table1"), (["table"], "'table': not a command"),
     (["status", "RESULT=x"], "not an option"), (["render", "smoke", "ITERATIONS=x"], "ITERATIONS=x"),
     (["all", "smoke"], "takes options"),
