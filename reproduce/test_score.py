@@ -21,7 +21,8 @@ from benchmarks.field import Named, record_faults
 from benchmarks.metrics import METRICS, Comparison
 from benchmarks.runs import InputError, Protocol, Run
 from reproduce import images
-from reproduce.evaluate import evaluate, printed, reference
+from reproduce.evaluate import evaluate
+from reproduce.features import printed, reference
 from reproduce.release import main as release
 from reproduce.score import Order, parse, score
 from reproduce.settings import Settings
@@ -303,7 +304,7 @@ def test_a_record_of_other_images_is_kept(pixels, data, tmp_path):
 def test_a_share_that_is_too_small_is_refused_before_anything_is_measured(pixels, data, tmp_path):
     np.save(tmp_path / "theirs.npy", pixels)
     few = replace(asked(tmp_path / "theirs.npy"), fraction=0.001)
-    refused(few, data, tmp_path / "results", "FRACTION=0.001", "at least 10")
+    refused(few, data, tmp_path / "results", "fraction 0.001", "at least 10")
 
 
 # --- The command ------------------------------------------------------------------------------------------------------
