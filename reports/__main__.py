@@ -12,7 +12,7 @@ import sys
 
 from benchmarks.runs import InputError, Option, command, existing_folder, read_options, whole
 from benchmarks.tables import TABLES
-from reports.data.folders import RESULTS, claim_reports, reports_folder
+from reports.data.folders import RESULTS, claim_reports, reports_folder, shortened
 
 SHARED = {"RESULTS": Option(str, RESULTS), "REPORTS": Option(str, ""), "ITERATIONS": Option(whole(1))}
 COMMANDS = {"render": {}, "all": {}, "status": {"REQUIRE": Option(str, "")},
@@ -28,16 +28,21 @@ def main() -> int:
         raise InputError(f"{name!r}: not a command of reports; valid are {', '.join(COMMANDS)}")
     words = [argument for argument in arguments if "=" not in argument]
     given = read_options([argument for argument in arguments if "=" in argument], SHARED | COMMANDS[name])
-    results, iterations = existing_folder("RESULTS", given["RESULTS"]), given["ITERATIONS"]
+    results = existing_folder("RESULTS", given["RESULTS"])
     if words and name not in ("render", "status"):
         raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
-    for table in [*words, given.get("TABLE", "small")]:
+    tables = words
+    if not words:
+        tables = {"status": list(TABLES), "compare": [given.get("TABLE")]}.get(name, [])
+    for table in tables:
         if table not in TABLES and (table, name) != ("bench", "render"):
             raise InputError(f"table {table!r}: not one of {', '.join(TABLES)}")
+    if given["ITERATIONS"]:  # makes other tables of these, such as smoke-i4
+        tables = [_shortened(table, given["ITERATIONS"]) for table in tables]
     if name == "status":
         from reports.show.status import status  # the others need pandas, and this one must not
 
-        return status(results, words, iterations, given["REQUIRE"])
+        return status(results, tables, given["REQUIRE"])
     from reports.data.records import read
     from reports.show import render
 
@@ -45,14 +50,20 @@ def main() -> int:
     claim_reports(results, reports)
     found = read(results)
     if name == "render":
-        code = render.tables(found, reports, words, iterations)
+        code = render.tables(found, reports, tables)
     elif name == "all":
         code = render.everything(found, reports)
     else:
-        code = render.comparison_of(found, reports, given["METHOD"], given["TABLE"], iterations)
+        code = render.comparison_of(found, reports, given["METHOD"], *tables)
     for problem in dict.fromkeys(found.problems):
         print(f"left out: {problem}", file=sys.stderr)
     return code
+
+
+def _shortened(name: str, iterations: int) -> str:
+    """Enter a table of shorter runs among the others. Returns its name."""
+    TABLES[f"{name}-i{iterations}"] = shortened(TABLES[name], iterations)
+    return f"{name}-i{iterations}"
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.runs import Protocol, Run
-from benchmarks.tables import Cell, Table
-from reports.data.folders import shortened
-from reports.data.records import DIRECTIONS, GAP, Results, cell_id
+from benchmarks.tables import TABLES, Cell, Table
+from reports.data.records import DIRECTIONS, Results, cell_id
 from reports.data.stats import Estimate, contrast, estimate
 
 TUNING = 100  # training seeds from here on chose weights; they are never shown as results
@@ -47,7 +46,6 @@ class View:
 
     name: str
     folder: str
-    iterations: int | None
     table: Table
     headline: list[str]
     cells: pd.DataFrame
@@ -135,9 +133,9 @@ def baseline_of(run: Run) -> str:
     return cell_id(replace(run, regularizers={}, augment=""))
 
 
-def view(results: Results, name: str, iterations: int | None = None, extra: Sequence[Cell] = ()) -> View:
-    """The view of a table, its cells followed by `extra`; `iterations` replaces those of its longer runs."""
-    table = shortened(name, iterations)
+def view(results: Results, name: str, extra: Sequence[Cell] = ()) -> View:
+    """The view of a table, its cells followed by `extra`."""
+    table = TABLES[name]
     listed = [*table.cells, *extra]
     cells = _cells(listed, results.frame)
     rows = results.frame[results.frame["cell"].isin(cells.index) & (results.frame["seed"] < TUNING)].copy()
@@ -146,8 +144,7 @@ def view(results: Results, name: str, iterations: int | None = None, extra: Sequ
     rows["own"] = _is_own(rows, table.protocol)
     values = _values(rows)
     headline = list(dict.fromkeys(chain(*cells["published"]))) or score_names(table.protocol.extractor)
-    folder = name if iterations is None else f"{name}-i{iterations}"
-    made = View(name, folder, iterations, table, headline, cells, rows, values)
+    made = View(name, name, table, headline, cells, rows, values)
     made.summary = _summary(made)
     return made
 
@@ -220,14 +217,9 @@ def _values(rows: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std")).reset_index()
 
 
-def _metric_order(metric: str) -> tuple[int, str]:
-    order = [*DECIMALS, family(GAP), family(metric)]
-    return order.index(family(metric)), metric
-
-
 def _summary(made: View) -> pd.DataFrame:
     further = set(made.values["metric"]) - set(made.headline)
-    metrics = made.headline + sorted(further, key=_metric_order)
+    metrics = made.headline + sorted(further)
     places = pd.MultiIndex.from_product([metrics, made.cells.index], names=["metric", "cell"])
     groups = made.values.groupby(["metric", "cell"])["value"]
     frame = groups.agg(mean="mean", sd="std", n="count").reindex(places).reset_index().join(made.cells, on="cell")

@@ -40,15 +40,18 @@ def figures(view: View, results: Results, folder: Path) -> list[Figure]:
         for draw in (duels, by_fraction, gradient_norms, learning_curves):
             made.append(draw(view, results))
         made.append(samples(view, results, folder))
-    return [figure for figure in made if figure]
+    found = [figure for figure in made if figure]
+    for figure in found:
+        figure.folder = view.folder
+    return found
 
 
-def _save(name: str, caption: str, figure: plt.Figure, view: View) -> Figure:
+def _save(name: str, caption: str, figure: plt.Figure) -> Figure:
     """SVG without date and version."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
-    return Figure(f"{name}.svg", caption, buffer.getvalue(), view.folder)
+    return Figure(f"{name}.svg", caption, buffer.getvalue())
 
 
 def duels(view: View, results: Results) -> Figure | None:
@@ -78,7 +81,7 @@ def duels(view: View, results: Results) -> Figure | None:
     axis.set_title("worse \u2192", loc="right")
     return _save("contest", "gradgap against the baseline and each competitor where data are fewest: change of "
                  f"{title(view.headline[0])}, mean over the cells that have both, with its 95 % interval over the "
-                 "training seeds. Grey: changes too small to be seen with these seeds.", figure, view)  # fmt: skip
+                 "training seeds. Grey: changes too small to be seen with these seeds.", figure)  # fmt: skip
 
 
 def by_fraction(view: View, results: Results) -> Figure | None:
@@ -97,14 +100,14 @@ def by_fraction(view: View, results: Results) -> Figure | None:
         if group["x"].nunique() > 1:
             panels[f"{title(model)}, {dataset}"] = group
     return _draw("by_fraction", f"{title(metric)} against the fraction of the training set, on log axes; {where}.",
-                 panels, "fraction of the training set", title(metric), view, log_x=True)  # fmt: skip
+                 panels, "fraction of the training set", title(metric), log_x=True)  # fmt: skip
 
 
 def gradient_norms(view: View, results: Results) -> Figure | None:
     """The question of the paper's Figure 1: does the gap of the gradient norms grow as data shrink?"""
     return _draw("gradient_norms", "The gap of the gradient norms, |n_R - n_F|, over training, for each fraction of "
                  f"the data. The paper's Figure 1 asks whether it grows as data shrink. {OVER_TRAINING}",
-                 _over_training(view, norms(results, view)), "share of training", "| n_R - n_F |", view)  # fmt: skip
+                 _over_training(view, norms(results, view)), "share of training", "| n_R - n_F |")  # fmt: skip
 
 
 def learning_curves(view: View, results: Results) -> Figure | None:
@@ -112,7 +115,7 @@ def learning_curves(view: View, results: Results) -> Figure | None:
     metric = view.headline[0]
     return _draw("learning_curves", f"{title(metric)} of the generators kept during training, for each fraction of the "
                  f"data. {OVER_TRAINING}", _over_training(view, curves(view, metric)), "share of training",
-                 title(metric), view)  # fmt: skip
+                 title(metric))  # fmt: skip
 
 
 def _over_training(view: View, points: pd.DataFrame) -> Panels:
@@ -131,7 +134,7 @@ def _over_training(view: View, points: pd.DataFrame) -> Panels:
     return panels
 
 
-def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, view: View, log_x: bool = False):
+def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, log_x: bool = False):
     """Panels in rows of two or three, so that their text stays readable in a narrow window; None without panels."""
     if not panels:
         return None
@@ -151,7 +154,7 @@ def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, v
         axis.axis("off")
     figure.supxlabel(x_label, fontsize=9)
     figure.supylabel(y_label, fontsize=9)
-    return _save(name, caption, figure, view)
+    return _save(name, caption, figure)
 
 
 def _axes(axis: plt.Axes, heading: str, points: pd.DataFrame, log_x: bool) -> None:
@@ -200,7 +203,7 @@ def samples(view: View, results: Results, folder: Path) -> Figure | None:
     cells = cells.assign(tile=tiles, name=cells["model"].map(title) + "\n" + cells["method"],
                          place=cells["dataset"] + " " + cells["fraction"].map(share)).dropna(subset="tile")  # fmt: skip
     caption = "Samples of the generators, drawn at fixed latents, of the first seed."
-    figure = Figure("samples.png", caption, folder=view.folder)
+    figure = Figure("samples.png", caption)
     if len(cells):
         figure.data = _sheet(cells)
     elif not (folder / figure.file).exists():
