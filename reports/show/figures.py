@@ -29,7 +29,7 @@ STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.sp
 OVER_TRAINING = ("Left: without, right: with the paper's regularizer. Above each panel is the late level at the "
                  "smallest fraction over that at the largest.")  # fmt: skip
 Panels = dict[str, pd.DataFrame]  # title -> points: line (its name), x, seed, value
-SHOWN = 4  # samples of a run, in each direction, of the 8 x 8 that there are
+SHOWN, TILE, STEP = 4, 128, 134  # samples of a run in each direction, and the pixels of all of them and with a margin
 TICKS = np.log1p([-0.95, -0.8, -0.5, -0.2, -0.05, 0, 0.05, 0.25, 1, 4, 19])  # of an axis of changes
 
 
@@ -199,7 +199,7 @@ def samples(view: View, results: Results, folder: Path) -> Figure | None:
     sheet that is in the reports stays.
     """
     cells = view.trained[(view.trained["kind"] == "baseline") | view.trained["claimed"] | view.trained["control"]]
-    tiles = cells.index.map(lambda cell: _tile(cell, results))
+    tiles = pd.Series({cell: _tile(cell, results) for cell in cells.index}, dtype=object)
     cells = cells.assign(tile=tiles, name=cells["model"].map(title) + "\n" + cells["method"],
                          place=cells["dataset"] + " " + cells["fraction"].map(share)).dropna(subset="tile")  # fmt: skip
     caption = "Samples of the generators, drawn at fixed latents, of the first seed."
@@ -214,17 +214,17 @@ def samples(view: View, results: Results, folder: Path) -> Figure | None:
 def _sheet(cells: pd.DataFrame) -> bytes:
     """The tiles below the names of the columns and beside those of the rows, as a PNG of few colours."""
     names, places = list(cells["name"].unique()), list(cells["place"].unique())
-    figure, axes = plt.subplots(len(names), len(places), squeeze=False, layout="constrained",
-                                figsize=(1.9 + 1.3 * len(places), 0.3 + 1.3 * len(names)))  # fmt: skip
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.set_frame_on(False)
-    for axis, name in zip(axes[:, 0], names, strict=True):
-        axis.set_ylabel(name, rotation=0, ha="right", va="center")
-    for axis, place in zip(axes[0], places, strict=True):
-        axis.set_title(place)
+    sheet = np.full((STEP * len(names), STEP * len(places), 3), 255, np.uint8)
     for row in cells.itertuples():
-        axes[names.index(row.name), places.index(row.place)].imshow(row.tile)
+        y, x = STEP * names.index(row.name), STEP * places.index(row.place)
+        sheet[y:y + TILE, x:x + TILE] = row.tile
+    figure, axis = plt.subplots(figsize=(2 + 1.4 * len(places), 0.4 + 1.4 * len(names)), layout="constrained")
+    axis.imshow(sheet)
+    axis.set_frame_on(False)
+    axis.grid(False)
+    axis.tick_params(length=0, labelbottom=False, labeltop=True)
+    axis.set_xticks(STEP * np.arange(len(places)) + TILE / 2, places)
+    axis.set_yticks(STEP * np.arange(len(names)) + TILE / 2, names)
     buffer, small = io.BytesIO(), io.BytesIO()
     figure.savefig(buffer, format="png")
     plt.close(figure)
@@ -232,13 +232,14 @@ def _sheet(cells: pd.DataFrame) -> bytes:
     return small.getvalue()
 
 
-def _tile(cell: str, results: Results) -> Image.Image | None:
+def _tile(cell: str, results: Results) -> np.ndarray | None:
     """The first images of a cell's samples.png, which has 8 x 8 of them."""
     for path in sorted(results.folder.glob(f"{cell}-s?/samples.png")):
         try:
             with Image.open(path) as image:
                 side = image.width * SHOWN // 8
-                return image.convert("RGB").crop((0, 0, side, side))
+                tile = image.convert("RGB").crop((0, 0, side, side))
+                return np.asarray(tile.resize((TILE, TILE), Image.Resampling.BOX))
         except (UnidentifiedImageError, OSError) as error:
             results.problems.append(f"{path}: {error}; left out")
     return None

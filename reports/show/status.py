@@ -50,7 +50,7 @@ def aligned(lines: list[list[str]]) -> str:
 
 
 def status(results: Path, tables: list[str], require: str = "") -> int:
-    """Print the boards, of several tables with the runs of none; 1 where `require` is "all" and a cell is not finished."""
+    """Print the boards, below several the runs of no table; 1 where `require` is "all" and a cell is not finished."""
     if require not in ("", "all"):
         raise InputError(f"REQUIRE={require}: must be all, or not given")
     runs = run_folders(results)
