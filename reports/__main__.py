@@ -1,7 +1,7 @@
 """The reports, from the records under results/: `python -m reports COMMAND [NAME=value ...]`.
 
-render TABLE...                      reports/TABLE/: the table, its CSVs, records and figures; "bench" is a table here
-all                                  every table, claims.md, the benches, the comparisons, and index.html
+render TABLE...                      reports/TABLE/: the table, its CSVs and figures; "bench" is a table here
+all                                  every table, claims.md, the benches, the field, index.html and records.html
 compare METHOD=NAME TABLE=NAME       a method beside a table's baselines; status 1 unless every cell is measured
 status [TABLE...] [REQUIRE=all]      done, running, failed and missing cells; 1 with REQUIRE=all unless all are done
 

@@ -13,7 +13,7 @@ import pandas as pd
 from reports.data.records import Results, cell_id
 from reports.data.views import TUNING, View, decimals, off_table
 from reports.show import claims
-from reports.show.claims import BENCH, OPEN, OURS, PAPER, UNPUBLISHED, UNTESTABLE, Finding
+from reports.show.claims import BENCH, CONSISTENT, INCONSISTENT, OPEN, OURS, PAPER, UNPUBLISHED, UNTESTABLE, Finding
 from reports.show.contest import contest, in_words, is_judged
 from reports.show.document import Figure, Grid, Section, chapter, document, section_html, simple
 from reports.show.tables import coverage
@@ -22,7 +22,8 @@ from reports.show.words import linked, relative, title
 DOI = "10.12677/aam.2023.123139"
 QUESTION = "Do GANs trained on few images get better when the discriminator's gradient norms are held equal?"
 ROOT = Path(__file__).parents[2]  # of the project, with the Makefile
-WORDS = {OPEN: "not enough evidence for", UNPUBLISHED: "nothing is published for"}  # for verdicts without a size
+WORDS = {CONSISTENT: "consistent with", INCONSISTENT: "not consistent with", OPEN: "not enough evidence for",
+         UNPUBLISHED: "nothing is published for"}  # fmt: skip
 MADE = ["status", "commit", "dirty", "device", "threads", "versions", "data_digest"]
 FILES = {"table.csv": "table.csv", "seeds.csv": "seeds.csv (every seed)", "table.tex": "LaTeX", "table.md": "Markdown"}
 
@@ -92,7 +93,7 @@ def _sentence(found: list[Finding]) -> str:
     names: dict[str, list[str]] = {}
     for finding in found:
         name = finding.claim.name
-        if finding.verdict not in (*WORDS, UNTESTABLE):
+        if finding.verdict not in (OPEN, UNTESTABLE, UNPUBLISHED):
             size = re.match(r"[-+][\d.]+ %", finding.effect)
             name += f' "{finding.claim.statement}" ({size[0]})'
         names.setdefault(finding.verdict, []).append(name)
