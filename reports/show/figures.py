@@ -34,16 +34,18 @@ TICKS = np.log1p([-0.95, -0.8, -0.5, -0.2, -0.05, 0, 0.05, 0.25, 1, 4, 19])  # o
 
 
 def figures(view: View, results: Results, folder: Path) -> list[Figure]:
-    """Those that the records of a table have something for; the first is the one to look at."""
+    """Those that the records of a table have something for; the first is the one to look at.
+
+    The sheet of samples that is in the folder stays where no run has any: they are not tracked.
+    """
     made = []
-    with plt.rc_context(STYLE):
-        for draw in (duels, by_fraction, gradient_norms, learning_curves):
-            made.append(draw(view, results))
-        made.append(samples(view, results, folder))
-    found = [figure for figure in made if figure]
-    for figure in found:
-        figure.folder = view.folder
-    return found
+    for draw in (duels, by_fraction, gradient_norms, learning_curves, samples):
+        with plt.rc_context(STYLE):
+            figure = draw(view, results)
+        if figure and (figure.data or (folder / figure.file).exists()):
+            figure.folder = view.folder
+            made.append(figure)
+    return made
 
 
 def _save(name: str, caption: str, figure: plt.Figure) -> Figure:
@@ -192,23 +194,17 @@ def _name_ends(ends: list[tuple]) -> None:
                       annotation_clip=False)  # fmt: skip
 
 
-def samples(view: View, results: Results, folder: Path) -> Figure | None:
+def samples(view: View, results: Results) -> Figure:
     """A row for each model, with and without the claimed method and the control; a column for each fraction.
 
-    Of several seeds the first that has the picture is shown. Where no run folder has one (they are not tracked), the
-    sheet that is in the reports stays.
+    Of several seeds the first that has the picture is shown.
     """
     cells = view.trained[(view.trained["kind"] == "baseline") | view.trained["claimed"] | view.trained["control"]]
     tiles = pd.Series({cell: _tile(cell, results) for cell in cells.index}, dtype=object)
     cells = cells.assign(tile=tiles, name=cells["model"].map(title) + "\n" + cells["method"],
                          place=cells["dataset"] + " " + cells["fraction"].map(share)).dropna(subset="tile")  # fmt: skip
     caption = "Samples of the generators, drawn at fixed latents, of the first seed."
-    figure = Figure("samples.png", caption)
-    if len(cells):
-        figure.data = _sheet(cells)
-    elif not (folder / figure.file).exists():
-        return None
-    return figure
+    return Figure("samples.png", caption, _sheet(cells) if len(cells) else None)
 
 
 def _sheet(cells: pd.DataFrame) -> bytes:

@@ -6,7 +6,6 @@ records.html: behind each of its numbers the seeds, their records, and how they 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
 
@@ -124,7 +123,7 @@ def _files(part: Part, root: str) -> Section:
     made = f"made with [make {part.view.name}]({root}/Makefile)"
     if not part.measured:
         return Section("", [f"Not {made} yet."])
-    links = [f"[{text}]({quote(part.view.folder)}/{file})" for file, text in FILES.items()]
+    links = [f"[{text}]({part.view.name}/{file})" for file, text in FILES.items()]
     return Section("", [f"{', '.join(links)}; {made}"])
 
 

@@ -107,13 +107,15 @@ def test_a_weight_sweep_is_shown(writer):
 def test_the_sample_sheet_is_small(writer, tmp_path):
     writer.table("smoke", seeds=1)
     results = read(writer.folder)
-    made = samples(view(results, "smoke"), results, tmp_path)
+    made = samples(view(results, "smoke"), results)
     assert made.data.startswith(b"\x89PNG") and len(made.data) < 300_000
-    assert samples(view(results, "table3"), results, tmp_path) is None
+    paper = view(results, "table3")
+    assert [figure.file for figure in figures(paper, results, tmp_path)] == ["by_fraction.svg"]
     (tmp_path / "samples.png").touch()
-    assert samples(view(results, "table3"), results, tmp_path).data is None, "the sheet that is there stays"
+    kept = figures(paper, results, tmp_path)[-1]
+    assert kept.file == "samples.png" and kept.data is None, "the sheet that is there stays"
     writer.samples(TABLES["table3"].cells[0].run)
-    with Image.open(io.BytesIO(samples(view(results, "table3"), results, tmp_path).data)) as image:
+    with Image.open(io.BytesIO(samples(paper, results).data)) as image:
         assert image.height < 200, "rows and columns of runs that are not there take no room"
 
 
