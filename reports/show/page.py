@@ -34,16 +34,12 @@ class Part:
     view: View
     sections: list[Section]
 
-    @property
-    def measured(self) -> bool:
-        return len(self.view.values) > 0
-
 
 def page(results: Results, reports: Path, parts: list[Part], findings: list[Finding],
          benches: dict[str, Section], fields: list[Path]) -> str:  # fmt: skip
     """The whole page. `fields` are the files with the published numbers of each data set."""
     root, records = relative(ROOT, reports), relative(results.folder, reports)
-    ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", not part.measured))
+    ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", part.view.values.empty))
     picture = _taken_picture(ordered)
     body = chapter("claims", "The claims", [*claims.sections(findings), Section("", ["[claims.md](claims.md)"])])
     for part in ordered:
@@ -101,7 +97,7 @@ def _sentence(found: list[Finding]) -> str:
 
 def _taken_picture(parts: list[Part]) -> Section:
     """The first figure of a measured table that has verdicts, else of the paper's numbers, taken out of its place."""
-    measured = [part for part in parts if part.measured and is_judged(part.view)]
+    measured = [part for part in parts if len(part.view.values) and is_judged(part.view)]
     printed = [part for part in reversed(parts) if len(part.view.published)]
     for section in [section for part in measured + printed for section in part.sections]:
         for figure in section.parts:
@@ -121,7 +117,7 @@ def _navigation(body: str) -> str:
 
 def _files(part: Part, root: str) -> Section:
     made = f"made with [make {part.view.name}]({root}/Makefile)"
-    if not part.measured:
+    if part.view.values.empty:
         return Section("", [f"Not {made} yet."])
     links = [f"[{text}]({part.view.name}/{file})" for file, text in FILES.items()]
     return Section("", [f"{', '.join(links)}; {made}"])

@@ -69,7 +69,7 @@ def _write_folder(found: Results, part: Part, reports: Path) -> None:
     write(folder / "table.md", report(made.table.title, part.sections, found.problems))
     write(folder / "table.tex", to_latex(made, part.sections))
     write(folder / "table.csv", summary_csv(made))
-    if part.measured:
+    if len(made.values):
         write(folder / "seeds.csv", seeds_csv(made))
     else:  # nothing may stay that an earlier rendering had more to say about
         (folder / "seeds.csv").unlink(missing_ok=True)
