@@ -34,14 +34,15 @@ class View:
     folder    where under the reports folder it is written
     headline  the metrics that the table is about, the first of which is a distance
     cells     a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
-              (the id of its baseline, "" without one), run, what the paper `published` by metric, and whether it is
-              `claimed`, the paper's regularizer, or the positive `control`
+              (the id of its baseline, "" without one), run, what the paper `published` by metric, whether it is
+              `claimed`, the paper's regularizer, or the positive `control`, and the cell that it is measured `against`:
+              its baseline, or for a baseline the one on the most data
     rows      the rows of the frame that belong to the cells, and whether the protocol of each is the table's `own`
     values    the mean over the draws: cell, metric, seed, value, draws, draw_sd; what was measured by another protocol
               than the table's is another metric: its name and that protocol
     summary   a row for each metric and cell, the headline first: the columns of `cells`, mean, sd, n, diverged,
-              published, printed (the log ratio to the baseline as published), effect (the Estimate of ours), better
-              ("lower" or "higher") and whether the cell `wins`: is the best of its model and place
+              published, printed and effect (the log ratio to the cell `against`, as published and the Estimate of
+              ours), better ("lower" or "higher") and whether the cell `wins`: is the best of its model and place
     """
 
     name: str
@@ -176,6 +177,9 @@ def _cells(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
             name = f"{row.method} (trained elsewhere)"
             rows[row.cell] = ("external", *place, name, "external", "", False, False, None, {})
     cells = pd.DataFrame.from_dict(rows, orient="index", columns=CELL)
+    baselines = cells[cells["kind"] == "baseline"]
+    most = baselines.groupby(["model", "dataset", "resolution"])["fraction"].transform("idxmax")
+    cells["against"] = most.where(most != most.index, "").reindex(cells.index).fillna(cells["baseline"])
     kinds = cells["kind"].map(KINDS.index)
     return cells.iloc[np.lexsort([kinds, pd.factorize(cells["model"])[0], kinds > 2])]
 
@@ -228,9 +232,9 @@ def _summary(made: View) -> pd.DataFrame:
     frame["diverged"] = frame["cell"].map(lost).fillna(0).astype(int)
     frame["published"] = pd.Series(map(dict.get, frame["published"], frame["metric"]), dtype=float)
     published = frame.set_index(["metric", "cell"])["published"]
-    against = published.reindex(pd.MultiIndex.from_frame(frame[["metric", "baseline"]]))
+    against = published.reindex(pd.MultiIndex.from_frame(frame[["metric", "against"]]))
     frame["printed"] = np.log(frame["published"] / against.to_numpy())
-    frame["effect"] = list(map(made.change, frame["cell"], frame["baseline"], frame["metric"]))
+    frame["effect"] = list(map(made.change, frame["cell"], frame["against"], frame["metric"]))
     recorded = made.rows.drop_duplicates("metric").set_index("metric")["better"]
     frame["better"] = frame["metric"].map(lambda metric: DIRECTIONS.get(family(metric)) or recorded[metric])
     loss = frame["mean"].where(frame["better"] == "lower", -frame["mean"]).where(frame["kind"].isin(TRAINED))
