@@ -31,14 +31,8 @@ def main() -> int:
     results = existing_folder("RESULTS", given["RESULTS"])
     if words and name not in ("render", "status"):
         raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
-    tables = words
-    if not words:
-        tables = {"status": list(TABLES), "compare": [given.get("TABLE")]}.get(name, [])
-    for table in tables:
-        if table not in TABLES and (table, name) != ("bench", "render"):
-            raise InputError(f"table {table!r}: not one of {', '.join(TABLES)}")
-    if given["ITERATIONS"]:  # makes other tables of these, such as smoke-i4
-        tables = [_shortened(table, given["ITERATIONS"]) for table in tables]
+    unnamed = {"status": list(TABLES), "compare": [given.get("TABLE")]}
+    tables = _tables(words or unnamed.get(name, []), name, given["ITERATIONS"])
     if name == "status":
         from reports.show.status import status  # the others need pandas, and this one must not
 
@@ -60,10 +54,17 @@ def main() -> int:
     return code
 
 
-def _shortened(name: str, iterations: int) -> str:
-    """Enter a table of shorter runs among the others. Returns its name."""
-    TABLES[f"{name}-i{iterations}"] = shortened(TABLES[name], iterations)
-    return f"{name}-i{iterations}"
+def _tables(names: list[str], command: str, iterations: int | None) -> list[str]:
+    """The tables that were asked for. `iterations` makes tables of shorter runs of them, such as smoke-i4."""
+    chosen = []
+    for name in names:
+        if name not in TABLES and (name, command) != ("bench", "render"):
+            raise InputError(f"table {name!r}: not one of {', '.join(TABLES)}")
+        if iterations and name in TABLES:
+            table, name = TABLES[name], f"{name}-i{iterations}"
+            TABLES[name] = shortened(table, iterations)
+        chosen.append(name)
+    return chosen
 
 
 if __name__ == "__main__":
