@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.runs import InputError, Run
 from benchmarks.state import aside, parsed
-from benchmarks.tables import TABLES, Table
+from benchmarks.tables import Table
 
 RESULTS = "results"  # the tracked results folder, from which the tracked reports are made
 FINISHED = ("done", "diverged")  # states of a run that nothing is left to do for
@@ -41,11 +41,11 @@ def write(path: Path, data: bytes | str) -> None:
         partial.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
 
 
-def shortened(name: str, iterations: int | None) -> Table:
+def shortened(table: Table, iterations: int) -> Table:
     """A table whose runs have at most so many iterations; the paper's values are not those of a shortened run."""
-    table, cells = TABLES[name], []
+    cells = []
     for cell in table.cells:
-        if iterations is not None and cell.run.iterations > iterations:
+        if cell.run.iterations > iterations:
             cell = replace(cell, run=replace(cell.run, iterations=iterations), published={})
         cells.append(cell)
     return replace(table, cells=tuple(cells))

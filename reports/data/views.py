@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.runs import Protocol, Run
-from benchmarks.tables import Cell, Table
-from reports.data.folders import shortened
-from reports.data.records import DIRECTIONS, GAP, Results, cell_id
+from benchmarks.tables import TABLES, Cell, Table
+from reports.data.records import DIRECTIONS, Results, cell_id
 from reports.data.stats import Estimate, contrast, estimate
 
 TUNING = 100  # training seeds from here on chose weights; they are never shown as results
@@ -35,19 +34,19 @@ class View:
     folder    where under the reports folder it is written
     headline  the metrics that the table is about, the first of which is a distance
     cells     a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
-              (the id of its baseline, "" without one), run, what the paper `published` by metric, and whether it is
-              `claimed`, the paper's regularizer, or the positive `control`
+              (the id of its baseline, "" without one), run, what the paper `published` by metric, whether it is
+              `claimed`, the paper's regularizer, or the positive `control`, and the cell that it is measured `against`:
+              its baseline, or for a baseline the one on the most data
     rows      the rows of the frame that belong to the cells, and whether the protocol of each is the table's `own`
     values    the mean over the draws: cell, metric, seed, value, draws, draw_sd; what was measured by another protocol
               than the table's is another metric: its name and that protocol
     summary   a row for each metric and cell, the headline first: the columns of `cells`, mean, sd, n, diverged,
-              published, printed (the log ratio to the baseline as published), effect (the Estimate of ours), better
-              ("lower" or "higher") and whether the cell `wins`: is the best of its model and place
+              published, printed and effect (the log ratio to the cell `against`, as published and the Estimate of
+              ours), better ("lower" or "higher") and whether the cell `wins`: is the best of its model and place
     """
 
     name: str
     folder: str
-    iterations: int | None
     table: Table
     headline: list[str]
     cells: pd.DataFrame
@@ -135,9 +134,9 @@ def baseline_of(run: Run) -> str:
     return cell_id(replace(run, regularizers={}, augment=""))
 
 
-def view(results: Results, name: str, iterations: int | None = None, extra: Sequence[Cell] = ()) -> View:
-    """The view of a table, its cells followed by `extra`; `iterations` replaces those of its longer runs."""
-    table = shortened(name, iterations)
+def view(results: Results, name: str, extra: Sequence[Cell] = ()) -> View:
+    """The view of a table, its cells followed by `extra`."""
+    table = TABLES[name]
     listed = [*table.cells, *extra]
     cells = _cells(listed, results.frame)
     rows = results.frame[results.frame["cell"].isin(cells.index) & (results.frame["seed"] < TUNING)].copy()
@@ -146,8 +145,7 @@ def view(results: Results, name: str, iterations: int | None = None, extra: Sequ
     rows["own"] = _is_own(rows, table.protocol)
     values = _values(rows)
     headline = list(dict.fromkeys(chain(*cells["published"]))) or score_names(table.protocol.extractor)
-    folder = name if iterations is None else f"{name}-i{iterations}"
-    made = View(name, folder, iterations, table, headline, cells, rows, values)
+    made = View(name, name, table, headline, cells, rows, values)
     made.summary = _summary(made)
     return made
 
@@ -179,6 +177,9 @@ def _cells(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
             name = f"{row.method} (trained elsewhere)"
             rows[row.cell] = ("external", *place, name, "external", "", False, False, None, {})
     cells = pd.DataFrame.from_dict(rows, orient="index", columns=CELL)
+    baselines = cells[cells["kind"] == "baseline"]
+    most = baselines.groupby(["model", "dataset", "resolution"])["fraction"].transform("idxmax")
+    cells["against"] = most.where(most != most.index, "").reindex(cells.index).fillna(cells["baseline"])
     kinds = cells["kind"].map(KINDS.index)
     return cells.iloc[np.lexsort([kinds, pd.factorize(cells["model"])[0], kinds > 2])]
 
@@ -220,14 +221,9 @@ def _values(rows: pd.DataFrame) -> pd.DataFrame:
     return groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std")).reset_index()
 
 
-def _metric_order(metric: str) -> tuple[int, str]:
-    order = [*DECIMALS, family(GAP), family(metric)]
-    return order.index(family(metric)), metric
-
-
 def _summary(made: View) -> pd.DataFrame:
     further = set(made.values["metric"]) - set(made.headline)
-    metrics = made.headline + sorted(further, key=_metric_order)
+    metrics = made.headline + sorted(further)
     places = pd.MultiIndex.from_product([metrics, made.cells.index], names=["metric", "cell"])
     groups = made.values.groupby(["metric", "cell"])["value"]
     frame = groups.agg(mean="mean", sd="std", n="count").reindex(places).reset_index().join(made.cells, on="cell")
@@ -236,9 +232,9 @@ def _summary(made: View) -> pd.DataFrame:
     frame["diverged"] = frame["cell"].map(lost).fillna(0).astype(int)
     frame["published"] = pd.Series(map(dict.get, frame["published"], frame["metric"]), dtype=float)
     published = frame.set_index(["metric", "cell"])["published"]
-    against = published.reindex(pd.MultiIndex.from_frame(frame[["metric", "baseline"]]))
+    against = published.reindex(pd.MultiIndex.from_frame(frame[["metric", "against"]]))
     frame["printed"] = np.log(frame["published"] / against.to_numpy())
-    frame["effect"] = list(map(made.change, frame["cell"], frame["baseline"], frame["metric"]))
+    frame["effect"] = list(map(made.change, frame["cell"], frame["against"], frame["metric"]))
     recorded = made.rows.drop_duplicates("metric").set_index("metric")["better"]
     frame["better"] = frame["metric"].map(lambda metric: DIRECTIONS.get(family(metric)) or recorded[metric])
     loss = frame["mean"].where(frame["better"] == "lower", -frame["mean"]).where(frame["kind"].isin(TRAINED))

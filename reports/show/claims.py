@@ -189,10 +189,10 @@ def _printed(claim: Claim, cells: pd.DataFrame, logs: pd.DataFrame, contrasts: C
     """
     rows = []
     for name, weights in contrasts.items():
-        datasets = cells["dataset"][list(weights)].unique()
-        if len(datasets) == 1:
-            name = datasets[0]
-        rows += [(name, value) for value in contrast(logs, weights)]
+        cluster = name
+        if claim.between != "models":
+            cluster = cells["dataset"][min(weights)]  # any of them: they have one data set
+        rows += [(cluster, value) for value in contrast(logs, weights)]
     if not rows:
         return (UNPUBLISHED,)
     values = pd.DataFrame(rows, columns=["cluster", "value"])
@@ -200,7 +200,7 @@ def _printed(claim: Claim, cells: pd.DataFrame, logs: pd.DataFrame, contrasts: C
     agrees = effect.mean * claim.sign > 0
     if claim.every:
         agrees = (values["value"] * claim.sign > 0).all()
-    unit = "data sets" if values["cluster"].isin(cells["dataset"]).all() else "models"
+    unit = "models" if claim.between == "models" else "data sets"
     text = interval(effect)
     if effect.n < MIN_SEEDS:
         text += ", no interval"
@@ -221,22 +221,18 @@ def verdicts(view: View, printed: bool = False) -> list[Finding]:
 
 def cost(results: Path) -> Finding:
     """C4 from the controlled measurement of `make bench-regularizers`: the update itself, in turn, on one thread."""
-    path = results / "bench" / "regularizers.json"
     found = Finding(BENCH, C4, OPEN, "not measured: `make bench-regularizers` does")
-    if not path.exists():
-        return found
     try:
-        rows = parsed(path.read_bytes())["rows"]
-        form = pd.DataFrame([row["forms"]["gradgap"] for row in rows]) - 1
-        low, high, middle = form["ratio_low"], form["ratio_high"], 100 * form["ratio"]
-    except DAMAGE as error:
-        found.effect = f"{path.name} has another form ({error!r}); `make bench-regularizers` makes it anew"
+        rows = parsed((results / "bench" / "regularizers.json").read_bytes())["rows"]
+        extra = pd.DataFrame([row["forms"]["gradgap"] for row in rows])[["ratio", "ratio_low", "ratio_high"]] - 1
+    except DAMAGE:  # or there is none
         return found
-    found.effect = f"{middle.min():+.0f} % to {middle.max():+.0f} % of a training iteration, at every update"
+    least, most = 100 * extra["ratio"].min(), 100 * extra["ratio"].max()
+    found.effect = f"{least:+.0f} % to {most:+.0f} % of a training iteration, at every update"
     found.covered = f"{len(rows)} models"
-    if high.max() < CHEAP:
+    if extra["ratio_high"].max() < CHEAP:
         found.verdict = SUPPORTED
-    elif low.max() > CHEAP:
+    elif extra["ratio_low"].max() > CHEAP:
         found.verdict = CONTRADICTED
     return found
 

@@ -21,7 +21,7 @@ LEGEND = [
 ]
 
 
-def compared(results: Results, table: str, name: str, iterations: int | None = None) -> tuple[View, dict[str, str]]:
+def compared(results: Results, table: str, name: str) -> tuple[View, dict[str, str]]:
     """The table's view with the method and all else that was trained on its baselines, and the method's pairs."""
     try:
         asked = Run.from_id(f"model-dataset-1-f1.0-{name}-s0")
@@ -30,7 +30,7 @@ def compared(results: Results, table: str, name: str, iterations: int | None = N
                          "baseline-diffaugment") from error  # fmt: skip
     if kind(asked) == "baseline":
         raise InputError(f"METHOD={name}: that is the baseline itself")
-    made = view(results, table, iterations)
+    made = view(results, table)
     wide, pairs = _with(results, made, asked)
     wide.folder = f"compare/{name}/{made.folder}"
     return wide, pairs
@@ -44,7 +44,7 @@ def _with(results: Results, made: View, method: Run) -> tuple[View, dict[str, st
         pairs[baseline] = cell_id(run)
         if cell_id(run) not in made.cells.index:
             extra[cell_id(run)] = run
-    return view(results, made.name, made.iterations, list(map(Cell, extra.values()))), pairs
+    return view(results, made.name, list(map(Cell, extra.values()))), pairs
 
 
 def beside(results: Results, made: View) -> list[Section]:
@@ -62,7 +62,7 @@ def comparison(made: View, pairs: dict[str, str], name: str) -> list[Section]:
     """The method against each other one and in each cell, then everything that was trained."""
     lines = [f"{measured(made, pairs)} of {len(pairs)} cells have the method. {coverage(made)}",
              protocol(made.table), *LEGEND]  # fmt: skip
-    if made.name == "smoke":
+    if made.name.startswith("smoke"):
         lines.insert(0, PLUMBING)
     return [Section("", _against(made, pairs, name) + lines),
             Section("Everything that was trained", score_grid(made, made.headline[:1]))]  # fmt: skip

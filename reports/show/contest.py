@@ -1,4 +1,4 @@
-"""A table at one look: whether it can see an effect at all, and how one method does against each of its competitors."""
+"""A table at one look: how one method does against each of its competitors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,13 +9,8 @@ from reports.data.records import cell_id
 from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
 from reports.data.views import View, smallest
 from reports.show.document import Grid, simple
-from reports.show.words import interval, linked, score, title, unseen
+from reports.show.words import interval, title, unseen
 
-SEEN = ("{0} from what a perfect generator would reach (held-out real images, scored as if generated; without a test "
-        "part these are among the references, and the value is too low), over the baseline with the most and the "
-        "fewest data, to where training starts. A table can answer only where fewer "
-        "data make the baseline worse and DiffAugment, which is known to help, is seen to help (below zero) where data "
-        "are fewest. Trained: how many of the trained cells have at most half of their untrained generator's {0}.")
 BASELINE = "baseline"
 BETTER, WORSE, ALIKE, FEW = "better", "worse", "not told apart", "too few seeds"
 PHRASES = {BETTER: "is better than", WORSE: "is worse than", ALIKE: "is not told apart from",
@@ -123,40 +118,3 @@ def in_words(view: View, found: list[Duel], name: str) -> str:
         groups.setdefault(duel.verdict, []).append(f"{duel.opponent} ({interval(duel.effect)}; {duel.cells} cells)")
     parts = [f"{PHRASES[verdict]} {', '.join(opponents)}" for verdict, opponents in groups.items()]
     return f"by {title(view.headline[0])}, {name} {'; '.join(parts)}."
-
-
-def preconditions(view: View) -> list[Grid]:
-    """For each model and data set: the yardsticks, whether fewer data hurt, and whether DiffAugment helps."""
-    if view.values.empty:
-        return []
-    rows = [_precondition(view, small) for small in smallest(view.cells)]
-    return [simple(rows, SEEN.format(title(view.headline[0])), labels=2)]
-
-
-def _precondition(view: View, small: str) -> dict[str, str]:
-    metric, place = view.headline[0], view.cells.loc[small]
-    same = view.cells[view.cells["dataset"] == place["dataset"]]
-    own = same[same["model"] == place["model"]]
-    most = own.loc[own["kind"] == "baseline", "fraction"].idxmax()
-    untrained = own.index[own["kind"] == "untrained"]
-    measured = view.of(metric)
-    yardsticks = {"held-out real images": same.index[same["kind"] == "heldout"], "most data": [most],
-                  "fewest data": [small], "untrained": untrained}  # fmt: skip
-    row = {"model": title(place["model"]), "data set": place["dataset"]}
-    for name, cells in yardsticks.items():
-        row[name] = None
-        for cell in measured.index.intersection(cells):
-            row[name] = linked(score(measured["mean"][cell], measured["sd"][cell], metric), cell)
-    row["fewer data"] = interval(view.change(small, most, metric))
-    controls = measured[measured["control"] & (measured["baseline"] == small)]
-    row["DiffAugment"] = controls["effect"].map(interval).max() if len(controls) else None
-    row["trained"] = _trained(measured["mean"].reindex(own.index).dropna(), untrained)
-    return row
-
-
-def _trained(means: pd.Series, untrained: pd.Index) -> str | None:
-    """Did training work at all?"""
-    start, trained = means[means.index.isin(untrained)], means.drop(untrained, errors="ignore")
-    if start.empty or trained.empty:
-        return None
-    return f"{(trained <= start.iloc[0] / 2).sum()} of {len(trained)}"

@@ -86,25 +86,15 @@ def markdown(part: Grid | Figure | str) -> str:
         return f"- {part}"
     if isinstance(part, Figure):
         return f"![]({part.file})\n\n{part.caption}"
-    frame = part.text.map(plain)
-    numbers = frame.apply(lambda column: column.str.match(r"[-+*\d]|$").all())  # which stand to the right
-    labels = [name or "" for name in frame.index.names]
-    lines = [labels + [" ".join(_levels(column)) for column in frame.columns],
-             ["---"] * len(labels) + list(numbers.map({True: "---:", False: "---"}))]  # fmt: skip
-    for index, row in zip(frame.index, frame.values.tolist(), strict=True):
-        lines.append(_levels(index) + row)
-    table = "\n".join(_markdown_line(line) for line in lines)
+    flat = part.text.map(plain).reset_index().astype(str)
+    numbers = flat.apply(lambda column: column.str.match(r"[-+*\d]|$").all())  # which stand to the right
+    header = flat.columns.map(lambda levels: levels if isinstance(levels, str) else " ".join(map(str, levels)).strip())
+    lines = []
+    for line in (header, numbers.map({True: "---:", False: "---"}), *flat.values.tolist()):
+        escaped = [text.replace("|", "\\|").replace("<", "&lt;") for text in line]
+        lines.append(f"| {' | '.join(escaped)} |")
+    table = "\n".join(lines)
     return f"{table}\n\n{part.caption}".strip()
-
-
-def _markdown_line(line: list[str]) -> str:
-    escaped = [text.replace("|", "\\|").replace("<", "&lt;") for text in line]
-    return f"| {' | '.join(escaped)} |"
-
-
-def _levels(name) -> list[str]:
-    levels = name if isinstance(name, tuple) else (name,)
-    return [str(level) for level in levels]
 
 
 # --- LaTeX ------------------------------------------------------------------------------------------------------------

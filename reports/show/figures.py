@@ -29,26 +29,31 @@ STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.sp
 OVER_TRAINING = ("Left: without, right: with the paper's regularizer. Above each panel is the late level at the "
                  "smallest fraction over that at the largest.")  # fmt: skip
 Panels = dict[str, pd.DataFrame]  # title -> points: line (its name), x, seed, value
-SHOWN = 4  # samples of a run, in each direction, of the 8 x 8 that there are
+SHOWN, TILE, STEP = 4, 128, 134  # samples of a run in each direction, and the pixels of all of them and with a margin
 TICKS = np.log1p([-0.95, -0.8, -0.5, -0.2, -0.05, 0, 0.05, 0.25, 1, 4, 19])  # of an axis of changes
 
 
 def figures(view: View, results: Results, folder: Path) -> list[Figure]:
-    """Those that the records of a table have something for; the first is the one to look at."""
+    """Those that the records of a table have something for; the first is the one to look at.
+
+    The sheet of samples that is in the folder stays where no run has any: they are not tracked.
+    """
     made = []
-    with plt.rc_context(STYLE):
-        for draw in (duels, by_fraction, gradient_norms, learning_curves):
-            made.append(draw(view, results))
-        made.append(samples(view, results, folder))
-    return [figure for figure in made if figure]
+    for draw in (duels, by_fraction, gradient_norms, learning_curves, samples):
+        with plt.rc_context(STYLE):
+            figure = draw(view, results)
+        if figure and (figure.data or (folder / figure.file).exists()):
+            figure.folder = view.folder
+            made.append(figure)
+    return made
 
 
-def _save(name: str, caption: str, figure: plt.Figure, view: View) -> Figure:
+def _save(name: str, caption: str, figure: plt.Figure) -> Figure:
     """SVG without date and version."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
-    return Figure(f"{name}.svg", caption, buffer.getvalue(), view.folder)
+    return Figure(f"{name}.svg", caption, buffer.getvalue())
 
 
 def duels(view: View, results: Results) -> Figure | None:
@@ -78,7 +83,7 @@ def duels(view: View, results: Results) -> Figure | None:
     axis.set_title("worse \u2192", loc="right")
     return _save("contest", "gradgap against the baseline and each competitor where data are fewest: change of "
                  f"{title(view.headline[0])}, mean over the cells that have both, with its 95 % interval over the "
-                 "training seeds. Grey: changes too small to be seen with these seeds.", figure, view)  # fmt: skip
+                 "training seeds. Grey: changes too small to be seen with these seeds.", figure)  # fmt: skip
 
 
 def by_fraction(view: View, results: Results) -> Figure | None:
@@ -97,14 +102,14 @@ def by_fraction(view: View, results: Results) -> Figure | None:
         if group["x"].nunique() > 1:
             panels[f"{title(model)}, {dataset}"] = group
     return _draw("by_fraction", f"{title(metric)} against the fraction of the training set, on log axes; {where}.",
-                 panels, "fraction of the training set", title(metric), view, log_x=True)  # fmt: skip
+                 panels, "fraction of the training set", title(metric), log_x=True)  # fmt: skip
 
 
 def gradient_norms(view: View, results: Results) -> Figure | None:
     """The question of the paper's Figure 1: does the gap of the gradient norms grow as data shrink?"""
     return _draw("gradient_norms", "The gap of the gradient norms, |n_R - n_F|, over training, for each fraction of "
                  f"the data. The paper's Figure 1 asks whether it grows as data shrink. {OVER_TRAINING}",
-                 _over_training(view, norms(results, view)), "share of training", "| n_R - n_F |", view)  # fmt: skip
+                 _over_training(view, norms(results, view)), "share of training", "| n_R - n_F |")  # fmt: skip
 
 
 def learning_curves(view: View, results: Results) -> Figure | None:
@@ -112,7 +117,7 @@ def learning_curves(view: View, results: Results) -> Figure | None:
     metric = view.headline[0]
     return _draw("learning_curves", f"{title(metric)} of the generators kept during training, for each fraction of the "
                  f"data. {OVER_TRAINING}", _over_training(view, curves(view, metric)), "share of training",
-                 title(metric), view)  # fmt: skip
+                 title(metric))  # fmt: skip
 
 
 def _over_training(view: View, points: pd.DataFrame) -> Panels:
@@ -131,7 +136,7 @@ def _over_training(view: View, points: pd.DataFrame) -> Panels:
     return panels
 
 
-def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, view: View, log_x: bool = False):
+def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, log_x: bool = False):
     """Panels in rows of two or three, so that their text stays readable in a narrow window; None without panels."""
     if not panels:
         return None
@@ -151,7 +156,7 @@ def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, v
         axis.axis("off")
     figure.supxlabel(x_label, fontsize=9)
     figure.supylabel(y_label, fontsize=9)
-    return _save(name, caption, figure, view)
+    return _save(name, caption, figure)
 
 
 def _axes(axis: plt.Axes, heading: str, points: pd.DataFrame, log_x: bool) -> None:
@@ -189,39 +194,33 @@ def _name_ends(ends: list[tuple]) -> None:
                       annotation_clip=False)  # fmt: skip
 
 
-def samples(view: View, results: Results, folder: Path) -> Figure | None:
+def samples(view: View, results: Results) -> Figure:
     """A row for each model, with and without the claimed method and the control; a column for each fraction.
 
-    Of several seeds the first that has the picture is shown. Where no run folder has one (they are not tracked), the
-    sheet that is in the reports stays.
+    Of several seeds the first that has the picture is shown.
     """
     cells = view.trained[(view.trained["kind"] == "baseline") | view.trained["claimed"] | view.trained["control"]]
-    tiles = cells.index.map(lambda cell: _tile(cell, results))
+    tiles = pd.Series({cell: _tile(cell, results) for cell in cells.index}, dtype=object)
     cells = cells.assign(tile=tiles, name=cells["model"].map(title) + "\n" + cells["method"],
                          place=cells["dataset"] + " " + cells["fraction"].map(share)).dropna(subset="tile")  # fmt: skip
     caption = "Samples of the generators, drawn at fixed latents, of the first seed."
-    figure = Figure("samples.png", caption, folder=view.folder)
-    if len(cells):
-        figure.data = _sheet(cells)
-    elif not (folder / figure.file).exists():
-        return None
-    return figure
+    return Figure("samples.png", caption, _sheet(cells) if len(cells) else None)
 
 
 def _sheet(cells: pd.DataFrame) -> bytes:
     """The tiles below the names of the columns and beside those of the rows, as a PNG of few colours."""
     names, places = list(cells["name"].unique()), list(cells["place"].unique())
-    figure, axes = plt.subplots(len(names), len(places), squeeze=False, layout="constrained",
-                                figsize=(1.9 + 1.3 * len(places), 0.3 + 1.3 * len(names)))  # fmt: skip
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.set_frame_on(False)
-    for axis, name in zip(axes[:, 0], names, strict=True):
-        axis.set_ylabel(name, rotation=0, ha="right", va="center")
-    for axis, place in zip(axes[0], places, strict=True):
-        axis.set_title(place)
+    sheet = np.full((STEP * len(names), STEP * len(places), 3), 255, np.uint8)
     for row in cells.itertuples():
-        axes[names.index(row.name), places.index(row.place)].imshow(row.tile)
+        y, x = STEP * names.index(row.name), STEP * places.index(row.place)
+        sheet[y:y + TILE, x:x + TILE] = row.tile
+    figure, axis = plt.subplots(figsize=(2 + 1.4 * len(places), 0.4 + 1.4 * len(names)), layout="constrained")
+    axis.imshow(sheet)
+    axis.set_frame_on(False)
+    axis.grid(False)
+    axis.tick_params(length=0, labelbottom=False, labeltop=True)
+    axis.set_xticks(STEP * np.arange(len(places)) + TILE / 2, places)
+    axis.set_yticks(STEP * np.arange(len(names)) + TILE / 2, names)
     buffer, small = io.BytesIO(), io.BytesIO()
     figure.savefig(buffer, format="png")
     plt.close(figure)
@@ -229,13 +228,14 @@ def _sheet(cells: pd.DataFrame) -> bytes:
     return small.getvalue()
 
 
-def _tile(cell: str, results: Results) -> Image.Image | None:
+def _tile(cell: str, results: Results) -> np.ndarray | None:
     """The first images of a cell's samples.png, which has 8 x 8 of them."""
     for path in sorted(results.folder.glob(f"{cell}-s?/samples.png")):
         try:
             with Image.open(path) as image:
                 side = image.width * SHOWN // 8
-                return image.convert("RGB").crop((0, 0, side, side))
+                tile = image.convert("RGB").crop((0, 0, side, side))
+                return np.asarray(tile.resize((TILE, TILE), Image.Resampling.BOX))
         except (UnidentifiedImageError, OSError) as error:
             results.problems.append(f"{path}: {error}; left out")
     return None

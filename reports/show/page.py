@@ -6,14 +6,13 @@ records.html: behind each of its numbers the seeds, their records, and how they 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
 
 from reports.data.records import Results, cell_id
 from reports.data.views import TUNING, View, decimals, off_table
 from reports.show import claims
-from reports.show.claims import BENCH, OPEN, OURS, PAPER, UNPUBLISHED, UNTESTABLE, Finding
+from reports.show.claims import BENCH, CONSISTENT, INCONSISTENT, OPEN, OURS, PAPER, UNPUBLISHED, UNTESTABLE, Finding
 from reports.show.contest import contest, in_words, is_judged
 from reports.show.document import Figure, Grid, Section, chapter, document, section_html, simple
 from reports.show.tables import coverage
@@ -22,7 +21,8 @@ from reports.show.words import linked, relative, title
 DOI = "10.12677/aam.2023.123139"
 QUESTION = "Do GANs trained on few images get better when the discriminator's gradient norms are held equal?"
 ROOT = Path(__file__).parents[2]  # of the project, with the Makefile
-WORDS = {OPEN: "not enough evidence for", UNPUBLISHED: "nothing is published for"}  # for verdicts without a size
+WORDS = {CONSISTENT: "consistent with", INCONSISTENT: "not consistent with", OPEN: "not enough evidence for",
+         UNPUBLISHED: "nothing is published for"}  # fmt: skip
 MADE = ["status", "commit", "dirty", "device", "threads", "versions", "data_digest"]
 FILES = {"table.csv": "table.csv", "seeds.csv": "seeds.csv (every seed)", "table.tex": "LaTeX", "table.md": "Markdown"}
 
@@ -34,16 +34,12 @@ class Part:
     view: View
     sections: list[Section]
 
-    @property
-    def measured(self) -> bool:
-        return len(self.view.values) > 0
-
 
 def page(results: Results, reports: Path, parts: list[Part], findings: list[Finding],
          benches: dict[str, Section], fields: list[Path]) -> str:  # fmt: skip
     """The whole page. `fields` are the files with the published numbers of each data set."""
     root, records = relative(ROOT, reports), relative(results.folder, reports)
-    ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", not part.measured))
+    ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", part.view.values.empty))
     picture = _taken_picture(ordered)
     body = chapter("claims", "The claims", [*claims.sections(findings), Section("", ["[claims.md](claims.md)"])])
     for part in ordered:
@@ -92,7 +88,7 @@ def _sentence(found: list[Finding]) -> str:
     names: dict[str, list[str]] = {}
     for finding in found:
         name = finding.claim.name
-        if finding.verdict not in (*WORDS, UNTESTABLE):
+        if finding.verdict not in (OPEN, UNTESTABLE, UNPUBLISHED):
             size = re.match(r"[-+][\d.]+ %", finding.effect)
             name += f' "{finding.claim.statement}" ({size[0]})'
         names.setdefault(finding.verdict, []).append(name)
@@ -101,7 +97,7 @@ def _sentence(found: list[Finding]) -> str:
 
 def _taken_picture(parts: list[Part]) -> Section:
     """The first figure of a measured table that has verdicts, else of the paper's numbers, taken out of its place."""
-    measured = [part for part in parts if part.measured and is_judged(part.view)]
+    measured = [part for part in parts if len(part.view.values) and is_judged(part.view)]
     printed = [part for part in reversed(parts) if len(part.view.published)]
     for section in [section for part in measured + printed for section in part.sections]:
         for figure in section.parts:
@@ -121,9 +117,9 @@ def _navigation(body: str) -> str:
 
 def _files(part: Part, root: str) -> Section:
     made = f"made with [make {part.view.name}]({root}/Makefile)"
-    if not part.measured:
+    if part.view.values.empty:
         return Section("", [f"Not {made} yet."])
-    links = [f"[{text}]({quote(part.view.folder)}/{file})" for file, text in FILES.items()]
+    links = [f"[{text}]({part.view.name}/{file})" for file, text in FILES.items()]
     return Section("", [f"{', '.join(links)}; {made}"])
 
 

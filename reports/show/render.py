@@ -16,13 +16,13 @@ from reports.show.tables import sections, seeds_csv, summary_csv, to_latex
 from reports.show.words import relative
 
 
-def tables(found: Results, reports: Path, names: list[str], iterations: int | None = None) -> int:
+def tables(found: Results, reports: Path, names: list[str]) -> int:
     """The folder of each table; "bench" stands for all measurements of the suite itself."""
     for name in names:
         if name == "bench":
             _write_benches(found, reports)
         else:
-            _say(_table(found, name, reports, iterations), reports)
+            _say(_table(found, name, reports), reports)
     return 0
 
 
@@ -39,19 +39,19 @@ def everything(found: Results, reports: Path) -> int:
     return 0
 
 
-def comparison_of(found: Results, reports: Path, method: str, table: str, iterations: int | None = None) -> int:
+def comparison_of(found: Results, reports: Path, method: str, table: str) -> int:
     """A method beside a table; 1 unless every cell has it."""
-    made, pairs = compared(found, table, method, iterations)
+    made, pairs = compared(found, table, method)
     part = Part(made, comparison(made, pairs, method))
     _write_folder(found, part, reports)
     _say(part, reports)
     return int(measured(made, pairs) < len(pairs))
 
 
-def _table(found: Results, name: str, reports: Path, iterations: int | None = None) -> Part:
+def _table(found: Results, name: str, reports: Path) -> Part:
     """A table's folder. Its figures stand after what answers its question."""
-    made = view(found, name, iterations)
-    drawn = figures(made, found, reports / made.folder)
+    made = view(found, name)
+    drawn = figures(made, found, reports / name)
     shown = sections(made, found) + beside(found, made)
     if drawn:
         shown.append(Section("Figures", drawn, folded=not len(made.values)))
@@ -69,7 +69,7 @@ def _write_folder(found: Results, part: Part, reports: Path) -> None:
     write(folder / "table.md", report(made.table.title, part.sections, found.problems))
     write(folder / "table.tex", to_latex(made, part.sections))
     write(folder / "table.csv", summary_csv(made))
-    if part.measured:
+    if len(made.values):
         write(folder / "seeds.csv", seeds_csv(made))
     else:  # nothing may stay that an earlier rendering had more to say about
         (folder / "seeds.csv").unlink(missing_ok=True)

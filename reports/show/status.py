@@ -9,17 +9,17 @@ from pathlib import Path
 
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES, Cell
-from reports.data.folders import FINISHED, run_folders, shortened, state
+from reports.data.folders import FINISHED, run_folders, state
 
 
-def board(table: str, runs: list[Run], results: Path, iterations: int | None) -> tuple[list[list[str]], dict]:
+def board(table: str, runs: list[Run], results: Path) -> tuple[list[list[str]], dict]:
     """A header of data sets, then a line for each model and method, "" where it has no cell; and the states of the
     seeds of each cell, by its run."""
     columns: dict[tuple[int, float], str] = {}  # place of the data set and fraction -> what it is called
     rows: dict[str, dict[tuple, str]] = {}
     datasets: dict[str, int] = {}
     states: dict[str, list[str]] = {}
-    for cell in shortened(table, iterations).cells:
+    for cell in TABLES[table].cells:
         run = cell.run
         own = [state(results, each) for each in runs if replace(each, seed=run.seed) == run] or ["missing"]
         column = datasets.setdefault(run.dataset, len(datasets)), run.fraction
@@ -49,18 +49,18 @@ def aligned(lines: list[list[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def status(results: Path, tables: list[str], iterations: int | None = None, require: str = "") -> int:
-    """Print the boards; 1 where `require` is "all" and a cell is not finished."""
+def status(results: Path, tables: list[str], require: str = "") -> int:
+    """Print the boards, below several the runs of no table; 1 where `require` is "all" and a cell is not finished."""
     if require not in ("", "all"):
         raise InputError(f"REQUIRE={require}: must be all, or not given")
     runs = run_folders(results)
     states: dict[str, list[str]] = {}
-    for number, table in enumerate(tables or TABLES):
-        lines, own = board(table, runs, results, iterations)
+    for number, table in enumerate(tables):
+        lines, own = board(table, runs, results)
         print(("\n" if number else "") + aligned(lines))
         states |= own
     others = [[run.id, state(results, run)] for run in runs if replace(run, seed=0).id not in states]
-    if others and not tables:
+    if others and len(tables) > 1:
         print(f"\nother runs:\n{aligned(others)}")
     unfinished = set(sum(states.values(), [])) - set(FINISHED)
     return int(require == "all" and bool(unfinished))

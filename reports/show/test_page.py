@@ -15,6 +15,7 @@ from PIL import Image
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES
 from reports.conftest import PROVENANCE, Writer, entry
+from reports.data.folders import shortened
 from reports.data.records import read
 from reports.data.views import view
 from reports.show import render
@@ -109,13 +110,15 @@ def test_a_weight_sweep_is_shown(writer):
 def test_the_sample_sheet_is_small(writer, tmp_path):
     writer.table("smoke", seeds=1)
     results = read(writer.folder)
-    made = samples(view(results, "smoke"), results, tmp_path)
+    made = samples(view(results, "smoke"), results)
     assert made.data.startswith(b"\x89PNG") and len(made.data) < 300_000
-    assert samples(view(results, "table3"), results, tmp_path) is None
+    paper = view(results, "table3")
+    assert [figure.file for figure in figures(paper, results, tmp_path)] == ["by_fraction.svg"]
     (tmp_path / "samples.png").touch()
-    assert samples(view(results, "table3"), results, tmp_path).data is None, "the sheet that is there stays"
+    kept = figures(paper, results, tmp_path)[-1]
+    assert kept.file == "samples.png" and kept.data is None, "the sheet that is there stays"
     writer.samples(TABLES["table3"].cells[0].run)
-    with Image.open(io.BytesIO(samples(view(results, "table3"), results, tmp_path).data)) as image:
+    with Image.open(io.BytesIO(samples(paper, results).data)) as image:
         assert image.height < 200, "rows and columns of runs that are not there take no room"
 
 
@@ -141,7 +144,8 @@ def test_a_comparison_on_smoke_says_what_it_is(writer, tmp_path, capsys):
     assert (tmp_path / "reports" / "compare" / "lecam0.3" / "smoke" / "table.md").exists()
 
 
-def test_a_comparison_of_fewer_iterations_finds_its_runs(writer, tmp_path, capsys):
+def test_a_comparison_of_fewer_iterations_finds_its_runs(writer, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(TABLES, "smoke-i2", shortened(TABLES["smoke"], 2))
     for cell in TABLES["smoke"].cells:
         run = replace(cell.run, iterations=min(cell.run.iterations, 2))
         writer.write(run, [entry("fd_effnet", 50.0, n_generated=SMOKE.samples)])
@@ -149,7 +153,7 @@ def test_a_comparison_of_fewer_iterations_finds_its_runs(writer, tmp_path, capsy
             method = replace(run, regularizers={"lecam": 0.3})
             writer.write(method, [entry("fd_effnet", 40.0, n_generated=SMOKE.samples)])
     reports = tmp_path / "reports"
-    assert render.comparison_of(read(writer.folder), reports, "lecam0.3", "smoke", 2) == 0
+    assert render.comparison_of(read(writer.folder), reports, "lecam0.3", "smoke-i2") == 0
     assert "40.0" in capsys.readouterr().out
     assert render.comparison_of(read(writer.folder), reports, "lecam0.3", "smoke") == 1
 

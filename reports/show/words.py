@@ -26,7 +26,7 @@ def title(name: str) -> str:
 
 def relative(target: Path, folder: Path) -> str:
     """The address of a file or folder as seen from another folder."""
-    return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
+    return quote(Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix())
 
 
 def linked(text: str, cell: str) -> str:
