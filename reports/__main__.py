@@ -1,7 +1,7 @@
 """The reports, from the records under results/: `python -m reports COMMAND [NAME=value ...]`.
 
-render TABLE...                      reports/TABLE/: the table, its CSVs, records and figures; "bench" is a table here
-all                                  every table, claims.md, the benches, the comparisons, and index.html
+render TABLE...                      reports/TABLE/: the table, its CSVs and figures; "bench" is a table here
+all                                  every table, claims.md, the benches, the field, index.html and records.html
 compare METHOD=NAME TABLE=NAME       a method beside a table's baselines; status 1 unless every cell is measured
 status [TABLE...] [REQUIRE=all]      done, running, failed and missing cells; 1 with REQUIRE=all unless all are done
 
@@ -10,12 +10,13 @@ RESULTS=folder of the runs (results), REPORTS=folder of what is written, ITERATI
 
 import sys
 
-from benchmarks.runs import InputError, command, options
+from benchmarks.runs import InputError, Option, command, existing_folder, read_options, whole
 from benchmarks.tables import TABLES
-from reports.data.folders import reports_folder, require_results
+from reports.data.folders import RESULTS, claim_reports, reports_folder, shortened
 
-SHARED = {"RESULTS": "", "REPORTS": "", "ITERATIONS": ""}
-COMMANDS = {"render": {}, "all": {}, "compare": {"METHOD": "", "TABLE": "small"}, "status": {"REQUIRE": ""}}
+SHARED = {"RESULTS": Option(str, RESULTS), "REPORTS": Option(str, ""), "ITERATIONS": Option(whole(1))}
+COMMANDS = {"render": {}, "all": {}, "status": {"REQUIRE": Option(str, "")},
+            "compare": {"METHOD": Option(str, ""), "TABLE": Option(str, "small")}}  # fmt: skip
 
 
 def main() -> int:
@@ -26,39 +27,44 @@ def main() -> int:
     if name not in COMMANDS:
         raise InputError(f"{name!r}: not a command of reports; valid are {', '.join(COMMANDS)}")
     words = [argument for argument in arguments if "=" not in argument]
-    given = options([argument for argument in arguments if "=" in argument], SHARED | COMMANDS[name])
-    results = require_results(given["RESULTS"])
-    iterations = _number(given["ITERATIONS"])
+    given = read_options([argument for argument in arguments if "=" in argument], SHARED | COMMANDS[name])
+    results = existing_folder("RESULTS", given["RESULTS"])
+    if words and name not in ("render", "status"):
+        raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
+    unnamed = {"status": list(TABLES), "compare": [given.get("TABLE")]}
+    tables = _tables(words or unnamed.get(name, []), name, given["ITERATIONS"])
     if name == "status":
         from reports.show.status import status  # the others need pandas, and this one must not
 
-        return status(results, _tables(words), iterations, given["REQUIRE"])
-    if words and name != "render":
-        raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
+        return status(results, tables, given["REQUIRE"])
+    from reports.data.records import read
     from reports.show import render
 
     reports = reports_folder(results, given["REPORTS"])
+    claim_reports(results, reports)
+    found = read(results)
     if name == "render":
-        return render.tables(results, reports, _tables(words, ["bench"]), iterations)
-    if name == "all":
-        return render.everything(results, reports)
-    return render.comparison_of(results, reports, given["METHOD"], _tables([given["TABLE"]])[0], iterations)
+        code = render.tables(found, reports, tables)
+    elif name == "all":
+        code = render.everything(found, reports)
+    else:
+        code = render.comparison_of(found, reports, given["METHOD"], *tables)
+    for problem in dict.fromkeys(found.problems):
+        print(f"left out: {problem}", file=sys.stderr)
+    return code
 
 
-def _tables(words: list[str], further: list[str] | None = None) -> list[str]:
-    valid = [*TABLES, *(further or [])]
-    for word in words:
-        if word not in valid:
-            raise InputError(f"table {word!r}: not one of {', '.join(valid)}")
-    return words
-
-
-def _number(text: str) -> int | None:
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"ITERATIONS={text}: must be a whole number, at least 1")
-    return int(text)
+def _tables(names: list[str], command: str, iterations: int | None) -> list[str]:
+    """The tables that were asked for. `iterations` makes tables of shorter runs of them, such as smoke-i4."""
+    chosen = []
+    for name in names:
+        if name not in TABLES and (name, command) != ("bench", "render"):
+            raise InputError(f"table {name!r}: not one of {', '.join(TABLES)}")
+        if iterations and name in TABLES:
+            table, name = TABLES[name], f"{name}-i{iterations}"
+            TABLES[name] = shortened(table, iterations)
+        chosen.append(name)
+    return chosen
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from reproduce.cell import finished
 from reproduce.evaluate import Protocol, evaluate
 from reproduce.features import printed, reference, stored
 from reproduce.generators import built, generate, stream
+from reproduce.run import main
 from reproduce.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -513,10 +514,9 @@ def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_pat
     (("WEIGHTS=missing.pt",), "missing.pt"),
     (("EXTRACTOR=dinov2",), "dinov2"),
 ])  # fmt: skip
-def test_wrong_options_end_with_one_line_and_status_2(options, words, results, data):
-    ended = command(RUN.id, f"RESULTS={results}", f"DATA={data}", *options)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert words in ended.stderr and ended.stderr.count("\n") == 1
+def test_wrong_options_end_with_one_line_and_status_2(options, words, results, data, ended):
+    status, printed, said = ended(main, RUN.id, f"RESULTS={results}", f"DATA={data}", *options)
+    assert (status, printed) == (2, "") and words in said and said.count("\n") == 1
     assert not (results / RUN.id / "metrics.json").exists()
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from benchmarks.runs import InputError, Run
 from reproduce import checkpoint, generators, names, record
+from reproduce.run import main
 from reproduce.settings import Settings
 from reproduce.train import snapshot, train
 from reproduce.trainer import move_average
@@ -183,11 +184,10 @@ def test_numbers_beyond_reason_are_refused(run_id, named):
     ("dcgan-digits-32-f1.0-baseline-s0", ["EVAL_EVERY=0"], "EVAL_EVERY=0"),
     ("dcgan-digits-32-f1.0-baseline-s0", ["MICRO_BATCH=-1"], "MICRO_BATCH=-1"),
 ])
-def test_wrong_input_is_one_line_and_leaves_nothing(run_id, options, named, tmp_path, data):
+def test_wrong_input_is_one_line_and_leaves_nothing(run_id, options, named, tmp_path, data, ended):
     where = [f"RESULTS={tmp_path / 'results'}", f"DATA={data}", "EXTRACTOR=effnet"]
-    done = subprocess.run([sys.executable, "-m", "reproduce.run", run_id, *where, *(options or ["DEVICE=cpu"])],
-                          cwd=ROOT, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and named in done.stderr
+    status, _, said = ended(main, run_id, *where, *(options or ["DEVICE=cpu"]))
+    assert status == 2 and said.count("\n") == 1 and named in said
     assert not (tmp_path / "results").exists()
 
 

@@ -6,23 +6,16 @@
 import fcntl
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run
-from benchmarks.state import parsed
+from benchmarks.state import aside, parsed
+from benchmarks.tables import Table
 
 RESULTS = "results"  # the tracked results folder, from which the tracked reports are made
+FINISHED = ("done", "diverged")  # states of a run that nothing is left to do for
 SOURCE = "results.txt"  # in a reports folder: the results folder that it was made from
-
-
-def require_results(text: str) -> Path:
-    """The results folder that was asked for. Raises InputError where there is no such folder."""
-    folder = Path(text or RESULTS)
-    if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"RESULTS={folder}: {found}; it must be the folder that holds the run folders")
-    return folder
 
 
 def reports_folder(results: Path, text: str) -> Path:
@@ -44,16 +37,18 @@ def claim_reports(results: Path, reports: Path) -> None:
 
 def write(path: Path, data: bytes | str) -> None:
     """Write a report file aside, then rename it: nobody reads half of it. Raises InputError where it cannot."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    content = data.encode("utf-8") if isinstance(data, str) else data
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}; what was there is unchanged") from error
+    with aside(path) as partial:
+        partial.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def shortened(table: Table, iterations: int) -> Table:
+    """A table whose runs have at most so many iterations; the paper's values are not those of a shortened run."""
+    cells = []
+    for cell in table.cells:
+        if cell.run.iterations > iterations:
+            cell = replace(cell, run=replace(cell.run, iterations=iterations), published={})
+        cells.append(cell)
+    return replace(table, cells=tuple(cells))
 
 
 def run_folders(results: Path) -> list[Run]:
@@ -65,38 +60,20 @@ def run_folders(results: Path) -> list[Run]:
     return runs
 
 
-@dataclass(frozen=True)
-class State:
-    """Where a run stands: done, diverged, running, failed, trained (not evaluated), stopped, damaged or missing."""
-
-    name: str
-    percent: float = 0.0
-    eta: float | None = None  # seconds
-
-    @property
-    def finished(self) -> bool:
-        return self.name in ("done", "diverged")
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.percent:.0f} %" if self.name in ("running", "stopped") else self.name
-
-
-def state(results: Path, run: Run) -> State:
-    """Where a run stands, from its files alone."""
+def state(results: Path, run: Run) -> str:
+    """Where a run stands, from its files alone: done, diverged, running, failed, trained (not evaluated), stopped,
+    damaged or missing; of those under way also how far, as in "running 45 % 3h10m left"."""
     path = results / run.id
     if (path / "metrics.json").exists():
-        return State(_finished(path / "metrics.json"), 100)
+        return _finished(path / "metrics.json")
+    done, left = _progress(path / "log.jsonl", run)
     if _locked(path / ".lock"):
-        return State("running", *_progress(path / "log.jsonl", run))
-    if (path / "failed.json").exists():
-        return State("failed")
-    if (path / "diverged.json").exists():
-        return State("diverged", 100)
-    if (path / "generator.safetensors").exists():
-        return State("trained", 100)
-    if (path / "config.json").exists():
-        return State("stopped", _progress(path / "log.jsonl", run)[0])
-    return State("missing")
+        return f"running {done:.0f} %{left}"
+    for file, name in (("failed.json", "failed"), ("diverged.json", "diverged"), ("generator.safetensors", "trained"),
+                       ("config.json", f"stopped {done:.0f} %")):  # fmt: skip
+        if (path / file).exists():
+            return name
+    return "missing"
 
 
 def _finished(path: Path) -> str:
@@ -104,7 +81,7 @@ def _finished(path: Path) -> str:
         status = parsed(path.read_text("utf-8"))["status"]
     except (OSError, ValueError, KeyError, TypeError):
         return "damaged"
-    return status if status in ("done", "diverged") else "damaged"
+    return status if status in FINISHED else "damaged"
 
 
 def _locked(path: Path) -> bool:
@@ -119,13 +96,15 @@ def _locked(path: Path) -> bool:
     return False
 
 
-def _progress(path: Path, run: Run) -> tuple[float, float | None]:
-    """Percent done and seconds to go, from the end of the log; (0, None) before its first line."""
+def _progress(path: Path, run: Run) -> tuple[float, str]:
+    """Percent done and the time to go, from the end of the log; (0, "") before its first line."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 8192))
             last = parsed(file.read().split(b"\n")[-2])
         done, seconds = last["iteration"], last["seconds"]
+        minutes = round(seconds / max(done, 1) * (run.iterations - done) / 60)
     except (OSError, IndexError, ValueError, KeyError, TypeError):
-        return 0.0, None
-    return 100 * done / max(run.iterations, 1), seconds / max(done, 1) * (run.iterations - done)
+        return 0.0, ""
+    left = f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m"
+    return 100 * done / max(run.iterations, 1), f" {left} left"

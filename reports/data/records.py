@@ -1,9 +1,7 @@
 """From run folders to one tidy frame: every record is checked, and whatever is left out is named with the reason."""
 
-import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,22 +14,21 @@ from reports.data.folders import run_folders
 
 COLUMNS = [
     "run", "cell", "kind", "status", "model", "dataset", "resolution", "fraction", "method", "iterations", "batch",
-    "override", "seed", "metric", "value", "sd", "better", "draw", "checkpoint", "iteration", "weights", "extractor",
-    "extractor_sha256", "resize", "n_generated", "n_reference", "n_training", "data_digest", "commit", "dirty",
-    "device", "threads", "versions", "seconds_train", "seconds_evaluate", "record",
+    "override", "seed", "metric", "value", "sd", "better", "draw", "protocol", "checkpoint", "iteration", "weights",
+    "extractor", "extractor_sha256", "resize", "n_generated", "n_reference", "n_training", "data_digest", "commit",
+    "dirty", "device", "threads", "versions", "seconds_train", "seconds_evaluate", "record",
 ]  # fmt: skip
 # cell: the run id without its seed. kind: "run", or "external" for images of other code. draw: the eval_seed.
-# n_reference is the number of images compared with, n_training that of the whole training set. record: its path.
+# protocol: how the metric was measured, in words. n_reference is the number of images compared with, n_training that of
+# the whole training set. record: its path.
 GAP = "norm_gap"  # mean |n_R - n_F| over the second half of training, from the log
 DIRECTIONS = {"fid": "lower", "fd": "lower", "kid": "lower", "memorised": "lower", "is": "higher",
               "precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher"}  # fmt: skip
 LITERATURE = ("fid", "kid", "is")  # names of Inception's scores alone; any other is called METRIC_EXTRACTOR
-ENTRY = ("name", "value", "better", "n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights",
-         "checkpoint", "eval_seed")  # fmt: skip
-UNIQUE = ("metric", "draw", "checkpoint", "weights", "extractor", "extractor_sha256", "resize", "n_generated",
-          "n_reference")  # fmt: skip
+COPIED = ("better", "n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights")
 NO_CHECKPOINT = {"weights": "", "checkpoint": "last", "eval_seed": 0}  # of images that other code made
 EXTERNAL = re.compile(r"external-.+-f\d+\.\d+-s\d+")
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a file of another form raises
 
 
 @dataclass
@@ -51,60 +48,67 @@ def read(folder: Path) -> Results:
     problems: list[str] = []
     for run in run_folders(folder):
         log = _log(folder / run.id / "log.jsonl", problems)
+        found = _rows(folder / run.id / "metrics.json", run, problems)
         if log is not None:
             logs[run.id] = log
-        path = folder / run.id / "metrics.json"
-        if path.exists():
-            facts = _checked(path, _run_facts, run, problems)
-            if facts:
-                rows += [*_rows(facts, path, problems), *_gap_row(facts, run, log)]
+            found += _gap_rows(found, log)
+        rows += found
     for path in sorted(folder.glob("external-*/metrics.json")):
         if EXTERNAL.fullmatch(path.parent.name):
-            facts = _checked(path, _external_facts, path.parent.name, problems)
-            if facts:
-                rows += _rows(facts, path, problems)
+            rows += _rows(path, None, problems)
     return Results(folder, pd.DataFrame(rows, columns=COLUMNS), logs, problems)
 
 
-def _checked(path: Path, facts, of, problems: list[str]) -> dict | None:
-    """What all rows of a record have in common, and under "metrics" its entries; None for one not to be believed."""
+def _rows(path: Path, run: Run | None, problems: list[str]) -> list[dict]:
+    """A row for each metric of a record that can be believed; a row without one for a run that diverged.
+
+    run  that of the record's folder; None for images that other code made
+    """
+    if not path.exists():
+        return []
     try:
         data = parsed(path.read_text("utf-8"))
-        entries = [] if data["status"] == "diverged" else data["metrics"]
-        if not isinstance(entries, list):
-            raise ValueError("metrics is not a list")
-        return facts(data, of) | {"metrics": entries, "record": f"{path.parent.name}/{path.name}"}
-    except json.JSONDecodeError as error:
-        problems.append(f"{path}: not valid JSON ({error}); left out")
-    except KeyError as error:
-        problems.append(f"{path}: key {error} is missing; left out")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        problems.append(f"{path}: {error}; left out")
-    return None
+        common, entries = _facts(data, path, run), list(data["metrics"])
+    except DAMAGE as error:
+        problems.append(f"{path}: {type(error).__name__}: {error}; left out")
+        return []
+    rows: dict[tuple, dict] = {}
+    for entry in entries:
+        try:
+            row = common | _metric(entry if run else NO_CHECKPOINT | entry, common["n_training"])
+            key = row["metric"], row["protocol"], row["draw"]
+            if key in rows:
+                raise ValueError(f"{row['metric']} is there twice under one protocol and eval_seed")
+            rows[key] = row
+        except DAMAGE as error:
+            problems.append(f"{path}: a metric with {type(error).__name__}: {error}; left out")
+    return list(rows.values()) if entries else [common]
 
 
-def _run_facts(data: dict, run: Run) -> dict:
-    if data["id"] != run.id or data["run"] != asdict(run):
-        raise ValueError(f"describes {data['id']!r} with {data['run']}, not the run of its folder")
-    if data["status"] not in ("done", "diverged"):
-        raise ValueError(f"status {data['status']!r} is neither done nor diverged")
-    if data["status"] == "done" and data["iteration"] != run.iterations:
+def _facts(data: dict, path: Path, run: Run | None) -> dict:
+    """What all rows of a record have in common; raises for a record that is not that of its folder."""
+    name, status, described, origin = path.parent.name, data["status"], data["run"], data["provenance"]
+    if data["id"] != name or run and described != asdict(run):
+        raise ValueError(f"describes {data['id']!r} with {described}, not the run of its folder")
+    if status not in (("done", "diverged") if run else ("external",)):
+        raise ValueError(f"status {status!r} is not one of a finished run")
+    if status == "done" and data["iteration"] != run.iterations:
         raise ValueError(f"done at iteration {data['iteration']} of {run.iterations}")
-    override = " ".join(f"{name}={value}" for name, value in run.override.items())
-    return {"run": run.id, "cell": cell_id(run), "kind": "run", "status": data["status"], "model": run.model,
-            "dataset": run.dataset, "resolution": run.resolution, "fraction": run.fraction, "method": run.method,
-            "iterations": run.iterations, "batch": run.batch, "override": override, "seed": run.seed,
-            **_dataset(data["config"]["dataset"]), **_provenance(data)}  # fmt: skip
-
-
-def _external_facts(data: dict, name: str) -> dict:
-    run = data["run"]
-    if data["status"] != "external" or data["id"] != name:
-        raise ValueError(f"describes {data['id']!r} with status {data['status']!r}, not images of other code")
-    return {"run": name, "cell": name.rpartition("-s")[0], "kind": "external", "status": "external",
-            "model": "external", "dataset": run["dataset"], "resolution": run["resolution"],
-            "fraction": run["fraction"], "method": run["name"], "iterations": 0, "batch": 0, "override": "",
-            "seed": run["seed"], **_dataset(data["dataset"]), **_provenance(data)}  # fmt: skip
+    dataset = data["config"]["dataset"] if run else data["dataset"]
+    facts = {"run": name, "cell": name.rpartition("-s")[0], "status": status, "n_training": dataset["count"],
+             "data_digest": str(dataset["digest"])[:12], "commit": str(origin["commit"])[:12],
+             "dirty": origin["dirty"], "device": origin["device"], "threads": origin.get("threads"),
+             "versions": ", ".join(f"{package} {version}" for package, version in origin["versions"].items()),
+             "seconds_train": data["seconds"].get("train"), "seconds_evaluate": data["seconds"].get("evaluate"),
+             "record": f"{name}/{path.name}"}  # fmt: skip
+    for key in ("dataset", "resolution", "fraction", "seed"):
+        facts[key] = described[key]
+    if run is None:
+        return facts | {"kind": "external", "model": "external", "method": described["name"], "iterations": 0,
+                        "batch": 0, "override": ""}  # fmt: skip
+    override = " ".join(f"{key}={value}" for key, value in run.override.items())
+    return facts | {"kind": "run", "model": run.model, "method": run.method, "iterations": run.iterations,
+                    "batch": run.batch, "override": override}  # fmt: skip
 
 
 def cell_id(run: Run) -> str:
@@ -112,56 +116,22 @@ def cell_id(run: Run) -> str:
     return run.id.rpartition("-s")[0]
 
 
-def _dataset(dataset: dict) -> dict:
-    return {"n_training": dataset["count"], "data_digest": str(dataset["digest"])[:12]}
-
-
-def _provenance(data: dict) -> dict:
-    origin = data["provenance"]
-    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
-    return {"commit": str(origin["commit"])[:12], "dirty": origin["dirty"], "device": origin["device"],
-            "threads": origin.get("threads"), "versions": versions, "seconds_train": data["seconds"].get("train"),
-            "seconds_evaluate": data["seconds"].get("evaluate")}  # fmt: skip
-
-
-def _rows(facts: dict, path: Path, problems: list[str]) -> Iterator[dict]:
-    """A row for each metric of a record; a row without one for a run that diverged."""
-    common = {name: value for name, value in facts.items() if name != "metrics"}
-    if not facts["metrics"]:
-        yield common
-    seen: list[list] = []
-    for entry in facts["metrics"]:
-        try:
-            row = _metric(NO_CHECKPOINT | entry if facts["kind"] == "external" else entry)
-            key = [row[name] for name in UNIQUE]
-            if key in seen:
-                raise ValueError(f"{row['metric']} is there twice under one protocol and eval_seed")
-            seen.append(key)
-            yield common | row
-        except KeyError as error:
-            problems.append(f"{path}: a metric without {error}; left out")
-        except (ValueError, TypeError) as error:
-            problems.append(f"{path}: {error}; left out")
-
-
-def _metric(entry: dict) -> dict:
+def _metric(entry: dict, n_training: int) -> dict:
     """A checked entry of "metrics"; raises ValueError for one that cannot be believed."""
-    for name in ENTRY:
-        entry[name]
     name, value, extractor = entry["name"], entry["value"], entry["extractor"]
     family = name.removesuffix(f"_{extractor}")
     if (family == name or family == "fid") and not (name in LITERATURE and extractor == "inception"):
         raise ValueError(f"{name!r} with extractor {extractor!r}: scores are called METRIC_EXTRACTOR, and "
                          f"{', '.join(LITERATURE)} are Inception's")
-    if entry["better"] != DIRECTIONS.get(family, entry["better"]) or entry["better"] not in ("lower", "higher"):
-        raise ValueError(f"{name}: better is {entry['better']!r}")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name}: value {value!r} is not a finite number")
-    if family in ("fid", "fd", "is") and value <= 0:
-        raise ValueError(f"{name}: value {value!r}, which is always above 0")
-    copied = {key: entry[key] for key in ENTRY if key not in ("name", "eval_seed", "checkpoint", "value")}
+    if not math.isfinite(value) or entry["better"] not in ("lower", "higher"):
+        raise ValueError(f"{name}: value {value!r}, better {entry['better']!r}: not a finite number, lower or higher")
+    copied = {key: entry[key] for key in COPIED}
+    against = "the training set" if entry["n_reference"] == n_training else f"{entry['n_reference']} others"
+    protocol = (f"{entry['n_generated']} images against {against}, {extractor} {entry['extractor_sha256'][:12]}, "
+                f"{entry['resize']}, {entry['weights'] or 'unknown'} weights, checkpoint {entry['checkpoint']}")
     return copied | {"metric": name, "value": float(value), "sd": entry.get("sd"), "draw": entry["eval_seed"],
-                     "checkpoint": str(entry["checkpoint"]), "iteration": entry.get("iteration")}  # fmt: skip
+                     "protocol": protocol, "checkpoint": str(entry["checkpoint"]),
+                     "iteration": entry.get("iteration")}  # fmt: skip
 
 
 def _log(path: Path, problems: list[str]) -> pd.DataFrame | None:
@@ -172,18 +142,20 @@ def _log(path: Path, problems: list[str]) -> pd.DataFrame | None:
         lines = path.read_text("utf-8").rpartition("\n")[0].splitlines()
         data = pd.DataFrame(parsed(f"[{','.join(lines)}]"))
         return data[["iteration", "n_R", "n_F", "gap"]].astype(float) if len(data) else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problems.append(f"{path}: {error}; left out")
+    except DAMAGE as error:
+        problems.append(f"{path}: {type(error).__name__}: {error}; left out")
         return None
 
 
-def _gap_row(facts: dict, run: Run, log: pd.DataFrame | None) -> list[dict]:
-    """The regularizer's own quantity as a metric: how far apart the gradient norms were late in training."""
-    if log is None or facts["status"] != "done":
+def _gap_rows(rows: list[dict], log: pd.DataFrame) -> list[dict]:
+    """The regularizer's own quantity as a metric of a run: how far apart the gradient norms were late in training."""
+    if not rows or rows[0]["status"] != "done":
         return []
-    late = log.loc[log["iteration"] > run.iterations / 2, "gap"].abs().replace([np.inf], np.nan).dropna()
+    end = rows[0]["iterations"]
+    late = log.loc[log["iteration"] > end / 2, "gap"].abs().replace([np.inf], np.nan).dropna()
     if late.empty or late.mean() <= 0:
         return []
-    common = {name: value for name, value in facts.items() if name != "metrics"}
-    return [common | {"metric": GAP, "value": late.mean(), "better": "lower", "draw": 0, "checkpoint": "last",
-                      "iteration": run.iterations, "extractor": "log"}]  # fmt: skip
+    gap = dict.fromkeys(COPIED) | {"metric": GAP, "value": late.mean(), "sd": None, "better": "lower", "draw": 0,
+                                   "protocol": "from the log", "checkpoint": "last", "iteration": end,
+                                   "extractor": "log"}  # fmt: skip
+    return [rows[0] | gap]

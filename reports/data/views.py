@@ -1,78 +1,73 @@
 """What one table shows, computed once: its cells, the values of their seeds, and a summary of each cell and metric.
 
-A view keeps numbers of two protocols apart. `values` has those of the table's own protocol; `rows` says of each number
-how it departs from that.
+A view keeps numbers of two protocols apart: a metric that was measured otherwise than the table says is another one.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from urllib.parse import quote
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.runs import Protocol, Run
 from benchmarks.tables import TABLES, Cell, Table
-from reports.data.records import GAP, Results, cell_id
+from reports.data.records import DIRECTIONS, Results, cell_id
 from reports.data.stats import Estimate, contrast, estimate
 
 TUNING = 100  # training seeds from here on chose weights; they are never shown as results
-MEANINGLESS = [("is_effnet", "digits")]  # real held-out digits score below untrained generators
+MEANINGLESS = {"is_effnet": ["digits"]}  # real held-out digits score below untrained generators
 DECIMALS = {"fid": 2, "fd": 2, "is": 2, "kid": 4, "precision": 3, "recall": 3, "density": 3, "coverage": 3,
             "memorised": 3}  # fmt: skip
-REAL, UNTRAINED, ELSEWHERE = "held-out real images", "untrained generator", "trained elsewhere"
+REAL, UNTRAINED = "held-out real images", "untrained generator"
 KINDS = ["baseline", "method", "untrained", "heldout", "external"]
+TRAINED = KINDS[:2]
+CELL = ["model", "dataset", "resolution", "fraction", "method", "kind", "baseline", "claimed", "control", "run",
+        "published"]  # fmt: skip
 
 
-@dataclass
+@dataclass(eq=False)
 class View:
     """One table's numbers.
 
-    folder     where under the reports folder it is written
-    cells      a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
-               (the id of its baseline, "" without one), and whether it is the claimed method or the positive control
-    rows       the rows of the frame that belong to the cells, and the protocol's departure of each ("" for none)
-    published  what the paper printed: cell, metric, value
-    values     at the table's protocol, the mean over the draws: cell, metric, seed, value, draws, draw_sd
-    summary    a row for each cell and metric: mean, sd, n, published, diverged
+    folder    where under the reports folder it is written
+    headline  the metrics that the table is about, the first of which is a distance
+    cells     a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
+              (the id of its baseline, "" without one), run, what the paper `published` by metric, whether it is
+              `claimed`, the paper's regularizer, or the positive `control`, and the cell that it is measured `against`:
+              its baseline, or for a baseline the one on the most data
+    rows      the rows of the frame that belong to the cells, and whether the protocol of each is the table's `own`
+    values    the mean over the draws: cell, metric, seed, value, draws, draw_sd; what was measured by another protocol
+              than the table's is another metric: its name and that protocol
+    summary   a row for each metric and cell, the headline first: the columns of `cells`, mean, sd, n, diverged,
+              published, printed and effect (the log ratio to the cell `against`, as published and the Estimate of
+              ours), better ("lower" or "higher") and whether the cell `wins`: is the best of its model and place
     """
 
     name: str
     folder: str
     table: Table
-    iterations: int | None
+    headline: list[str]
     cells: pd.DataFrame
     rows: pd.DataFrame
-    published: pd.DataFrame
     values: pd.DataFrame
-    summary: pd.DataFrame
+    summary: pd.DataFrame = field(default_factory=pd.DataFrame)
     cache: dict[str, pd.DataFrame] = field(default_factory=dict)  # of `logs`
 
     @property
-    def headline(self) -> list[str]:
-        """The metrics that the table is about, the first of which is a distance."""
-        return headline(self.table, self.published)
-
-    @property
     def trained(self) -> pd.DataFrame:
-        return self.cells[self.cells["kind"].isin(["baseline", "method"])]
+        return self.cells[self.cells["kind"].isin(TRAINED)]
 
     @property
-    def smallest(self) -> list[str]:
-        return smallest(self.cells)
+    def published(self) -> pd.DataFrame:
+        """The rows of the summary that the paper printed a value for."""
+        return self.summary.dropna(subset="published")
 
-    def address(self, cell: str) -> str:
-        """Where the page finds the records of a cell."""
-        return f"{self.folder}/records.html#{quote(cell)}"
-
-    def metrics(self) -> list[str]:
-        """Every metric of the summary, the headline first."""
-        return list(self.summary["metric"].unique())
-
-    def scores(self, metric: str) -> pd.DataFrame:
-        """Cell id -> mean, sd and n over the training seeds, of the cells that were measured."""
+    def of(self, metric: str) -> pd.DataFrame:
+        """The summary of the cells that the metric was measured in, by their ids."""
         chosen = self.summary[(self.summary["metric"] == metric) & (self.summary["n"] > 0)]
-        return chosen.set_index("cell")[["mean", "sd", "n"]]
+        return chosen.set_index("cell")
 
     def logs(self, metric: str) -> pd.DataFrame:
         """Logarithms of a metric: a row for each seed, a column for each cell. Values near zero are left out."""
@@ -87,23 +82,12 @@ class View:
         found = contrast(self.logs(metric), {cell: 1.0, other: -1.0})
         return None if cell == other or found.empty else estimate(found)
 
-    def done(self) -> pd.Series:
-        """Trained cell id -> how many of its seeds were measured."""
-        measured = self.values[self.values["metric"].isin(self.headline)]
-        return measured.groupby("cell")["seed"].nunique().reindex(self.trained.index, fill_value=0)
-
 
 def smallest(cells: pd.DataFrame) -> list[str]:
     """The baselines at the smallest fraction of each model and data set: where data are fewest."""
     baselines = cells[cells["kind"] == "baseline"]
-    first = baselines.sort_values("fraction", kind="stable").groupby(["model", "dataset", "resolution"]).head(1)
-    return [cell for cell in baselines.index if cell in first.index]
-
-
-def headline(table: Table, published: pd.DataFrame) -> list[str]:
-    if len(published):
-        return list(published["metric"].unique())
-    return score_names(table.protocol.extractor)
+    least = baselines.groupby(["model", "dataset", "resolution"])["fraction"].transform("min")
+    return list(baselines.index[baselines["fraction"] == least])
 
 
 def score_names(extractor: str) -> list[str]:
@@ -112,7 +96,8 @@ def score_names(extractor: str) -> list[str]:
 
 
 def family(metric: str) -> str:
-    return metric.split("_")[0]
+    """The metric without its extractor and protocol: "fd" of "fd_effnet, checkpoint best"."""
+    return re.split("[_,]", metric)[0]
 
 
 def decimals(metric: str) -> int:
@@ -139,37 +124,9 @@ def kind(run: Run) -> str:
     return "method" if run.regularizers or run.augment else "baseline"
 
 
-def view(results: Results, name: str, iterations: int | None = None, extra: Sequence[Cell] = ()) -> View:
-    """The view of a table, its cells followed by `extra`; `iterations` replaces those of its longer runs."""
-    table, folder = TABLES[name], name
-    if iterations is not None:
-        folder = f"{name}-i{iterations}"
-    listed = [_shortened(cell, iterations) for cell in [*table.cells, *extra]]
-    published = _published(listed)
-    cells = pd.concat([_cells(listed), _external(listed, results.frame)])
-    rows = results.frame[results.frame["cell"].isin(cells.index) & (results.frame["seed"] < TUNING)].copy()
-    for metric, dataset in MEANINGLESS:
-        rows = rows[(rows["metric"] != metric) | (rows["dataset"] != dataset)]
-    rows["departure"] = _departures(rows, table.protocol)
-    values = values_of(rows[rows["departure"] == ""])
-    first = headline(table, published)
-    metrics = first + sorted(set(values["metric"]) - set(first), key=_metric_order)
-    summary = _summary(cells, rows, values, published, metrics)
-    return View(name, folder, table, iterations, cells, rows, published, values, summary)
-
-
-def _shortened(cell: Cell, iterations: int | None) -> Cell:
-    if iterations is None or cell.run.iterations <= iterations:
-        return cell
-    return replace(cell, run=replace(cell.run, iterations=iterations), published={})
-
-
-def _published(listed: Sequence[Cell]) -> pd.DataFrame:
-    rows = []
-    for cell in listed:
-        for metric, value in cell.published.items():
-            rows.append((cell_id(cell.run), metric, value))
-    return pd.DataFrame(rows, columns=["cell", "metric", "value"])
+def is_gradgap(run: Run) -> bool:
+    """Whether a run has the paper's regularizer, at any weight, and nothing else."""
+    return list(run.regularizers) == ["gradgap"] and not run.augment
 
 
 def baseline_of(run: Run) -> str:
@@ -177,8 +134,25 @@ def baseline_of(run: Run) -> str:
     return cell_id(replace(run, regularizers={}, augment=""))
 
 
-def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
-    """The cells as a frame, in the order of a table's rows: each model's methods together, the yardsticks last.
+def view(results: Results, name: str, extra: Sequence[Cell] = ()) -> View:
+    """The view of a table, its cells followed by `extra`."""
+    table = TABLES[name]
+    listed = [*table.cells, *extra]
+    cells = _cells(listed, results.frame)
+    rows = results.frame[results.frame["cell"].isin(cells.index) & (results.frame["seed"] < TUNING)].copy()
+    for metric, datasets in MEANINGLESS.items():
+        rows = rows[(rows["metric"] != metric) | ~rows["dataset"].isin(datasets)]
+    rows["own"] = _is_own(rows, table.protocol)
+    values = _values(rows)
+    headline = list(dict.fromkeys(chain(*cells["published"]))) or score_names(table.protocol.extractor)
+    made = View(name, name, table, headline, cells, rows, values)
+    made.summary = _summary(made)
+    return made
+
+
+def _cells(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
+    """The cells as a frame, in the order of a table's rows: each model's methods together, the yardsticks last, then
+    the images of other code for its data sets and fractions.
 
     Of several weights of gradgap, the first that the table lists stands for the paper's regularizer.
     """
@@ -192,14 +166,22 @@ def _cells(listed: Sequence[Cell]) -> pd.DataFrame:
         first = is_gradgap(run) and baseline not in claimed
         if first:
             claimed.add(baseline)
-        rows[cell_id(run)] = {
-            "model": run.model, "dataset": run.dataset, "resolution": run.resolution, "fraction": run.fraction,
-            "method": method(run, cell.label), "kind": kind(run), "baseline": baseline, "claimed": first,
-            "control": run.augment.startswith("diffaugment") and not run.regularizers, "run": run,
-        }  # fmt: skip
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    kinds = frame["kind"].map(KINDS.index)
-    return frame.iloc[np.lexsort([kinds, pd.factorize(frame["model"])[0], kinds > 2])]
+        control = run.augment.startswith("diffaugment") and not run.regularizers
+        place = (run.dataset, run.resolution, run.fraction)
+        rows[cell_id(run)] = (run.model, *place, method(run, cell.label), kind(run), baseline, first, control, run,
+                              cell.published)  # fmt: skip
+    places = {row[1:4] for row in rows.values()}
+    for row in frame[frame["kind"] == "external"].drop_duplicates("cell").itertuples():
+        place = (row.dataset, row.resolution, row.fraction)
+        if place in places:
+            name = f"{row.method} (trained elsewhere)"
+            rows[row.cell] = ("external", *place, name, "external", "", False, False, None, {})
+    cells = pd.DataFrame.from_dict(rows, orient="index", columns=CELL)
+    baselines = cells[cells["kind"] == "baseline"]
+    most = baselines.groupby(["model", "dataset", "resolution"])["fraction"].transform("idxmax")
+    cells["against"] = most.where(most != most.index, "").reindex(cells.index).fillna(cells["baseline"])
+    kinds = cells["kind"].map(KINDS.index)
+    return cells.iloc[np.lexsort([kinds, pd.factorize(cells["model"])[0], kinds > 2])]
 
 
 def off_table(results: Results, made: View) -> list[Run]:
@@ -214,82 +196,51 @@ def off_table(results: Results, made: View) -> list[Run]:
     return found
 
 
-def is_gradgap(run: Run) -> bool:
-    """Whether a run has the paper's regularizer, at any weight, and nothing else."""
-    return list(run.regularizers) == ["gradgap"] and not run.augment
+def _is_own(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
+    """Whether each row was measured as the table says.
 
-
-def _external(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
-    """Cells of images that other code made, for the data sets and fractions of the table."""
-    places = {(cell.run.dataset, cell.run.resolution, cell.run.fraction) for cell in listed}
-    rows = {}
-    for row in frame[frame["kind"] == "external"].drop_duplicates("cell").itertuples():
-        if (row.dataset, row.resolution, row.fraction) in places:
-            rows[row.cell] = {"model": "external", "dataset": row.dataset, "resolution": row.resolution,
-                              "fraction": row.fraction, "method": f"{row.method} ({ELSEWHERE})", "kind": "external",
-                              "baseline": "", "claimed": False, "control": False, "run": None}  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _departures(rows: pd.DataFrame, protocol: Protocol) -> list[str]:
-    """How each row was measured otherwise than the table says, in words; "" where it was not.
-
-    Of network file, resize, weights and data, what most rows of a data set have is the table's own.
+    Of network file, resize and data, what most rows of a data set have is the table's own. Whether generators' weights
+    are averaged is no matter of the protocol: it follows from the recipe, and WGAN's and DCGAN's have no average.
     """
-    nothing = rows["model"].isin(["heldout", "external"]) | (rows["iteration"] == 0)  # is there to be averaged
-    averaged = rows["weights"].mask(nothing, "ema")
-    way = rows["extractor_sha256"].astype(str) + rows["resize"].astype(str) + averaged.astype(str) + rows["data_digest"]
-    own = (rows["extractor"] == protocol.extractor) & (rows["checkpoint"] == "last")
-    usual = {}
-    for dataset, ways in way[own].groupby(rows["dataset"]):
-        usual[dataset] = ways.mode()[0]
-    texts = []
-    for row, its_way in zip(rows.itertuples(), way, strict=True):
-        texts.append(_departure(row, protocol, its_way == usual.get(row.dataset)))
-    return texts
+    as_many = (rows["n_generated"] == protocol.samples) | (rows["model"] == "heldout")
+    whole = (rows["n_reference"] == rows["n_training"]) & (rows["checkpoint"] == "last")
+    own = (rows["extractor"] == protocol.extractor) & as_many & whole
+    texts = rows.astype(str)
+    way = texts["extractor_sha256"] + texts["resize"] + texts["data_digest"]
+    usual = way[own].groupby(rows["dataset"]).agg(lambda ways: ways.mode()[0])
+    return own & (way == rows["dataset"].map(usual)) | (rows["extractor"] == "log")
 
 
-def _departure(row, protocol: Protocol, is_usual: bool) -> str:
-    if row.extractor == "log" or pd.isna(row.metric):
-        return ""
-    parts = []
-    if row.extractor != protocol.extractor:
-        parts.append(f"extractor {row.extractor}")
-    if row.n_generated != protocol.samples and row.model != "heldout":
-        parts.append(f"{row.n_generated:,.0f} images")
-    if row.n_reference != row.n_training:
-        parts.append(f"against {row.n_reference:,.0f} images")
-    if row.checkpoint != "last":
-        parts.append(f"checkpoint {row.checkpoint}")
-    if not parts and not is_usual:
-        parts.append(f"extractor file {row.extractor_sha256[:12]}, resize {row.resize}, {row.weights} weights, "
-                     f"data {row.data_digest}")  # fmt: skip
-    return ", ".join(parts)
+def _values(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean over the draws of each cell, metric and seed. Of other protocols, distances and the Inception Score
+    are kept; what was measured on the way of a training has a figure instead."""
+    rows = rows.dropna(subset="metric")
+    kept = rows["metric"].map(family).isin(["fid", "fd", "is"]) & ~rows["checkpoint"].str.isdigit()
+    rows = rows.assign(metric=rows["metric"].where(rows["own"], rows["metric"] + ", " + rows["protocol"]))
+    groups = rows[rows["own"] | kept].groupby(["cell", "metric", "seed"])
+    return groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std")).reset_index()
 
 
-def values_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """The mean over the draws of each cell, metric and seed."""
-    groups = rows.dropna(subset=["metric"]).groupby(["cell", "metric", "seed"], sort=True)
-    made = groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std"))
-    return made.reset_index()
-
-
-def _metric_order(metric: str) -> tuple[int, str]:
-    order = [*DECIMALS, family(GAP), family(metric)]
-    return order.index(family(metric)), metric
-
-
-def _summary(cells: pd.DataFrame, rows: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,
-             metrics: list[str]) -> pd.DataFrame:  # fmt: skip
-    places = pd.MultiIndex.from_product([metrics, cells.index], names=["metric", "cell"])
-    groups = values.groupby(["metric", "cell"])["value"]
-    made = groups.agg(mean="mean", sd="std", n="count").reindex(places)
-    made["n"] = made["n"].fillna(0).astype(int)
-    made["published"] = published.set_index(["metric", "cell"])["value"].reindex(places)
-    lost = rows[rows["status"] == "diverged"].groupby("cell")["seed"].nunique()
-    made = made.reset_index()
-    made["diverged"] = made["cell"].map(lost).fillna(0).astype(int)
-    return made
+def _summary(made: View) -> pd.DataFrame:
+    further = set(made.values["metric"]) - set(made.headline)
+    metrics = made.headline + sorted(further)
+    places = pd.MultiIndex.from_product([metrics, made.cells.index], names=["metric", "cell"])
+    groups = made.values.groupby(["metric", "cell"])["value"]
+    frame = groups.agg(mean="mean", sd="std", n="count").reindex(places).reset_index().join(made.cells, on="cell")
+    frame["n"] = frame["n"].fillna(0).astype(int)
+    lost = made.rows[made.rows["status"] == "diverged"].groupby("cell")["seed"].nunique()
+    frame["diverged"] = frame["cell"].map(lost).fillna(0).astype(int)
+    frame["published"] = pd.Series(map(dict.get, frame["published"], frame["metric"]), dtype=float)
+    published = frame.set_index(["metric", "cell"])["published"]
+    against = published.reindex(pd.MultiIndex.from_frame(frame[["metric", "against"]]))
+    frame["printed"] = np.log(frame["published"] / against.to_numpy())
+    frame["effect"] = list(map(made.change, frame["cell"], frame["against"], frame["metric"]))
+    recorded = made.rows.drop_duplicates("metric").set_index("metric")["better"]
+    frame["better"] = frame["metric"].map(lambda metric: DIRECTIONS.get(family(metric)) or recorded[metric])
+    loss = frame["mean"].where(frame["better"] == "lower", -frame["mean"]).where(frame["kind"].isin(TRAINED))
+    groups = loss.groupby([frame[name] for name in ("model", "dataset", "resolution", "fraction", "metric")])
+    frame["wins"] = (loss == groups.transform("min")) & (groups.transform("count") > 1)
+    return frame
 
 
 def curves(made: View, metric: str) -> pd.DataFrame:

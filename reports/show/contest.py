@@ -1,4 +1,4 @@
-"""A table at one look: whether it can see an effect at all, and how one method does against each of its competitors."""
+"""A table at one look: how one method does against each of its competitors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,17 +7,10 @@ import pandas as pd
 
 from reports.data.records import cell_id
 from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
-from reports.data.views import View
-from reports.show.grids import Grid, simple
-from reports.show.words import NOTHING, change, interval, scores, smallest, title
+from reports.data.views import View, smallest
+from reports.show.document import Grid, simple
+from reports.show.words import interval, title, unseen
 
-PRECONDITIONS = ["model", "data set", "held-out real images", "most data", "fewest data", "untrained", "fewer data",
-                 "DiffAugment", "trained"]  # fmt: skip
-SEEN = ("{0} from what a perfect generator would reach (held-out real images, scored as if generated; without a test "
-        "part these are among the references, and the value is too low), over the baseline with the most and the "
-        "fewest data, to where training starts. A table can answer only where fewer "
-        "data make the baseline worse and DiffAugment, which is known to help, is seen to help (below zero) where data "
-        "are fewest. Trained: how many of the trained cells have at most half of their untrained generator's {0}.")
 BASELINE = "baseline"
 BETTER, WORSE, ALIKE, FEW = "better", "worse", "not told apart", "too few seeds"
 PHRASES = {BETTER: "is better than", WORSE: "is worse than", ALIKE: "is not told apart from",
@@ -28,19 +21,24 @@ PHRASES = {BETTER: "is better than", WORSE: "is worse than", ALIKE: "is not told
 class Duel:
     """A method against one other, over the cells that have both.
 
-    each    the mean log ratio in each of these cells
-    listed  in how many cells the table has both
-    effect  the mean over the cells, within each seed
+    cells   in how many of the table's cells both were measured: "3 of 5"
+    effect  the mean over these cells, within each seed
     p       of "no effect", corrected for the number of `tests`
     """
 
     opponent: str
-    each: list[float]
-    listed: int
+    cells: str
     effect: Estimate
     p: float
     tests: int = 1
-    verdict: str = FEW
+
+    @property
+    def verdict(self) -> str:
+        if self.effect.n < MIN_SEEDS:
+            return FEW
+        if self.p >= LEVEL:
+            return ALIKE
+        return BETTER if self.effect.mean < 0 else WORSE  # the headline is a distance
 
 
 def is_judged(view: View) -> bool:
@@ -50,8 +48,13 @@ def is_judged(view: View) -> bool:
 
 def champions(view: View) -> dict[str, str]:
     """Baseline -> the paper's regularizer beside it, where data are fewest."""
-    claimed = view.cells[view.cells["claimed"] & view.cells["baseline"].isin(view.smallest)]
+    claimed = view.cells[view.cells["claimed"] & view.cells["baseline"].isin(smallest(view.cells))]
     return {baseline: cell for cell, baseline in claimed["baseline"].items()}
+
+
+def contest(view: View) -> list[Duel]:
+    """The paper's regularizer against each competitor, where data are fewest; [] for a table without verdicts."""
+    return duels(view, champions(view)) if is_judged(view) else []
 
 
 def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:
@@ -59,31 +62,24 @@ def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:
 
     The baseline is the question, at LEVEL; the verdicts on the others are Holm-corrected for their number.
     """
-    found = []
+    found, logs = [], view.logs(view.headline[0])
     for opponent, contrasts in _opponents(view, sides).items():
-        found += _duel(view, opponent, contrasts)
+        measured = _measured(logs, contrasts)
+        values = contrast(logs, average(measured))
+        if len(values):
+            effect = estimate(values)
+            found.append(Duel(opponent, f"{len(measured)} of {len(contrasts)}", effect, effect.p))
     others = [duel for duel in found if duel.opponent != BASELINE]
     for duel, p in zip(others, holm([duel.effect.p for duel in others]), strict=True):
         duel.p, duel.tests = p, len(others)
-    for duel in found:
-        if duel.effect.n >= MIN_SEEDS:
-            duel.verdict = ALIKE
-        if duel.p < LEVEL:
-            duel.verdict = BETTER if duel.effect.mean < 0 else WORSE  # the headline is a distance
     return found
 
 
-def _duel(view: View, opponent: str, contrasts: Contrasts) -> list[Duel]:
-    """The mean over the cells with MIN_SEEDS seeds, or over all where none has as many; [] without any."""
-    logs = view.logs(view.headline[0])
-    seeds = {cell: contrast(logs, weights) for cell, weights in contrasts.items()}
-    enough = max(1, min(MIN_SEEDS, max(map(len, seeds.values()))))
-    measured = {cell: contrasts[cell] for cell in seeds if len(seeds[cell]) >= enough}
-    values = contrast(logs, average(measured))
-    if values.empty:
-        return []
-    effect = estimate(values)
-    return [Duel(opponent, [seeds[cell].mean() for cell in measured], len(contrasts), effect, effect.p)]
+def _measured(logs: pd.DataFrame, contrasts: Contrasts) -> Contrasts:
+    """The contrasts with MIN_SEEDS seeds, or all that have any where none has as many."""
+    seeds = {cell: len(contrast(logs, weights)) for cell, weights in contrasts.items()}
+    enough = max(1, min(MIN_SEEDS, max(seeds.values())))
+    return {cell: contrasts[cell] for cell in contrasts if seeds[cell] >= enough}
 
 
 def _opponents(view: View, sides: Mapping[str, str]) -> dict[str, Contrasts]:
@@ -101,74 +97,24 @@ def _opponents(view: View, sides: Mapping[str, str]) -> dict[str, Contrasts]:
     return opponents
 
 
-def duel_grid(view: View, found: list[Duel], name: str) -> Grid:
-    rows = []
+def duel_grid(view: View, found: list[Duel], name: str) -> list[Grid]:
+    rows, metric = [], title(view.headline[0])
     for duel in found:
-        rows.append({f"{name} against": duel.opponent, f"{title(view.headline[0])}": interval(duel.effect),
-                     "verdict": duel.verdict, "cells": f"{len(duel.each)} of {duel.listed}", "seeds": duel.effect.n,
-                     "could have been seen": smallest(duel.effect, duel.tests)})  # fmt: skip
-    return simple(rows, f"Change of {title(view.headline[0])} (below zero: {name} is better) against each other method "
-                  "on the same data, mean over the cells that have both, with its 95 % interval over the training "
-                  "seeds. Verdicts are at the 5 % level, Holm-corrected for the number of competitors. The last "
-                  "column is the smallest change that would have been seen 4 times in 5.")  # fmt: skip
+        rows.append({f"{name} against": duel.opponent, metric: interval(duel.effect), "verdict": duel.verdict,
+                     "cells": duel.cells, "seeds": duel.effect.n,
+                     "could have been seen": unseen(duel.effect, duel.tests)})  # fmt: skip
+    if not rows:
+        return []
+    return [simple(rows, f"Change of {metric} (below zero: {name} is better) against each other method on the same "
+                   "data, mean over the cells that have both, with its 95 % interval over the training seeds. Verdicts "
+                   "are at the 5 % level, Holm-corrected for the number of competitors. The last column is the "
+                   "smallest change that would have been seen 4 times in 5.")]  # fmt: skip
 
 
 def in_words(view: View, found: list[Duel], name: str) -> str:
-    """The duel with the baseline in full, then the others by their verdicts."""
-    text, groups = "", {}
+    """The competitors by the method's verdict against them, each with the change of the distance."""
+    groups: dict[str, list[str]] = {}
     for duel in found:
-        opponent = duel.opponent
-        if opponent == BASELINE:
-            text = (f"{name} changes {title(view.headline[0])} by {interval(duel.effect)} against the baseline "
-                    f"({duel.verdict}; {len(duel.each)} of {duel.listed} cells, {duel.effect.n} seeds). ")  # fmt: skip
-            continue
-        if duel.verdict in (BETTER, WORSE):
-            opponent += f" ({change(duel.effect.mean)})"
-        groups.setdefault(duel.verdict, []).append(opponent)
-    for verdict, phrase in PHRASES.items():
-        if verdict in groups:
-            text += f"It {phrase} {'; '.join(groups[verdict])}. "
-    return text.strip()
-
-
-def contest(view: View) -> list[Grid]:
-    """The paper's regularizer against each competitor, where data are fewest."""
-    found = duels(view, champions(view)) if is_judged(view) else []
-    return [duel_grid(view, found, "gradgap")] if found else []
-
-
-def preconditions(view: View) -> list[Grid]:
-    """For each model and data set: the yardsticks, whether fewer data hurt, and whether DiffAugment helps."""
-    metric = view.headline[0]
-    measured, rows, links = scores(view, metric), [], []
-    for small in view.smallest:
-        model, dataset = view.cells.loc[small, ["model", "dataset"]]
-        same = view.cells[view.cells["dataset"] == dataset]
-        own = same[same["model"] == model]
-        yardsticks = {"held-out real images": same.index[same["kind"] == "heldout"], "fewest data": [small],
-                      "most data": [own.loc[own["kind"] == "baseline", "fraction"].idxmax()],
-                      "untrained": own.index[own["kind"] == "untrained"]}  # fmt: skip
-        row, leads = {"model": title(model), "data set": dataset}, {}
-        for name, cells in yardsticks.items():
-            for cell in cells:
-                if cell in measured:
-                    row[name], leads[name] = measured[cell], view.address(cell)
-        row["fewer data"] = view.change(small, yardsticks["most data"][0], metric)
-        for control in own.index[own["control"] & (own["baseline"] == small)]:
-            row["DiffAugment"] = view.change(control, small, metric)
-        row["trained"] = _trained(own, view.scores(metric)["mean"])
-        rows.append({name: interval(value) if isinstance(value, Estimate) else value for name, value in row.items()})
-        links.append(leads)
-    grid = simple(pd.DataFrame(rows).reindex(columns=PRECONDITIONS), SEEN.format(title(metric)), 2, NOTHING)
-    grid.links = pd.DataFrame(links, grid.text.index, PRECONDITIONS[2:], dtype=object).fillna("")
-    return [grid]
-
-
-def _trained(own: pd.DataFrame, means: pd.Series) -> str:
-    """Did training work at all?"""
-    means = means[means.index.isin(own.index)]
-    untrained = own["kind"][means.index] == "untrained"
-    if not untrained.any() or untrained.all():
-        return NOTHING
-    well = means[~untrained] <= means[untrained].iloc[0] / 2
-    return f"{well.sum()} of {len(well)}"
+        groups.setdefault(duel.verdict, []).append(f"{duel.opponent} ({interval(duel.effect)}; {duel.cells} cells)")
+    parts = [f"{PHRASES[verdict]} {', '.join(opponents)}" for verdict, opponents in groups.items()]
+    return f"by {title(view.headline[0])}, {name} {'; '.join(parts)}."

@@ -1,70 +1,177 @@
-"""The frame of every HTML file of the reports: one style, nothing fetched from anywhere, no script."""
+"""The document model of the reports: sections of tables, figures and lines, as Markdown, LaTeX and HTML.
+
+Every text in it is Markdown: **bold**, `code` and [links](address). LaTeX and HTML tables come from pandas' Styler.
+"""
 
 import html
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
-STYLE = """
-:root { color-scheme: light; --line: #d6d9de; --soft: #f5f6f8; --link: #0b57a4; }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c1e21; max-width: 1180px; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; border-top: 2px solid var(--line); padding-top: 1rem; }
-h3 { font-size: 1.02rem; margin: 1.4rem 0 .3rem; }
-p, li { max-width: 46rem; overflow-wrap: break-word; }
-a { color: var(--link); }
-nav a { margin-right: .9rem; white-space: nowrap; }
-.answer { border-left: 4px solid var(--link); background: var(--soft); padding: .6rem 1rem; }
-.answer p { margin: .3rem 0; }
-.scroll { overflow-x: auto; width: fit-content; max-width: 100%;
-  border: 1px solid var(--line); border-radius: 4px; margin: .6rem 0; background:
-  linear-gradient(to right, #fff 30%, transparent) 0 0 / 40px 100% no-repeat local,
-  linear-gradient(to left, #fff 30%, transparent) 100% 0 / 40px 100% no-repeat local,
-  linear-gradient(to right, #0004, transparent) 0 0 / 12px 100% no-repeat scroll,
-  linear-gradient(to left, #0004, transparent) 100% 0 / 12px 100% no-repeat scroll; }
-.scroll:focus-visible { outline: 2px solid var(--link); }
-.scroll.wide::before { content: "scrolls sideways \\2192"; position: sticky; left: .5rem; font-size: .75rem;
-  color: #555; display: none; }
-table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
-caption { caption-side: bottom; text-align: left; color: #444; padding: .4rem .6rem; font-size: .84rem; }
-caption span { position: sticky; left: .6rem; display: inline-block; max-width: min(46rem, calc(100vw - 4rem)); }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #eceef1; vertical-align: top; }
-td { white-space: nowrap; }
-thead th { text-align: center; }
-tbody th { text-align: left; font-weight: normal; min-width: 4rem; }
-tbody th:only-of-type { min-width: 10rem; }
-@media (min-width: 721px) { tbody th { white-space: nowrap; } }
-.prose td { text-align: left; white-space: normal; min-width: 8rem; }
-.prose tbody th { min-width: 10rem; white-space: normal; }
-figure { margin: 1rem 0; }
-figure .scroll { width: 100%; border: 0; }
-figure img { display: block; max-width: none; width: 100%; min-width: 620px; }
-figcaption { color: #444; font-size: .86rem; max-width: 46rem; }
-details { margin: .6rem 0; }
-summary { cursor: pointer; color: var(--link); padding: .3rem 0; }
-code { background: var(--soft); padding: .05rem .25rem; border-radius: 3px; }
-.good { color: #0a6b3d; font-weight: 600; } .bad { color: #a3260f; font-weight: 600; }
-@media (max-width: 720px) { .scroll.wide::before { display: inline-block; } body { padding: .7rem; } }
-"""
+import pandas as pd
+
+LINK = re.compile(r"\[((?:[^][]|\[[^][]*\])+)\]\(([^()\s]+)\)")
+BOLD, CODE = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"`([^`]+)`")
+LONG = 40  # characters, from which the places of a table are prose and may break
+VERDICTS = {"supported": "good", "better": "good", "contradicted": "bad", "worse": "bad", "not consistent": "bad"}
+
+
+@dataclass
+class Grid:
+    """A table of texts. Its index and columns name the rows and columns, on one or several levels."""
+
+    text: pd.DataFrame
+    caption: str
+
+
+@dataclass
+class Figure:
+    """A picture, the file that it is written to, and what it shows in whole sentences. Without data it is there."""
+
+    file: str
+    caption: str
+    data: bytes | None = None
+    folder: str = ""  # where it lies, as seen from the page
+
+
+@dataclass
+class Section:
+    """A part of a report. The page folds what is not for all."""
+
+    heading: str
+    parts: list[Grid | Figure | str]
+    folded: bool = False
+
+
+def simple(rows: Iterable[dict] | pd.DataFrame, caption: str, labels: int = 1, missing: str = "-") -> Grid:
+    """A grid from one dictionary for each row; the first `labels` columns name the row."""
+    frame = pd.DataFrame(rows, dtype=object)
+    text = frame.where(frame.notna(), missing).map(_text)
+    return Grid(text.set_index(list(text.columns[:labels])), caption)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {number:.3g}" for name, number in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def plain(text: str) -> str:
+    """A text without its links."""
+    return LINK.sub(r"\1", text)
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def report(title: str, sections: Iterable[Section], problems: Iterable[str] = ()) -> str:
+    """A whole Markdown file."""
+    text = [f"# {title}"]
+    for section in sections:
+        if section.heading:
+            text.append(f"## {section.heading}")
+        text += map(markdown, section.parts)
+    text += [f"Left out: {problem}" for problem in problems]
+    return re.sub(r"(?m)^(- .*)\n\n(?=- )", r"\1\n", "\n\n".join(text)) + "\n"
+
+
+def markdown(part: Grid | Figure | str) -> str:
+    """Levels of a table's header stand side by side, since Markdown knows only one."""
+    if isinstance(part, str):
+        return f"- {part}"
+    if isinstance(part, Figure):
+        return f"![]({part.file})\n\n{part.caption}"
+    flat = part.text.map(plain).reset_index().astype(str)
+    numbers = flat.apply(lambda column: column.str.match(r"[-+*\d]|$").all())  # which stand to the right
+    header = flat.columns.map(lambda levels: levels if isinstance(levels, str) else " ".join(map(str, levels)).strip())
+    lines = []
+    for line in (header, numbers.map({True: "---:", False: "---"}), *flat.values.tolist()):
+        escaped = [text.replace("|", "\\|").replace("<", "&lt;") for text in line]
+        lines.append(f"| {' | '.join(escaped)} |")
+    table = "\n".join(lines)
+    return f"{table}\n\n{part.caption}".strip()
+
+
+# --- LaTeX ------------------------------------------------------------------------------------------------------------
+
+
+def latex(grid: Grid) -> str:
+    """A tabular that needs the package booktabs."""
+    styler = grid.text.map(plain).style.format(lambda text: BOLD.sub(r"\\textbf{\1}", text), escape="latex")
+    for axis in (0, 1):
+        styler = styler.format_index(escape="latex", axis=axis)
+    styler = styler.set_caption(re.sub(r"([_%&#$])", r"\\\1", grid.caption))
+    return styler.to_latex(hrules=True, multicol_align="c", multirow_align="naive")
+
+
+# --- HTML -------------------------------------------------------------------------------------------------------------
 
 
 def document(title: str, body: str) -> str:
-    """A whole HTML file."""
+    """A whole HTML file: one style, nothing fetched from anywhere, no script."""
+    style = (Path(__file__).parent / "style.css").read_text("utf-8")
     return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" '
             f'content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
-            f"<style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n")  # fmt: skip
+            f"<style>\n{style}</style>\n</head>\n<body>\n{body}</body>\n</html>\n")  # fmt: skip
 
 
-def paragraphs(lines: list[str]) -> str:
-    return "".join(f"<p>{html.escape(line)}</p>\n" for line in lines)
+def chapter(anchor: str, heading: str, sections: list[Section]) -> str:
+    """Sections below a heading that can be linked to; nothing without any."""
+    if not sections:
+        return ""
+    return f'<h2 id="{html.escape(anchor)}">{html.escape(heading)}</h2>\n{"".join(map(section_html, sections))}'
 
 
-def bullets(lines: list[str]) -> str:
-    items = "".join(f"<li>{html.escape(line)}</li>\n" for line in lines)
-    return f"<ul>\n{items}</ul>\n" if lines else ""
+def section_html(section: Section) -> str:
+    body = "".join(map(_part_html, section.parts))
+    if section.folded:
+        return f"<details><summary>{html.escape(section.heading)}</summary>\n{body}</details>\n"
+    heading = f"<h3>{html.escape(section.heading)}</h3>\n" if section.heading else ""
+    return heading + body
 
 
-def link(address: str, text: str) -> str:
-    return f'<a href="{html.escape(address, quote=True)}">{html.escape(text)}</a>'
+def _part_html(part: Grid | Figure | str) -> str:
+    if isinstance(part, str):
+        return f"<p>{_inline(html.escape(part))}</p>\n"
+    return _figure_html(part) if isinstance(part, Figure) else _grid_html(part)
 
 
-def folded(summary: str, body: str) -> str:
-    return f"<details><summary>{html.escape(summary)}</summary>\n{body}</details>\n"
+def _inline(escaped: str) -> str:
+    text = CODE.sub(r"<code>\1</code>", BOLD.sub(r"<b>\1</b>", escaped))
+    return LINK.sub(r'<a href="\2">\1</a>', text)
+
+
+def _figure_html(figure: Figure) -> str:
+    address, caption = f"{figure.folder}/{figure.file}", html.escape(figure.caption)
+    return ('<figure><div class="scroll wide" tabindex="0" role="region" aria-label="figure">'
+            f'<img src="{address}" alt="{caption}" loading="lazy"></div>'
+            f'<figcaption>{caption} <a href="{address}">{figure.file}</a></figcaption></figure>\n')  # fmt: skip
+
+
+def _grid_html(grid: Grid) -> str:
+    """A table that scrolls sideways in a narrow window, and by keyboard."""
+    caption, kind = html.escape(grid.caption), "scroll"
+    styler = grid.text.style.format(_place_html, escape="html").set_caption(f"<span>{caption}</span>")
+    for axis in (0, 1):
+        styler = styler.format_index(escape="html", axis=axis)
+    table = styler.to_html(exclude_styles=True)
+    table = table[table.index(">", table.index("<table")) + 1:table.rindex("</table>")]
+    if len(grid.text.columns) > 3:
+        kind += " wide"
+    if grid.text.map(plain).map(len).max(axis=None) > LONG:
+        kind += " prose"
+    return (f'<div class="{kind}" tabindex="0" role="region" aria-label="{caption}">\n<table>{table}</table>\n'
+            "</div>\n")  # fmt: skip
+
+
+def _place_html(escaped: str) -> str:
+    """A place of a table: its numbers do not break, and a verdict has a colour."""
+    text = re.sub(r" (?=[±%(])|(?<=±) ", "\u00a0", escaped)
+    if text in VERDICTS:
+        return f'<span class="{VERDICTS[text]}">{text}</span>'
+    return _inline(text)

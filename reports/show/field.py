@@ -11,8 +11,7 @@ import pandas as pd
 import benchmarks.field as field
 from benchmarks.field import Row
 from reports.data.folders import write
-from reports.show.grids import markdown, simple
-from reports.show.words import NOTHING
+from reports.show.document import Grid, Section, report, simple
 
 LEGEND = (
     "Numbers of two protocols do not rank against each other, so only the numbers of a named protocol are ranked. "
@@ -21,9 +20,10 @@ LEGEND = (
     "set, but no extractor; they are ranked as if it were the usual one. *Italic*: scores of this benchmark's runs, "
     "and of images of other code.",
     "± is the standard deviation of the value, or the tolerance that its source gives.",
+    "Grades: " + "; ".join(f"{letter}, {words}" for letter, words in field.GRADES.items()) + ".",
 )  # fmt: skip
-SHOWN = ["rank", "value", "method", "augmentation", "extractor", "grade", "source", "note"]
-MARKS = {"paper": "**", "ours": "*", "external": "*"}
+SHOWN = ["rank", "value", "±", "method", "augmentation", "extractor", "grade", "source", "note"]
+MARKS = {"paper": "**", "ours": "*", "external": "*", "published": ""}
 
 
 def field_frame(dataset: str, rows: list[Row]) -> pd.DataFrame:
@@ -40,28 +40,24 @@ def field_frame(dataset: str, rows: list[Row]) -> pd.DataFrame:
 def field_markdown(dataset: str, rows: list[Row]) -> str:
     frame = field_frame(dataset, rows)
     published = int((frame["kind"] == "published").sum())
-    text = [f"# The field: {dataset}", f"{published} published numbers, from `benchmarks/related_work.csv`."]
-    if sentence := field.plain_or_augmented(dataset, rows):
-        text.append(sentence)
-    text += LEGEND
-    text.append("Grades: " + "; ".join(f"{letter}, {words}" for letter, words in field.GRADES.items()) + ".")
+    about = [f"{published} published numbers, from `benchmarks/related_work.csv`.",
+             field.plain_or_augmented(dataset, rows), *LEGEND]  # fmt: skip
+    sections = [Section("", list(filter(None, about)))]
     for title, part in frame.groupby("section", sort=False):
-        name = part["protocol"].iloc[0]
-        about = f"Protocol `{name}`: {field.PROTOCOLS[name].about}." if name else "Not ranked."
-        text += [f"## {title}", about, _table(part)]
-    return "\n\n".join(text) + "\n"
+        name, ranked = part["protocol"].iloc[0], "Not ranked."
+        if name:
+            ranked = f"Protocol `{name}`: {field.PROTOCOLS[name].about}."
+        sections.append(Section(title, [ranked, _grid(part)]))
+    return report(f"The field: {dataset}", sections)
 
 
-def _table(part: pd.DataFrame) -> str:
-    """Some lines of the frame as Markdown; what is not known is blank."""
-    shown = part[SHOWN].astype(object)
-    shown["rank"] = shown["rank"].where(part["rank"].notna(), NOTHING)
-    shown["value"] = part["value"].map("{:g}".format)
-    spread = part["sd"].fillna(part["tolerance"])
-    shown.insert(2, "±", spread.map("{:g}".format).where(spread.notna(), ""))
-    for kind, mark in MARKS.items():
-        shown["method"] = shown["method"].where(part["kind"] != kind, mark + part["method"] + mark)
-    return markdown(simple(shown, "", labels=1))
+def _grid(part: pd.DataFrame) -> Grid:
+    """Some lines of the frame as a table; what is not known is blank."""
+    spread, marks = part["sd"].fillna(part["tolerance"]), part["kind"].map(MARKS)
+    shown = part.assign(value=part["value"].map("{:g}".format), method=marks + part["method"] + marks)
+    shown["±"] = spread.map("{:g}".format).where(spread.notna(), "")
+    shown["rank"] = part["rank"].astype(object).where(part["rank"].notna(), "-")
+    return simple(shown[SHOWN], "")
 
 
 def render(results: Path, reports: Path) -> list[Path]:

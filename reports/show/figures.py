@@ -1,4 +1,4 @@
-"""The figures of a table as SVG, the same bytes for the same records.
+"""The figures of a table as SVG, and its samples as PNG; the same bytes for the same records.
 
 A line is the geometric mean over the training seeds, its band one standard deviation of the logarithms to each side; it
 carries its name at its end instead of a legend.
@@ -6,20 +6,20 @@ carries its name at its end instead of a legend.
 
 import io
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from PIL import Image, UnidentifiedImageError
 
-from benchmarks.tables import Cell
 from reports.data.records import Results
-from reports.data.stats import MIN_SEEDS, Estimate
-from reports.data.views import View, curves, is_gradgap, norms, off_table, share, view
-from reports.show.contest import champions, duels, is_judged
+from reports.data.stats import MIN_SEEDS
+from reports.data.views import View, curves, norms, share
+from reports.show.contest import contest
+from reports.show.document import Figure
 from reports.show.words import interval, title
 
 matplotlib.use("Agg")
@@ -28,26 +28,22 @@ STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.sp
          "grid.alpha": 0.3, "svg.hashsalt": "reports", "svg.fonttype": "none"}  # fmt: skip
 OVER_TRAINING = ("Left: without, right: with the paper's regularizer. Above each panel is the late level at the "
                  "smallest fraction over that at the largest.")  # fmt: skip
-Panels = dict[str, dict[str, pd.DataFrame]]  # title -> line's name -> its points: x, seed, value
-TICKS = [-90, -80, -65, -50, -30, -20, -10, 0, 10, 25, 50, 100, 200, 400, 900]  # percent
+Panels = dict[str, pd.DataFrame]  # title -> points: line (its name), x, seed, value
+SHOWN, TILE, STEP = 4, 128, 134  # samples of a run in each direction, and the pixels of all of them and with a margin
+TICKS = np.log1p([-0.95, -0.8, -0.5, -0.2, -0.05, 0, 0.05, 0.25, 1, 4, 19])  # of an axis of changes
 
 
-@dataclass
-class Figure:
-    """A picture and what it shows, in whole sentences."""
+def figures(view: View, results: Results, folder: Path) -> list[Figure]:
+    """Those that the records of a table have something for; the first is the one to look at.
 
-    name: str
-    caption: str
-    svg: bytes
-
-
-def figures(view: View, results: Results) -> list[Figure]:
-    """Those that the records of a table have something for; the first is the one to look at."""
+    The sheet of samples that is in the folder stays where no run has any: they are not tracked.
+    """
     made = []
-    for draw in (contest, effects, by_fraction, gradient_norms, learning_curves, weights):
+    for draw in (duels, by_fraction, gradient_norms, learning_curves, samples):
         with plt.rc_context(STYLE):
             figure = draw(view, results)
-        if figure:
+        if figure and (figure.data or (folder / figure.file).exists()):
+            figure.folder = view.folder
             made.append(figure)
     return made
 
@@ -57,99 +53,37 @@ def _save(name: str, caption: str, figure: plt.Figure) -> Figure:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
-    return Figure(name, caption, buffer.getvalue())
+    return Figure(f"{name}.svg", caption, buffer.getvalue())
 
 
-def contest(view: View, results: Results) -> Figure | None:
-    """The paper's regularizer against each competitor, where data are fewest."""
-    found = duels(view, champions(view)) if is_judged(view) else []
+def duels(view: View, results: Results) -> Figure | None:
+    """A forest plot: the paper's regularizer against each competitor, where data are fewest."""
+    found = contest(view)
     if not found:
         return None
     figure, axis = plt.subplots(figsize=(7, 1.1 + 0.27 * len(found)), layout="constrained")
-    limit = _limit([duel.effect for duel in found])
+    limit = min(3.0, 0.1 + 2 * max(abs(duel.effect.mean) for duel in found))  # a longer interval is cut
     for y, duel in enumerate(found):
-        _forest_line(axis, y, duel.effect, COLOURS[1], duel.tests, limit)
-        axis.plot(np.clip(duel.each, -limit, limit), [y] * len(duel.each), "|", color="0.25", ms=6)
-        axis.annotate(f"{interval(duel.effect)}  {duel.verdict}, {len(duel.each)} of {duel.listed} cells", (1.02, y),
-                      xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False)  # fmt: skip
-    _forest_axis(axis, [f"against {duel.opponent}" for duel in found], limit)
-    metric = title(view.headline[0])
-    axis.set_xlabel(f"change of {metric}, percent")
-    axis.set_title("\u2190 better", loc="left")
-    axis.set_title("worse \u2192", loc="right")
-    return _save("contest", f"gradgap against the baseline and each competitor where data are fewest: change of "
-                 f"{metric}, mean over the cells that have both (strokes: each of them), with its 95 % interval over "
-                 "the training seeds. Grey: changes too small to be seen with these seeds.", figure)  # fmt: skip
-
-
-def _limit(found: list[Estimate]) -> float:
-    """How far an axis reaches to each side: all means, and intervals up to twice as far."""
-    ends = [0.1]
-    for effect in found:
-        ends.append(1.25 * abs(effect.mean))
-        if math.isfinite(effect.low):
-            ends.append(min(1.1 * max(-effect.low, effect.high), 2.5 * abs(effect.mean) + 0.3))
-    return min(max(ends), 3.0)
-
-
-def _forest_line(axis: plt.Axes, y: int, effect: Estimate, colour: str, tests: int, limit: float) -> None:
-    """An effect with its interval, above the grey range of what could not have been seen."""
-    if effect.n >= MIN_SEEDS:
-        unseen = min(effect.smallest(tests), limit)
-        axis.barh(y, 2 * unseen, left=-unseen, height=0.72, color="0.5", alpha=0.22, lw=0)
-        axis.plot(np.clip([effect.low, effect.high], -limit, limit), [y, y], "-", lw=1.8, color=colour)
-    axis.plot(np.clip(effect.mean, -limit, limit), y, "o", ms=4.5, color=colour)
-
-
-def _forest_axis(axis: plt.Axes, names: list[str], limit: float) -> None:
-    axis.set_yticks(range(len(names)), names)
-    axis.set_ylim(len(names) - 0.5, -0.5)
+        effect = duel.effect
+        if effect.n >= MIN_SEEDS:
+            unseen = min(effect.smallest(duel.tests), limit)
+            axis.barh(y, 2 * unseen, left=-unseen, height=0.72, color="0.5", alpha=0.22, lw=0)
+            axis.plot([effect.low, effect.high], [y, y], "-", lw=1.8, color=COLOURS[1])
+        axis.plot(effect.mean, y, "o", ms=4.5, color=COLOURS[1])
+        axis.annotate(f"{interval(effect)}  {duel.verdict}, {duel.cells} cells", (1.02, y), va="center", fontsize=8,
+                      xycoords=("axes fraction", "data"), annotation_clip=False)  # fmt: skip
     axis.axvline(0, color="0.3", lw=1)
     axis.set_xlim(-limit, limit)
-    kept: list[float] = [0.0]
-    for tick in sorted(np.log1p(np.array(TICKS) / 100), key=abs, reverse=True):
-        near = np.abs(np.array(kept) - tick).min()
-        if abs(tick) < limit and near > 0.38 * limit:  # ticks leave each other room
-            kept.append(float(tick))
-    axis.set_xticks(kept)
+    axis.set_xticks([tick for tick in TICKS if tick == 0 or limit / 4 < abs(tick) < limit])
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * math.expm1(x):+.0f}".replace("+0", "0")))
-
-
-def effects(view: View, results: Results) -> Figure | None:
-    """Each method's change against its baseline, a panel for each column of the table, three in a row."""
-    metric = view.headline[0]
-    found = {}
-    for cell, baseline in view.cells["baseline"].items():
-        effect = view.change(cell, baseline, metric)
-        if effect:
-            found[cell] = effect
-    if not found:
-        return None
-    cells = view.cells.loc[list(found)]
-    cells = cells.assign(name=cells["model"].map(title) + ", " + cells["method"],
-                         place=cells["dataset"] + " " + cells["fraction"].map(share))  # fmt: skip
-    datasets = list(view.cells["dataset"].unique())
-    cells = cells.iloc[np.lexsort([cells["fraction"], cells["dataset"].map(datasets.index)])]
-    places = list(cells["place"].unique())
-    rows = [cells[cells["place"].isin(places[start:start + 3])] for start in range(0, len(places), 3)]
-    heights = [row["name"].nunique() + 3 for row in rows]
-    width = min(3, len(places))
-    figure, axes = plt.subplots(len(rows), width, squeeze=False, sharey="row", layout="constrained",
-                                figsize=(2.2 + 1.75 * width, 0.2 * sum(heights)), height_ratios=heights)  # fmt: skip
-    limit = _limit(list(found.values()))
-    for axis in axes.flat[len(places):]:
-        axis.axis("off")
-    for number, (axis, place) in enumerate(zip(axes.flat, places, strict=False)):
-        names = list(rows[number // 3]["name"].unique())
-        for cell, row in cells[cells["place"] == place].iterrows():
-            colour = COLOURS[1] if row["claimed"] else COLOURS[0]
-            _forest_line(axis, names.index(row["name"]), found[cell], colour, 1, limit)
-        _forest_axis(axis, names, limit)
-        axis.set_title(place)
-    figure.supxlabel(f"change of {title(metric)} against the baseline, percent", fontsize=9)
-    return _save("effects", f"Change of {title(metric)} against the same model's baseline in each cell, with its 95 % "
-                 "interval over the training seeds (none below 3 seeds). Left of zero is better; the paper's "
-                 "regularizer is in orange; grey: changes too small to be seen with these seeds.", figure)  # fmt: skip
+    axis.set_yticks(range(len(found)), [f"against {duel.opponent}" for duel in found])
+    axis.set_ylim(len(found) - 0.5, -0.5)
+    axis.set_xlabel(f"change of {title(view.headline[0])}, percent")
+    axis.set_title("\u2190 better", loc="left")
+    axis.set_title("worse \u2192", loc="right")
+    return _save("contest", "gradgap against the baseline and each competitor where data are fewest: change of "
+                 f"{title(view.headline[0])}, mean over the cells that have both, with its 95 % interval over the "
+                 "training seeds. Grey: changes too small to be seen with these seeds.", figure)  # fmt: skip
 
 
 def by_fraction(view: View, results: Results) -> Figure | None:
@@ -157,16 +91,18 @@ def by_fraction(view: View, results: Results) -> Figure | None:
     metric, where = view.headline[0], "ours"
     values = view.values[view.values["metric"] == metric]
     if values.empty:
-        values, where = view.published[view.published["metric"] == metric].assign(seed=0), "as published (single runs)"
-    points = view.trained.join(values.set_index("cell")[["seed", "value"]], how="inner")
+        where, values = "as published (single runs)", view.published.assign(seed=0, value=view.published["published"])
+    points = view.trained.join(values[values["metric"] == metric].set_index("cell")[["seed", "value"]], how="inner")
+    points["line"] = np.select([points["kind"] == "baseline", points["claimed"], points["control"]],
+                               ["baseline", "gradgap", "diffaugment"], "")  # fmt: skip
+    points["x"] = points["fraction"]
+    points = points[points["line"] != ""]
     panels: Panels = {}
-    for (model, dataset), group in points.rename(columns={"fraction": "x"}).groupby(["model", "dataset"], sort=False):
+    for (model, dataset), group in points.groupby(["model", "dataset"], sort=False):
         if group["x"].nunique() > 1:
-            panels[f"{title(model)}, {dataset}"] = {
-                "baseline": group[group["kind"] == "baseline"], "gradgap": group[group["claimed"]],
-                "diffaugment": group[group["control"]]}  # fmt: skip
+            panels[f"{title(model)}, {dataset}"] = group
     return _draw("by_fraction", f"{title(metric)} against the fraction of the training set, on log axes; {where}.",
-                 panels, "fraction of the training set", title(metric), share)  # fmt: skip
+                 panels, "fraction of the training set", title(metric), log_x=True)  # fmt: skip
 
 
 def gradient_norms(view: View, results: Results) -> Figure | None:
@@ -187,53 +123,34 @@ def learning_curves(view: View, results: Results) -> Figure | None:
 def _over_training(view: View, points: pd.DataFrame) -> Panels:
     """Two panels for each model and data set, baseline and claimed method, with a line for each fraction."""
     panels: Panels = {}
-    chosen = view.cells[view.cells.index.isin(points["cell"])].sort_values("fraction", kind="stable")
-    for (model, dataset), group in chosen.groupby(["model", "dataset"], sort=False):
+    points = view.cells.join(points.set_index("cell"), how="inner").rename_axis("cell")
+    points["x"] = points["iteration"] / points["run"].map(lambda run: run.iterations)
+    points["line"] = points["fraction"].map(share)
+    for (model, dataset), group in points.groupby(["model", "dataset"], sort=False):
         for name, part in (("baseline", group[group["kind"] == "baseline"]), ("gradgap", group[group["claimed"]])):
-            lines, late = {}, []
-            for cell, row in part.iterrows():
-                own = points[points["cell"] == cell]
-                own = lines[share(row["fraction"])] = own.assign(x=own["iteration"] / row["run"].iterations)
-                late.append(own.loc[own["x"] > 0.5, "value"].mean())
-            ratio = f" (×{late[0] / late[-1]:.2g})" if len(late) > 1 and late[-1] > 0 else ""
-            panels[f"{title(model)}, {dataset}: {name}{ratio}"] = lines
+            late = part[part["x"] > 0.5].groupby("fraction")["value"].mean()
+            heading = f"{title(model)}, {dataset}: {name}"
+            if len(late) > 1 and late.iloc[-1] > 0:
+                heading += f" (×{late.iloc[0] / late.iloc[-1]:.2g})"
+            panels[heading] = part
     return panels
 
 
-def weights(table: View, results: Results) -> Figure | None:
-    """The headline metric against the weight of gradgap, where a baseline was run with three weights at least."""
-    extra = [Cell(run) for run in off_table(results, table) if is_gradgap(run)]
-    swept = view(results, table.name, table.iterations, extra) if extra else table
-    metric, panels = swept.headline[0], {}
-    points = swept.trained.join(swept.values[swept.values["metric"] == metric].set_index("cell"), how="inner")
-    points = points[points["run"].map(is_gradgap) | (points["kind"] == "baseline")]
-    points["x"] = [run.regularizers.get("gradgap", 0.0) for run in points["run"]]
-    for (model, dataset, fraction), group in points.groupby(["model", "dataset", "fraction"], sort=False):
-        if group["x"].nunique() > 3:
-            least = group.loc[group["x"] > 0, "x"].min()
-            lines = panels.setdefault(f"{title(model)}, {dataset}", {})
-            lines[share(fraction)] = group.replace({"x": {0.0: least / 10}})
-    return _draw("weights", f"{title(metric)} against the weight of gradgap; the baseline, whose weight is 0, stands a "
-                 "tenth below the smallest weight.", panels, "weight of gradgap", title(metric), "{:g}".format)
-
-
-def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, ticks: Callable | None = None):
-    """Panels in rows of two or three, so that their text stays readable in a narrow window; None without panels.
-
-    ticks  how the points on a logarithmic x axis are labelled; without, x is the share of training on a linear one
-    """
+def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, log_x: bool = False):
+    """Panels in rows of two or three, so that their text stays readable in a narrow window; None without panels."""
     if not panels:
         return None
-    columns = min(len(panels), 3 if ticks and len(panels) > 4 else 2)
+    columns = min(len(panels), 3 if log_x and len(panels) > 4 else 2)
     rows = math.ceil(len(panels) / columns)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", sharey="none" if ticks else "row",
+    figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained", sharey="none" if log_x else "row",
                                 figsize=(3.5 * min(columns, 2), 0.4 + 2.0 * rows))  # fmt: skip
-    ends = []
-    for axis, (heading, lines) in zip(axes.flat, panels.items(), strict=False):
-        _axes(axis, heading, lines, ticks)
-        for (line, points), colour in zip(lines.items(), COLOURS, strict=False):
-            if len(points):
-                ends.append((axis, line, *_line(axis, points, colour), colour))
+    lines = pd.concat(panels.values())["line"].unique()
+    colours, ends = dict(zip(lines, COLOURS, strict=False)), []
+    for axis, (heading, points) in zip(axes.flat, panels.items(), strict=False):
+        _axes(axis, heading, points, log_x)
+        for line, own in points.groupby("line", sort=False):
+            colour = colours.get(line, "0.4")
+            ends.append((axis, line, *_line(axis, own, colour), colour))
     _name_ends(ends)
     for axis in axes.flat[len(panels):]:
         axis.axis("off")
@@ -242,19 +159,17 @@ def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, t
     return _save(name, caption, figure)
 
 
-def _axes(axis: plt.Axes, heading: str, lines: dict[str, pd.DataFrame], ticks: Callable | None) -> None:
+def _axes(axis: plt.Axes, heading: str, points: pd.DataFrame, log_x: bool) -> None:
     axis.set_title(heading)
     axis.set_yscale("log")
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
-    if ticks is None:
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: share(x)))
-    elif lines:
-        places = sorted(pd.concat(lines.values())["x"].unique())
+    if log_x:
         axis.set_xscale("log")
-        axis.set_xticks(places, map(ticks, places))
+        axis.set_xticks(sorted(points["x"].unique()))
         axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: share(x)))
 
 
 def _line(axis: plt.Axes, points: pd.DataFrame, colour: str) -> tuple[float, float]:
@@ -277,3 +192,50 @@ def _name_ends(ends: list[tuple]) -> None:
         lowest[axis] = max(place, lowest.get(axis, -math.inf) + 0.1)
         axis.annotate(name, (1.02, lowest[axis]), xycoords="axes fraction", color=colour, va="center", fontsize=8,
                       annotation_clip=False)  # fmt: skip
+
+
+def samples(view: View, results: Results) -> Figure:
+    """A row for each model, with and without the claimed method and the control; a column for each fraction.
+
+    Of several seeds the first that has the picture is shown.
+    """
+    cells = view.trained[(view.trained["kind"] == "baseline") | view.trained["claimed"] | view.trained["control"]]
+    tiles = pd.Series({cell: _tile(cell, results) for cell in cells.index}, dtype=object)
+    cells = cells.assign(tile=tiles, name=cells["model"].map(title) + "\n" + cells["method"],
+                         place=cells["dataset"] + " " + cells["fraction"].map(share)).dropna(subset="tile")  # fmt: skip
+    caption = "Samples of the generators, drawn at fixed latents, of the first seed."
+    return Figure("samples.png", caption, _sheet(cells) if len(cells) else None)
+
+
+def _sheet(cells: pd.DataFrame) -> bytes:
+    """The tiles below the names of the columns and beside those of the rows, as a PNG of few colours."""
+    names, places = list(cells["name"].unique()), list(cells["place"].unique())
+    sheet = np.full((STEP * len(names), STEP * len(places), 3), 255, np.uint8)
+    for row in cells.itertuples():
+        y, x = STEP * names.index(row.name), STEP * places.index(row.place)
+        sheet[y:y + TILE, x:x + TILE] = row.tile
+    figure, axis = plt.subplots(figsize=(2 + 1.4 * len(places), 0.4 + 1.4 * len(names)), layout="constrained")
+    axis.imshow(sheet)
+    axis.set_frame_on(False)
+    axis.grid(False)
+    axis.tick_params(length=0, labelbottom=False, labeltop=True)
+    axis.set_xticks(STEP * np.arange(len(places)) + TILE / 2, places)
+    axis.set_yticks(STEP * np.arange(len(names)) + TILE / 2, names)
+    buffer, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    Image.open(buffer).convert("RGB").quantize(128).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def _tile(cell: str, results: Results) -> np.ndarray | None:
+    """The first images of a cell's samples.png, which has 8 x 8 of them."""
+    for path in sorted(results.folder.glob(f"{cell}-s?/samples.png")):
+        try:
+            with Image.open(path) as image:
+                side = image.width * SHOWN // 8
+                tile = image.convert("RGB").crop((0, 0, side, side))
+                return np.asarray(tile.resize((TILE, TILE), Image.Resampling.BOX))
+        except (UnidentifiedImageError, OSError) as error:
+            results.problems.append(f"{path}: {error}; left out")
+    return None

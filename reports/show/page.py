@@ -1,212 +1,174 @@
-"""reports/index.html: the question and its answer, a picture, then the claims, the tables and all the rest."""
+"""index.html: the question and its answer, a picture, then the claims, the tables and all the rest.
+
+records.html: behind each of its numbers the seeds, their records, and how they were made and measured.
+"""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.data.records import GAP, Results
-from reports.data.views import TUNING, View, values_of
-from reports.show.claims import CLAIMS, OPEN, OURS, PAPER, Finding, Judged
-from reports.show.contest import champions, duels, in_words, is_judged
-from reports.show.document import bullets, document, folded, link, paragraphs
-from reports.show.figures import Figure
-from reports.show.grids import Section, html, section_html, simple
-from reports.show.tables import coverage, relative
-from reports.show.words import score, title
+import pandas as pd
+
+from reports.data.records import Results, cell_id
+from reports.data.views import TUNING, View, decimals, off_table
+from reports.show import claims
+from reports.show.claims import BENCH, CONSISTENT, INCONSISTENT, OPEN, OURS, PAPER, UNPUBLISHED, UNTESTABLE, Finding
+from reports.show.contest import contest, in_words, is_judged
+from reports.show.document import Figure, Grid, Section, chapter, document, section_html, simple
+from reports.show.tables import coverage
+from reports.show.words import linked, relative, title
 
 DOI = "10.12677/aam.2023.123139"
 QUESTION = "Do GANs trained on few images get better when the discriminator's gradient norms are held equal?"
 ROOT = Path(__file__).parents[2]  # of the project, with the Makefile
-SAID = {"supported": "supported:", "contradicted": "contradicted:", "consistent": "consistent with",
-        "not consistent": "not consistent with"}  # fmt: skip
-UNSAID = {"not enough evidence": "not enough evidence for", "not testable here": "not testable here:",
-          "nothing published": "nothing is published for"}  # fmt: skip
-WORDS = {"supported": "good", "better": "good", "contradicted": "bad", "worse": "bad", "not consistent": "bad"}
-FILES = {"table.csv": "table.csv", "seeds.csv": "seeds.csv (every seed)", "table.tex": "LaTeX", "table.md": "Markdown",
-         "records.html": "records"}  # fmt: skip
+WORDS = {CONSISTENT: "consistent with", INCONSISTENT: "not consistent with", OPEN: "not enough evidence for",
+         UNPUBLISHED: "nothing is published for"}  # fmt: skip
+MADE = ["status", "commit", "dirty", "device", "threads", "versions", "data_digest"]
+FILES = {"table.csv": "table.csv", "seeds.csv": "seeds.csv (every seed)", "table.tex": "LaTeX", "table.md": "Markdown"}
 
 
 @dataclass
 class Part:
-    """What was rendered of a table, or of the comparison of a method on one."""
+    """What was rendered of a table."""
 
     view: View
     sections: list[Section]
-    figures: list[Figure]
-    method: str = ""
-    samples: bool = False  # whether there is a sheet of them
-
-    @property
-    def measured(self) -> bool:
-        return len(self.view.values) > 0
-
-    @property
-    def anchor(self) -> str:
-        return self.view.folder.replace("/", "-")
 
 
-def page(results: Results, reports: Path, parts: list[Part], judged: Judged, compares: list[Part],
+def page(results: Results, reports: Path, parts: list[Part], findings: list[Finding],
          benches: dict[str, Section], fields: list[Path]) -> str:  # fmt: skip
     """The whole page. `fields` are the files with the published numbers of each data set."""
     root, records = relative(ROOT, reports), relative(results.folder, reports)
-    ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", not part.measured))
-    picture = _picture(ordered)
-    top = [f"<h1>{QUESTION}</h1>\n", _introduction(root), _answer(ordered, judged)]
-    if picture:
-        top.append(_figure(*picture))
-    body = [_headed("claims", "The claims", *map(_coloured, judged.sections()), link("claims.md", "claims.md"))]
+    ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", part.view.values.empty))
+    picture = _taken_picture(ordered)
+    body = chapter("claims", "The claims", [*claims.sections(findings), Section("", ["[claims.md](claims.md)"])])
     for part in ordered:
-        body.append(_table(part, root, picture))
-    body += [_headed("compare", "Comparisons", *[_comparison(part, root) for part in compares]),
-             _headed("bench", "The suite, measured", *[_bench(name, benches[name], records) for name in benches]),
-             _headed("field", "The field", _fields(fields, reports)),
-             _headed("others", "Other runs", _other_runs(results, records, parts + compares)),
-             _headed("left-out", "Left out", bullets(list(dict.fromkeys(results.problems))))]  # fmt: skip
-    top.append(_navigation("".join(body)))
-    return document("Gradient-norm-gap benchmark: results", "".join(top + body))
+        shown = [*part.sections, _files(part, root)]
+        body += chapter(part.view.folder, part.view.table.title, shown)
+    body += chapter("bench", "The suite, measured", _benches(benches, records))
+    body += chapter("field", "The field", _fields(fields, reports))
+    body += chapter("others", "Other runs", _other_runs(results, parts))
+    body += chapter("left-out", "Left out", [Section("", [problem]) for problem in dict.fromkeys(results.problems)])
+    introduction, answer = section_html(_introduction(root)), section_html(_answer(ordered, findings))
+    top = f'<h1>{QUESTION}</h1>\n{introduction}<div class="answer">\n{answer}</div>\n{section_html(picture)}'
+    return document("Gradient-norm-gap benchmark: results", top + _navigation(body) + body)
 
 
-def _headed(anchor: str, heading: str, *parts: str) -> str:
-    """Parts below a heading; nothing without any."""
-    text = "".join(parts)
-    return f'<h2 id="{anchor}">{heading}</h2>\n{text}' if text else ""
+def _introduction(root: str) -> Section:
+    return Section("", [
+        f"The paper ([Adv. Appl. Math. 12(3), 2023, doi {DOI}](https://doi.org/{DOI})) adds to any discriminator's "
+        "loss the squared difference between the norms of its gradients at real and at generated images, and reports "
+        "better images in every cell of its tables. This page puts its claims to the test. "
+        f"[How to run it]({root}/README.md)."])  # fmt: skip
 
 
-def _comparison(part: Part, root: str) -> str:
-    command = f"make compare METHOD={part.method} TABLE={part.view.name}"
-    heading = f'<h3 id="{part.anchor}">{part.method} on {part.view.name}</h3>\n'
-    return "".join([heading, *map(_coloured, part.sections), _files(part, root, command)])
-
-
-def _bench(name: str, section: Section, records: str) -> str:
-    files = f"<p>{link(f'{records}/bench/{name}.json', 'record')}, {link(f'bench/{name}.md', 'Markdown')}</p>\n"
-    return folded(section.heading, section_html(Section("", section.grids, section.lines)) + files)
-
-
-def _fields(fields: list[Path], reports: Path) -> str:
-    links = [link(str(path.relative_to(reports)), path.stem) for path in fields]
-    return ("<p>What others published for each data set, ranked within one protocol only, with the paper's numbers and "
-            f"ours in place: {', '.join(links)}.</p>\n")  # fmt: skip
-
-
-def _introduction(root: str) -> str:
-    paper = link(f"https://doi.org/{DOI}", f"Adv. Appl. Math. 12(3), 2023, doi {DOI}")
-    return (f"<p>The paper ({paper}) adds to any discriminator's loss the squared difference between the norms of its "
-            "gradients at real and at generated images, and reports better images in every cell of its tables. This "
-            f"page puts its claims to the test. {link(f'{root}/README.md', 'How to run it')}.</p>\n")  # fmt: skip
-
-
-def _answer(parts: list[Part], judged: Judged) -> str:
+def _answer(parts: list[Part], findings: list[Finding]) -> Section:
     """A few sentences made from the contests and the verdicts."""
+    by_source: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_source.setdefault(finding.source, []).append(finding)
     lines = [f"Did it reproduce? The paper's {OURS} are not run yet: they need a GPU."]
-    if OURS in judged.measured:
-        lines = [f"Did it reproduce? The paper's {OURS}: {_sentence(judged.findings[OURS])}"]
-    for part in parts:
-        view = part.view
-        if view.name in judged.measured:
-            found = duels(view, champions(view))
+    if OURS in by_source:
+        lines = [f"Did it reproduce? The paper's {OURS}: {_sentence(by_source[OURS])}"]
+    for view in [part.view for part in parts]:
+        if view.name in by_source:
+            found = contest(view)
             if found:
                 lines.append(f"Where data are fewest, on the {view.name} table: {in_words(view, found, 'gradgap')}")
             lines.append(f"Of the claims, on the {view.name} table ({coverage(view).removesuffix('.')}): "
-                         f"{_sentence(judged.findings[view.name])}")  # fmt: skip
-    if judged.cost.verdict != OPEN:
-        lines.append(f"Cost: {judged.cost.effect} (\"almost nothing\" is {judged.cost.verdict}).")
-    lines.append(f"The paper's own numbers, single runs, are {_sentence(judged.findings[PAPER])}")
-    return f'<div class="answer">\n{paragraphs(lines)}</div>\n'
+                         f"{_sentence(by_source[view.name])}")  # fmt: skip
+    for cost in by_source[BENCH]:
+        if cost.verdict != OPEN:
+            lines.append(f"Cost: {cost.effect} (\"almost nothing\" is {cost.verdict}).")
+    return Section("", [*lines, f"The paper's own numbers, single runs, are {_sentence(by_source[PAPER])}"])
 
 
-def _sentence(found: dict[str, Finding]) -> str:
+def _sentence(found: list[Finding]) -> str:
     """Which claims have which verdict: those with evidence in words and with their size, the others by name."""
-    parts = []
-    for verdict, phrase in (SAID | UNSAID).items():
-        names = []
-        for claim in CLAIMS:
-            finding = found[claim.name]
+    names: dict[str, list[str]] = {}
+    for finding in found:
+        name = finding.claim.name
+        if finding.verdict not in (OPEN, UNTESTABLE, UNPUBLISHED):
             size = re.match(r"[-+][\d.]+ %", finding.effect)
-            if finding.verdict == verdict and verdict in UNSAID:
-                names.append(claim.name)
-            elif finding.verdict == verdict:
-                names.append(f'{claim.name} "{claim.statement}"' + (f" ({size[0]})" if size else ""))
-        if names:
-            parts.append(f"{phrase} {', '.join(names)}")
-    return "; ".join(parts) + "."
+            name += f' "{finding.claim.statement}" ({size[0]})'
+        names.setdefault(finding.verdict, []).append(name)
+    return "; ".join(f"{WORDS.get(verdict, f'{verdict}:')} {', '.join(names[verdict])}" for verdict in names) + "."
 
 
-def _picture(parts: list[Part]) -> tuple[Part, Figure] | None:
-    """The first figure of a measured table that has verdicts, else of the paper's numbers."""
-    measured = [part for part in parts if part.measured and part.figures and is_judged(part.view)]
-    printed = [part for part in reversed(parts) if len(part.view.published) and part.figures]
-    for part in measured + printed:
-        return part, part.figures[0]
-    return None
-
-
-def _figure(part: Part, figure: Figure) -> str:
-    address = f"{part.view.folder}/{figure.name}.svg"
-    return (f'<figure id="{part.anchor}-{figure.name}"><div class="scroll wide" tabindex="0" role="region" '
-            f'aria-label="figure">{_image(address, figure.caption)}</div>'
-            f"<figcaption>{figure.caption} {link(address, 'SVG')}</figcaption></figure>\n")  # fmt: skip
-
-
-def _image(address: str, text: str) -> str:
-    return f'<img src="{address}" alt="{text}" loading="lazy">'
+def _taken_picture(parts: list[Part]) -> Section:
+    """The first figure of a measured table that has verdicts, else of the paper's numbers, taken out of its place."""
+    measured = [part for part in parts if len(part.view.values) and is_judged(part.view)]
+    printed = [part for part in reversed(parts) if len(part.view.published)]
+    for section in [section for part in measured + printed for section in part.sections]:
+        for figure in section.parts:
+            if isinstance(figure, Figure):
+                section.parts.remove(figure)
+                return Section("", [figure])
+    return Section("", [])
 
 
 def _navigation(body: str) -> str:
     """Links to the headings that have an anchor."""
     links = []
     for anchor, heading in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body):
-        links.append(link(f"#{anchor}", heading.partition(". ")[0]))
+        links.append(f'<a href="#{anchor}">{heading.partition(". ")[0]}</a>')
     return f"<nav>{' '.join(links)}</nav>\n"
 
 
-def _coloured(section: Section) -> str:
-    text = section_html(section)
-    for word, kind in WORDS.items():
-        text = text.replace(f">{word}<", f'><span class="{kind}">{word}</span><')
-    return text
+def _files(part: Part, root: str) -> Section:
+    made = f"made with [make {part.view.name}]({root}/Makefile)"
+    if part.view.values.empty:
+        return Section("", [f"Not {made} yet."])
+    links = [f"[{text}]({part.view.name}/{file})" for file, text in FILES.items()]
+    return Section("", [f"{', '.join(links)}; {made}"])
 
 
-def _table(part: Part, root: str, picture: tuple | None) -> str:
-    """What answers first, then the figures, then the rest, folded; without records, the published part alone."""
-    body, rest = [], []
-    for section in part.sections:
-        chosen = rest if section.folded else body
-        chosen.append(_coloured(section))
-    if part.measured:
-        for figure in part.figures:
-            if (part, figure) != picture:
-                body.append(_figure(part, figure))
-    if part.samples:
-        sheet = _image(f"{part.view.folder}/samples.png", "samples of the generators")
-        rest.insert(0, folded("Samples", f'<div class="scroll">{sheet}</div><p>Drawn at fixed latents, of the first '
-                              "seed.</p>\n"))  # fmt: skip
-    return _headed(part.anchor, part.view.table.title, *body, *rest, _files(part, root, f"make {part.view.name}"))
+def _benches(benches: dict[str, Section], records: str) -> list[Section]:
+    shown = []
+    for name, section in benches.items():
+        links = f"[record]({records}/bench/{name}.json), [Markdown](bench/{name}.md)"
+        shown.append(Section(section.heading, [*section.parts, links], folded=True))
+    return shown
 
 
-def _files(part: Part, root: str, command: str) -> str:
-    made = f"<code>{link(f'{root}/Makefile', command)}</code>"
-    if not part.measured:
-        return f"<p>Run it with {made}.</p>\n"
-    links = [link(f"{part.view.folder}/{address}", text) for address, text in FILES.items()]
-    return f"<p>{', '.join(links)}; made with {made}</p>\n"
+def _fields(fields: list[Path], reports: Path) -> list[Section]:
+    links = [f"[{path.stem}]({path.relative_to(reports)})" for path in fields]
+    return [Section("", ["What others published for each data set, ranked within one protocol only, with the paper's "
+                         f"numbers and ours in place: {', '.join(links)}."])]  # fmt: skip
 
 
-def _other_runs(results: Results, records: str, parts: list[Part]) -> str:
-    """Runs that belong to no table and no comparison: a data set of one's own, other lengths of training."""
-    known: set[str] = set()
+def _other_runs(results: Results, parts: list[Part]) -> list[Section]:
+    """Runs that belong to no table: a data set of one's own, other lengths of training."""
+    others = results.frame[results.frame["seed"] < TUNING]
     for part in parts:
-        known |= set(part.view.cells.index)
-    frame = results.frame
-    others = frame[~frame["cell"].isin(known) & (frame["seed"] < TUNING) & (frame["checkpoint"] == "last")]
-    rows, links = [], []
-    for (cell, metric), values in values_of(others[others["metric"] != GAP]).groupby(["cell", "metric"]):
-        if metric.startswith(("fid", "fd")):
-            rows.append({"run": f"{cell}-s*", "metric": title(metric), "seeds": len(values),
-                         "value": score(values["value"].mean(), values["value"].std(), metric)})  # fmt: skip
-            links.append(f"{records}/{others.loc[others['cell'] == cell, 'record'].iloc[0]}")
-    if not rows:
-        return ""
-    grid = simple(rows, "Runs of no table, with the record of the first seed.", labels=2)
-    grid.links = grid.text.assign(seeds="", value=links)
-    return html(grid)
+        beside = map(cell_id, off_table(results, part.view))
+        others = others[~others["cell"].isin([*part.view.cells.index, *beside])]
+    rows = [{"run": f"{cell}-s*", "seeds": linked(str(count), cell)}
+            for cell, count in others.groupby("cell")["seed"].nunique().items()]
+    return [Section("", [simple(rows, "Runs of no table; each leads to its scores.")])] if rows else []
+
+
+def records_page(results: Results, address: str) -> str:
+    """A chapter for each cell that has records, of any table or of none.
+
+    address  of the results folder, as seen from the page
+    """
+    body = "<h1>Records</h1>\n<p><a href='index.html'>all results</a></p>\n"
+    for cell, rows in results.frame.groupby("cell", sort=False):
+        lines = []
+        for row in rows.drop_duplicates("seed").to_dict("records"):
+            facts = ", ".join(f"{name} {row[name]}" for name in MADE)
+            lines.append(f"Seed {row['seed']}: [{row['record']}]({address}/{row['record']}), {facts}.")
+        body += chapter(cell, cell, [Section("", [*_values(rows), *lines])])
+    return document("Records", body)
+
+
+def _values(rows: pd.DataFrame) -> list[Grid]:
+    """A row for each metric and protocol, a column for each seed; [] where all diverged."""
+    shown = rows[rows["checkpoint"].isin(["last", "best"])]
+    wide = shown.pivot_table(index=["metric", "protocol"], columns="seed", values="value", sort=False)
+    text = {}
+    for (metric, protocol), row in wide.iterrows():
+        text[title(metric), protocol] = row.map(f"{{:.{decimals(metric)}f}}".format)
+    caption = "The mean over the draws. Scores of generators kept on the way are in the records."
+    return [Grid(pd.DataFrame(text).T, caption)] if text else []

@@ -1,116 +1,91 @@
 """What the commands write: a table's folder, a comparison, the benches, or everything with the page in front."""
 
-import sys
 from pathlib import Path
 
 from benchmarks.tables import TABLES
-from reports.data.folders import claim_reports, write
-from reports.data.records import Results, read
-from reports.data.views import View, view
-from reports.show import field
+from reports.data.folders import write
+from reports.data.records import Results
+from reports.data.views import view
+from reports.show import claims, field
 from reports.show.bench import benches
-from reports.show.claims import judge_all
-from reports.show.compare import compared, comparison, extra_methods, measured
-from reports.show.evidence import evidence
+from reports.show.compare import beside, compared, comparison, measured
+from reports.show.document import Figure, Section, report
 from reports.show.figures import figures
-from reports.show.grids import Section, report
-from reports.show.page import Part, page
-from reports.show.samples import sheet
+from reports.show.page import Part, page, records_page
 from reports.show.tables import sections, seeds_csv, summary_csv, to_latex
+from reports.show.words import relative
 
 
-def tables(results: Path, reports: Path, names: list[str], iterations: int | None = None) -> int:
+def tables(found: Results, reports: Path, names: list[str]) -> int:
     """The folder of each table; "bench" stands for all measurements of the suite itself."""
-    claim_reports(results, reports)
-    found = read(results)
     for name in names:
         if name == "bench":
-            _write_benches(results, reports, found.problems)
+            _write_benches(found, reports)
         else:
-            _say(_table(found, view(found, name, iterations), reports), reports)
-    _say_left_out(found)
+            _say(_table(found, name, reports), reports)
     return 0
 
 
-def everything(results: Path, reports: Path) -> int:
-    """Every table, the claims, the benches, the comparisons that there are records for, and the page."""
-    claim_reports(results, reports)
-    found = read(results)
-    parts = [_table(found, view(found, name), reports) for name in TABLES]
-    judged = judge_all({part.view.name: part.view for part in parts}, results)
-    write(reports / "claims.md", report("Claims of the paper", judged.sections(), found.problems))
-    compares = []
-    for part in parts:
-        for method in extra_methods(found, part.view):
-            compares.append(_comparison(found, reports, part.view.name, method)[0])
-    suite = _write_benches(results, reports, found.problems)
-    fields = field.render(results, reports)
-    write(reports / "index.html", page(found, reports, parts, judged, compares, suite, fields))
-    _say_left_out(found)
+def everything(found: Results, reports: Path) -> int:
+    """Every table, the claims, the benches, and the page."""
+    parts = [_table(found, name, reports) for name in TABLES]
+    findings = claims.judge_all([part.view for part in parts], found.folder)
+    write(reports / "claims.md", report("Claims of the paper", claims.sections(findings), found.problems))
+    suite = _write_benches(found, reports)
+    fields = field.render(found.folder, reports)
+    write(reports / "records.html", records_page(found, relative(found.folder, reports)))
+    write(reports / "index.html", page(found, reports, parts, findings, suite, fields))
     print(f"wrote {reports / 'index.html'}, claims.md and a folder for each table")
     return 0
 
 
-def comparison_of(results: Path, reports: Path, method: str, table: str, iterations: int | None = None) -> int:
+def comparison_of(found: Results, reports: Path, method: str, table: str) -> int:
     """A method beside a table; 1 unless every cell has it."""
-    claim_reports(results, reports)
-    found = read(results)
-    part, complete = _comparison(found, reports, table, method, iterations)
+    made, pairs = compared(found, table, method)
+    part = Part(made, comparison(made, pairs, method))
+    _write_folder(found, part, reports)
     _say(part, reports)
-    _say_left_out(found)
-    return 0 if complete else 1
+    return int(measured(made, pairs) < len(pairs))
 
 
-def _table(found: Results, made: View, reports: Path) -> Part:
-    """A table's folder: the table, its CSVs and records, the figures, and the sample sheet."""
-    folder, drawn = reports / made.folder, figures(made, found)
-    part = Part(made, sections(made, found), drawn)
-    _write_folder(found, part, folder)
-    for path in folder.glob("*.svg"):
-        if path.stem not in [figure.name for figure in drawn]:
+def _table(found: Results, name: str, reports: Path) -> Part:
+    """A table's folder. Its figures stand after what answers its question."""
+    made = view(found, name)
+    drawn = figures(made, found, reports / name)
+    shown = sections(made, found) + beside(found, made)
+    if drawn:
+        shown.append(Section("Figures", drawn, folded=not len(made.values)))
+    part = Part(made, sorted(shown, key=lambda section: section.folded))
+    for path in (reports / made.folder).glob("*.svg"):
+        if path.name not in [figure.file for figure in drawn]:
             path.unlink()
-    for figure in drawn:
-        write(folder / f"{figure.name}.svg", figure.svg)
-    samples = sheet(made, found)
-    if samples:
-        write(folder / "samples.png", samples)
-    part.samples = (folder / "samples.png").exists()
+    _write_folder(found, part, reports)
     return part
 
 
-def _comparison(found: Results, reports: Path, table: str, method: str, iterations=None) -> tuple[Part, bool]:
-    made, pairs = compared(found, table, method, iterations)
-    made.folder = f"compare/{method}/{made.folder}"
-    part = Part(made, comparison(made, pairs, method), [], method)
-    _write_folder(found, part, reports / made.folder)
-    return part, measured(made, pairs) == len(pairs)
-
-
-def _write_folder(found: Results, part: Part, folder: Path) -> None:
-    made = part.view
+def _write_folder(found: Results, part: Part, reports: Path) -> None:
+    """The table, its CSVs, and its pictures."""
+    made, folder = part.view, reports / part.view.folder
     write(folder / "table.md", report(made.table.title, part.sections, found.problems))
     write(folder / "table.tex", to_latex(made, part.sections))
     write(folder / "table.csv", summary_csv(made))
     if len(made.values):
         write(folder / "seeds.csv", seeds_csv(made))
-        write(folder / "records.html", evidence(made, found.folder, folder))
     else:  # nothing may stay that an earlier rendering had more to say about
         (folder / "seeds.csv").unlink(missing_ok=True)
-        (folder / "records.html").unlink(missing_ok=True)
+    for section in part.sections:
+        for figure in section.parts:
+            if isinstance(figure, Figure) and figure.data:
+                write(folder / figure.file, figure.data)
 
 
-def _write_benches(results: Path, reports: Path, problems: list[str]) -> dict[str, Section]:
-    suite = benches(results, problems)
+def _write_benches(found: Results, reports: Path) -> dict[str, Section]:
+    suite = benches(found.folder, found.problems)
     for name, section in suite.items():
-        write(reports / "bench" / f"{name}.md", report(section.heading, [Section("", section.grids, section.lines)]))
+        write(reports / "bench" / f"{name}.md", report(section.heading, [Section("", section.parts)]))
     return suite
 
 
 def _say(part: Part, reports: Path) -> None:
     shown = [section for section in part.sections if not section.folded]
     print(f"{report(part.view.table.title, shown)}\nwrote {reports / part.view.folder}")
-
-
-def _say_left_out(found: Results) -> None:
-    for problem in dict.fromkeys(found.problems):
-        print(f"left out: {problem}", file=sys.stderr)

@@ -4,46 +4,32 @@ Standard library only, so that it answers without any installation.
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES, Cell
-from reports.data.folders import State, run_folders, state
+from reports.data.folders import FINISHED, run_folders, state
 
 
-@dataclass
-class Board:
-    """The states of one table: a header of data sets, then a line for each model and method; "" where it has no cell.
-
-    complete  whether every cell has a finished run, and no unfinished one; a run that diverged is finished
-    """
-
-    lines: list[list[str]]
-    runs: list[Run]
-    complete: bool
-
-
-def board(table: str, results: Path, runs: list[Run], iterations: int | None) -> Board:
-    made = Board([], [], True)
-    columns: dict[str, tuple] = {}  # with what they are ordered by
-    rows: dict[str, dict[str, str]] = {}
+def board(table: str, runs: list[Run], results: Path) -> tuple[list[list[str]], dict]:
+    """A header of data sets, then a line for each model and method, "" where it has no cell; and the states of the
+    seeds of each cell, by its run."""
+    columns: dict[tuple[int, float], str] = {}  # place of the data set and fraction -> what it is called
+    rows: dict[str, dict[tuple, str]] = {}
     datasets: dict[str, int] = {}
+    states: dict[str, list[str]] = {}
     for cell in TABLES[table].cells:
         run = cell.run
-        if iterations is not None:
-            run = replace(run, iterations=min(run.iterations, iterations))
-        own = [each for each in runs if replace(each, seed=run.seed) == run]
-        states = [state(results, each) for each in own] or [State("missing")]
-        columns[column(run)] = datasets.setdefault(run.dataset, len(datasets)), run.fraction
-        rows.setdefault(row(cell), {})[column(run)] = text(states)
-        made.runs.append(run)
-        made.complete = made.complete and all(each.finished for each in states)
-    order = sorted(columns, key=columns.get)
-    made.lines.append([table, *order])
+        own = [state(results, each) for each in runs if replace(each, seed=run.seed) == run] or ["missing"]
+        column = datasets.setdefault(run.dataset, len(datasets)), run.fraction
+        columns[column] = f"{run.dataset} {100 * run.fraction:.3g}%"
+        rows.setdefault(row(cell), {})[column] = text(own)
+        states[run.id] = own
+    lines = [[table, *[columns[column] for column in sorted(columns)]]]
     for name, places in rows.items():
-        made.lines.append([name, *[places.get(place, "") for place in order]])
-    return made
+        lines.append([name, *[places.get(column, "") for column in sorted(columns)]])
+    return lines, states
 
 
 def row(cell: Cell) -> str:
@@ -51,24 +37,11 @@ def row(cell: Cell) -> str:
     return "held-out real images" if cell.run.model == "heldout" else f"{cell.run.model} {method}"
 
 
-def column(run: Run) -> str:
-    return f"{run.dataset} {100 * run.fraction:.3g}%"
-
-
-def text(states: list[State]) -> str:
+def text(states: list[str]) -> str:
     """The states of the seeds of a cell: "done", "2 done, 1 running 45 % 3h10m left"."""
-    counts: Counter[str] = Counter()
-    for each in states:
-        left = "" if each.eta is None else f" {duration(each.eta)} left"
-        counts[f"{each}{left}"] += 1
     if len(states) == 1:
-        return next(iter(counts))
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m"
+        return states[0]
+    return ", ".join(f"{count} {name}" for name, count in Counter(states).items())
 
 
 def aligned(lines: list[list[str]]) -> str:
@@ -76,22 +49,18 @@ def aligned(lines: list[list[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def status(results: Path, tables: list[str], iterations: int | None = None, require: str = "") -> int:
-    """Print the boards; 1 where `require` is "all" and a cell is not finished."""
+def status(results: Path, tables: list[str], require: str = "") -> int:
+    """Print the boards, below several the runs of no table; 1 where `require` is "all" and a cell is not finished."""
     if require not in ("", "all"):
         raise InputError(f"REQUIRE={require}: must be all, or not given")
     runs = run_folders(results)
-    listed: list[Run] = []
-    complete = True
-    for number, table in enumerate(tables or TABLES):
-        made = board(table, results, runs, iterations)
-        print(("\n" if number else "") + aligned(made.lines))
-        listed += made.runs
-        complete = complete and made.complete
-    others = []
-    for run in runs:
-        if replace(run, seed=0) not in listed:
-            others.append([run.id, str(state(results, run))])
-    if others and not tables:
+    states: dict[str, list[str]] = {}
+    for number, table in enumerate(tables):
+        lines, own = board(table, runs, results)
+        print(("\n" if number else "") + aligned(lines))
+        states |= own
+    others = [[run.id, state(results, run)] for run in runs if replace(run, seed=0).id not in states]
+    if others and len(tables) > 1:
         print(f"\nother runs:\n{aligned(others)}")
-    return int(require == "all" and not complete)
+    unfinished = set(sum(states.values(), [])) - set(FINISHED)
+    return int(require == "all" and bool(unfinished))

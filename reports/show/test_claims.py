@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.tables import TABLES
 from reports.conftest import entry
-from reports.data.records import cell_id, read
-from reports.data.views import view
+from reports.data.records import GAP, cell_id, read
+from reports.data.views import View, view
 from reports.show import claims
-from reports.show.claims import CLAIMS, CONTRADICTED, OPEN, PAPER, SUPPORTED, UNTESTABLE, Evidence
+from reports.show.claims import CLAIMS, CONTRADICTED, OPEN, PAPER, SUPPORTED, UNTESTABLE
 
 PAPER_TABLES = ("table1", "table2", "table3")
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -21,12 +21,15 @@ BY_NAME = {claim.name: claim for claim in CLAIMS}
 
 def judged(writer, *tables):
     results = read(writer.folder)
-    return claims.judge_all({name: view(results, name) for name in tables or PAPER_TABLES}, writer.folder)
+    found: dict[str, dict] = {}
+    for finding in claims.judge_all([view(results, name) for name in tables or PAPER_TABLES], writer.folder):
+        found.setdefault(finding.source, {})[finding.claim.name] = finding
+    return found
 
 
 def test_known_effects(writer):
     writer.table("open", effect=0.8, spread=0.005)
-    found = judged(writer, "open").findings["open"]
+    found = judged(writer, "open")["open"]
     verdicts = {name: finding.verdict for name, finding in found.items()}
     assert verdicts == {"C0": SUPPORTED, "Control": SUPPORTED, "C1": SUPPORTED, "C2": OPEN, "C3": SUPPORTED,
                         "C5": SUPPORTED, "C6": SUPPORTED, "C7": SUPPORTED}  # fmt: skip
@@ -36,21 +39,21 @@ def test_known_effects(writer):
 
 def test_a_method_that_hurts_is_contradicted(writer):
     writer.table("open", effect=1.3, spread=0.005)
-    found = judged(writer, "open").findings["open"]
+    found = judged(writer, "open")["open"]
     assert [found[name].verdict for name in ("C1", "C5", "C6", "Control")] == [CONTRADICTED] * 4
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_two_seeds_are_not_enough(writer, seeds):
     writer.table("open", seeds=seeds, effect=0.5)
-    assert {finding.verdict for finding in judged(writer, "open").findings["open"].values()} == {OPEN}
+    assert {finding.verdict for finding in judged(writer, "open")["open"].values()} == {OPEN}
 
 
 def test_one_missing_run_leaves_every_claim_about_its_cell_open(writer):
     writer.table("open", effect=0.5)
     gone = next(cell.run for cell in TABLES["open"].cells if cell.run.regularizers == {"gradgap": 100.0})
     (writer.folder / replace(gone, seed=2).id / "metrics.json").unlink()
-    found = judged(writer, "open").findings["open"]
+    found = judged(writer, "open")["open"]
     assert found["C0"].verdict == SUPPORTED  # which speaks of baselines alone
     assert [found[name].verdict for name in ("C1", "C5", "C6", "C7")] == [OPEN] * 4
     assert found["C1"].covered == "17 of 18"
@@ -62,7 +65,7 @@ def test_one_cell_of_the_paper_is_no_verdict(writer):
         for seed in range(3):
             run = replace(baseline, regularizers=regularizers, seed=seed)
             writer.write(run, [entry("fid", (20.0 if run.regularizers else 50.0) + seed / 10, n_reference=50)])
-    found = judged(writer).findings["Tables 1-3"]
+    found = judged(writer)["Tables 1-3"]
     assert (found["C1"].verdict, found["C1"].covered) == (OPEN, "2 of 96")
 
 
@@ -74,21 +77,20 @@ def test_without_c0_c2_and_c3_are_not_testable(writer):
         for score in data["metrics"]:
             score["value"] = 50.0 * noise if not data["run"]["regularizers"] else 20.0
         path.write_text(json.dumps(data))
-    found = judged(writer, "open").findings["open"]
+    found = judged(writer, "open")["open"]
     assert [found[name].verdict for name in ("C0", "C2", "C3")] == [OPEN, UNTESTABLE, UNTESTABLE]
 
 
 def test_smoke_has_no_verdicts(writer):
     writer.table("smoke", seeds=3)
-    made = judged(writer, "table3", "smoke")
-    assert "smoke" not in made.findings and "smoke" not in made.sections()[0].grids[0].text.columns
+    assert list(judged(writer, "table3", "smoke")) == [PAPER, claims.BENCH]
 
 
 def test_the_papers_numbers_are_consistent_at_most(writer):
     made = judged(writer)
-    verdicts = {finding.verdict for finding in made.findings[PAPER].values()}
+    verdicts = {finding.verdict for finding in made[PAPER].values()}
     assert verdicts <= {claims.CONSISTENT, claims.INCONSISTENT, claims.UNPUBLISHED}
-    assert "[-42, +27]" in made.findings[PAPER]["C2"].effect  # by data set, of which there are 4
+    assert "[-42, +27]" in made[PAPER]["C2"].effect  # by data set, of which there are 4
 
 
 def test_the_papers_numbers_by_hand(writer):
@@ -101,7 +103,7 @@ def test_the_papers_numbers_by_hand(writer):
             dataset = cell.split("-f0.1-")[0].split("-", 1)[1]
             fids.setdefault(dataset, []).append(math.log(value / printed[cell.replace("-f0.1-", "-f1.0-")]))
     mean = np.mean([np.mean(values) for values in fids.values()])
-    assert judged(writer).findings[PAPER]["C0"].effect.startswith(f"{100 * math.expm1(mean):+.0f} %")
+    assert judged(writer)[PAPER]["C0"].effect.startswith(f"{100 * math.expm1(mean):+.0f} %")
 
 
 COSTS = [((1.01, 1.09), SUPPORTED), ((1.2, 1.5), CONTRADICTED), ((1.05, 1.5), OPEN)]
@@ -121,8 +123,8 @@ def test_the_cost_without_a_bench(writer):
     assert claims.cost(writer.folder).verdict == OPEN
 
 
-def simulated(effect: float, random: np.random.Generator, cells=48, seeds=3, spread=0.15) -> Evidence:
-    """A source of as many cells as the paper's: 12 data sets of 2 fractions, 2 models, with known effects."""
+def simulated(effect: float, random: np.random.Generator, cells=48, seeds=3, spread=0.15) -> View:
+    """A table of as many cells as the paper's: 12 data sets of 2 fractions, 2 models, with known effects."""
     rows, logs = {}, {}
     for number in range(cells):
         model, dataset, fraction = f"m{number % 2}", f"d{number // 4}", (0.1, 1.0)[number // 2 % 2]
@@ -131,9 +133,11 @@ def simulated(effect: float, random: np.random.Generator, cells=48, seeds=3, spr
         rows[f"g{number}"] = place | {"kind": "method", "baseline": f"b{number}", "claimed": True}
         logs[f"b{number}"] = random.normal(0, spread, seeds)
         logs[f"g{number}"] = random.normal(effect, spread, seeds)
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    quantities = ("distance", "is", "gap")
-    return Evidence("simulated", dict.fromkeys(quantities, frame), dict.fromkeys(quantities, pd.DataFrame(logs)))
+    summary = pd.DataFrame({"published": [], "metric": [], "cell": []})
+    frame, nothing = pd.DataFrame.from_dict(rows, orient="index"), pd.DataFrame()
+    cache = dict.fromkeys(("fd_effnet", "is_effnet", GAP), pd.DataFrame(logs))
+    headline = ["fd_effnet", "is_effnet"]
+    return View("simulated", "", TABLES["open"], headline, frame, nothing, nothing, summary, cache)
 
 
 def rates(name: str, effect: float, count: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.runs import InputError
 from benchmarks.tables import TABLES
+from reports import __main__
 from reports.conftest import entry
 from reports.show.status import status
 
@@ -42,17 +43,19 @@ def test_a_full_table_is_complete(writer, capsys):
     assert "missing" not in capsys.readouterr().out
 
 
-def test_other_iterations(writer, capsys):
+def test_other_iterations(writer):
     for cell in TABLES["smoke"].cells:
         writer.write(replace(cell.run, iterations=min(cell.run.iterations, 4)), [])
-    assert status(writer.folder, ["smoke"], iterations=4, require="all") == 0
-    assert status(writer.folder, ["smoke"], require="all") == 1
+    where = ["status", "smoke", "REQUIRE=all", f"RESULTS={writer.folder}"]
+    done = reports(*where, "ITERATIONS=4")
+    assert done.returncode == 0 and done.stdout.startswith("smoke-i4 ")
+    assert reports(*where).returncode == 1
 
 
 def test_runs_of_no_table_are_shown(writer, capsys):
     run = replace(TABLES["table3"].cells[0].run, iterations=50)
     writer.write(run, [])
-    status(writer.folder, [])
+    status(writer.folder, list(TABLES))
     assert run.id in capsys.readouterr().out.split("other runs:")[1]
 
 
@@ -72,8 +75,8 @@ def test_status_needs_no_installation(writer):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["status", "RESULTS=resluts"], "RESULTS=resluts: does not exist"),
-    (["all", "RESULTS=Makefile"], "RESULTS=Makefile: is a file"),
+    (["status", "RESULTS=resluts"], "RESULTS=resluts: not a folder that exists"),
+    (["all", "RESULTS=Makefile"], "RESULTS=Makefile: not a folder that exists"),
     (["status", "table9"], "'table9': not one of table1"), (["table"], "'table': not a command"),
     (["status", "RESULT=x"], "not an option"), (["render", "smoke", "ITERATIONS=x"], "ITERATIONS=x"),
     (["all", "smoke"], "takes options"),
@@ -82,6 +85,16 @@ def test_bad_input_is_one_line_and_status_2(arguments, message):
     results = [] if any("RESULT" in argument for argument in arguments) else [f"RESULTS={ROOT / 'benchmarks'}"]
     done = reports(*arguments, *results)
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
+
+
+@pytest.mark.parametrize("table", ["bench", "smoke"])
+def test_rendering_other_iterations(writer, tmp_path, monkeypatch, table):
+    monkeypatch.setattr("reports.__main__.TABLES", dict(TABLES))  # which the command adds to
+    monkeypatch.setattr("reports.data.views.TABLES", __main__.TABLES)
+    arguments = [table, "ITERATIONS=4", f"RESULTS={writer.folder}", f"REPORTS={tmp_path / 'made'}"]
+    monkeypatch.setattr(sys, "argv", ["reports", "render", *arguments])
+    assert __main__.main() == 0
+    assert (tmp_path / "made" / "smoke-i4" / "table.md").exists() == (table == "smoke")
 
 
 def test_a_terminal_without_plus_minus_signs_is_no_reason_to_fail(tmp_path):
