@@ -218,15 +218,15 @@ def subset(n: int, fraction: float, seed: int) -> np.ndarray:
 def find_source(name: str, row: Row, root: Path) -> Path | None:
     """Where a set lies: under its own name in the data folder first, then at the row's places."""
     own = [name + suffix for suffix in ("", *SUFFIXES)]
-    for place in (*own, *row.places):
-        if (root / place).exists() and not _is_empty(root / place):
-            return root / place
-    return None
+    places = [root / place for place in (*own, *row.places)]
+    return next(filter(_has_content, places), None)
 
 
-def _is_empty(path: Path) -> bool:
-    """Whether it is a folder with nothing in it but hidden files, such as a download that broke off."""
-    return path.is_dir() and not _visible(path)
+def _has_content(path: Path) -> bool:
+    """Not so a folder with nothing in it but hidden files, such as a download that broke off."""
+    if path.is_dir():
+        return bool(_visible(path))
+    return path.exists()
 
 
 def _visible(folder: Path) -> set[str]:

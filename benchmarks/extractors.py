@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -290,18 +292,20 @@ def _lite0(path: Path) -> nn.Sequential:
 # --- Optional extras, whose features have no classes ------------------------------------------------------------------
 
 
-def clip(device: torch.device, path: Path | None, folder: Path) -> Extractor:
-    """CLIP ViT-B/32 as torch-fidelity 0.4.0 runs it, in float32 behind a bilinear resize: 512 features.
-
-    Raises InputError without torch-fidelity.
-    """
+def _extra(name: str, module: str, package: str) -> ModuleType:
+    """The module that an extractor takes from an optional package. Raises InputError where that is not installed."""
     try:
-        from torch_fidelity.feature_extractor_clip import FeatureExtractorCLIP
+        return import_module(module)
     except ImportError as error:
-        raise InputError("extractor 'clip' needs torch-fidelity: `.venv/bin/pip install torch-fidelity==0.4.0`; "
-                         "or take EXTRACTOR=effnet, which needs nothing") from error
-    weights = _given_or_fetched(path, CLIP, folder)
-    network = FeatureExtractorCLIP("clip-vit-b-32", ["clip"], feature_extractor_weights_path=str(weights)).to(device)
+        raise InputError(f"extractor {name!r} needs {package.split('==')[0]}: `.venv/bin/pip install {package}`; or "
+                         "take EXTRACTOR=effnet, which needs nothing") from error
+
+
+def clip(device: torch.device, path: Path | None, folder: Path) -> Extractor:
+    """CLIP ViT-B/32 as torch-fidelity 0.4.0 runs it, in float32 behind a bilinear resize: 512 features."""
+    module = _extra("clip", "torch_fidelity.feature_extractor_clip", "torch-fidelity==0.4.0")
+    weights = str(_given_or_fetched(path, CLIP, folder))
+    network = module.FeatureExtractorCLIP("clip-vit-b-32", ["clip"], feature_extractor_weights_path=weights).to(device)
     embed = _without_classes(lambda images: network(images)[0], device)
     return Extractor("clip", CLIP.sha256, "tf-bilinear-224", embed, batch=32, classes=False)
 
@@ -314,15 +318,10 @@ def dinov2(device: torch.device, path: Path | None, folder: Path) -> Extractor:
 
     Stein et al. 2023, "Exposing flaws of generative model evaluation metrics and their unfair treatment of diffusion
     models", whose FD-DINOv2 is fd_dinov2 here: images of 8 bits, resized by Pillow's bicubic filter to 224 px.
-    Raises InputError without timm.
     """
-    try:
-        from timm.models.vision_transformer import VisionTransformer
-    except ImportError as error:
-        raise InputError("extractor 'dinov2' needs timm: `.venv/bin/pip install timm`; or take EXTRACTOR=effnet, which "
-                         "needs nothing") from error
+    module = _extra("dinov2", "timm.models.vision_transformer", "timm")
     weights = _given_or_fetched(path, DINOV2, folder)
-    network = VisionTransformer(img_size=224, num_classes=0, **VIT_L14)
+    network = module.VisionTransformer(img_size=224, num_classes=0, **VIT_L14)
     published = torch.load(weights, map_location="cpu", weights_only=True)
     del published["mask_token"]  # of its training
     published["pos_embed"] = _positions(published["pos_embed"], 224 // 14)

@@ -26,6 +26,7 @@ def fetch(url: str, folder: Path, checksum: str = "") -> Path:
     Of several processes that ask at once, one fetches and the others wait for it. The checksum is an MD5 or a SHA-256,
     as published. Raises InputError where the address is known to be dead, does not answer, or gives another file.
     """
+    _require_alive(url)
     _require_address(url)
     target = folder / (PurePosixPath(urlparse(url).path).name or "download")
     if target.exists():
@@ -48,11 +49,15 @@ def fetch(url: str, folder: Path, checksum: str = "") -> Path:
     return target
 
 
-def _require_address(url: str) -> None:
-    """Raises InputError where the address is known to be dead or is none of the web."""
+def _require_alive(url: str) -> None:
+    """Raises InputError where the address is known to be dead."""
     for address, reason in DEAD.items():
         if address in url:
             raise InputError(f"{url}: not tried, {reason}")
+
+
+def _require_address(url: str) -> None:
+    """Raises InputError where the address is none of the web."""
     try:
         parts = urlparse(url)
     except ValueError as error:

@@ -166,12 +166,16 @@ def _key(row: Row) -> tuple:
 
 def _named(row: Row) -> str:
     """The name of a row's protocol, "" if it has none."""
-    for name, named in PROTOCOLS.items():
-        same_reference = row.metric == "IS" or row.split == named.reference
-        right_set = named.dataset in ("", row.slug) and named.resolution in (0, row.resolution)
-        if row.n_generated == named.n_generated and same_reference and right_set and row.network in ("", "clean-fid"):
-            return name
-    return ""
+    if row.network not in ("", "clean-fid"):
+        return ""
+    return next((name for name, named in PROTOCOLS.items() if _follows(row, named)), "")
+
+
+def _follows(row: Row, named: Named) -> bool:
+    """Whether a row's number was measured as a protocol says, its network apart."""
+    same_reference = row.metric == "IS" or row.split == named.reference
+    right_set = named.dataset in ("", row.slug) and named.resolution in (0, row.resolution)
+    return row.n_generated == named.n_generated and same_reference and right_set
 
 
 def _section(group: list[Row]) -> Section:
@@ -233,13 +237,16 @@ def listing(dataset: str, rows: list[Row]) -> str:
     """The sections of a data set as text."""
     text = []
     for section in sections(dataset, rows):
-        ranked = "  not ranked"
-        if section.named:
-            ranked = f"  protocol {section.named!r}"
-        text += ["", section.title, ranked]
-        for rank, row in section.lines:
-            text.append(_line(rank, row))
+        text += ["", *_text(section)]
     return "\n".join(text)
+
+
+def _text(section: Section) -> list[str]:
+    """A section line by line."""
+    ranked = "  not ranked"
+    if section.named:
+        ranked = f"  protocol {section.named!r}"
+    return [section.title, ranked, *(_line(rank, row) for rank, row in section.lines)]
 
 
 def _line(rank: int | None, row: Row) -> str:
@@ -346,10 +353,14 @@ def read_record(file: Path, remedy: str = "") -> dict:
     if not record["metrics"]:
         raise InputError(f"{file}: no metrics{then(remedy)}")
     for i, entry in enumerate(record["metrics"]):
-        typed(f"{file}: metrics[{i}]", entry, ENTRY, remedy)
-        if entry["better"] not in ("lower", "higher"):
-            raise InputError(f"{file}: metrics[{i}]: better must be lower or higher{then(remedy)}")
+        _require_entry(f"{file}: metrics[{i}]", entry, remedy)
     return record
+
+
+def _require_entry(where: str, entry: object, remedy: str) -> None:
+    better = typed(where, entry, ENTRY, remedy)["better"]
+    if better not in ("lower", "higher"):
+        raise InputError(f"{where}: better must be lower or higher{then(remedy)}")
 
 
 def _require_same(where: str, record: dict, wanted: dict[str, str], remedy: str) -> None:

@@ -21,7 +21,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -245,17 +245,21 @@ def _store(partial: Path, prefix: str, order: Order, source: Source) -> Part:
     with path.open("r+b", buffering=0) as array, (partial / f"{prefix}done.jsonl").open("a+", errors="replace") as log:
         chunks = Chunks(order, source, array.fileno())
         done = _done(log, chunks)
-        todo = [start for start in chunks.starts if start not in done]
-        title = f"{order.target.name} {prefix.rstrip('-')}".strip()
-        with ThreadPoolExecutor(cores()) as pool:
-            for start, hashes in tqdm(pool.map(chunks.store, todo), title, len(todo), unit="chunk", disable=None):
-                print(json.dumps([start, hashes]), file=log, flush=True)
-                done[start] = hashes
+        _store_rest(chunks, done, log, f"{order.target.name} {prefix.rstrip('-')}".strip())
         os.fsync(array.fileno())
     hashes = []
     for start in chunks.starts:
         hashes += done[start]
     return _sorted(path, Part(source.names, source.labels, hashes))
+
+
+def _store_rest(chunks: "Chunks", done: dict[int, list[Hashes]], log: TextIO, title: str) -> None:
+    """Store the chunks that are not done, and note each in the log."""
+    todo = [start for start in chunks.starts if start not in done]
+    with ThreadPoolExecutor(cores()) as pool:
+        for start, hashes in tqdm(pool.map(chunks.store, todo), title, len(todo), unit="chunk", disable=None):
+            print(json.dumps([start, hashes]), file=log, flush=True)
+            done[start] = hashes
 
 
 class Chunks:
@@ -274,7 +278,7 @@ class Chunks:
     def store(self, start: int) -> tuple[int, list[Hashes]]:
         """Write the prepared pixels of a chunk. Returns its start and the hashes of its images."""
         pixels, hashes = [], []
-        for i in range(start, min(start + self.step, self.count)):
+        for i in self.rows(start):
             prepared, hashed = _image(self.order, self.source, i)
             pixels.append(prepared)
             hashes.append(hashed)
@@ -283,13 +287,17 @@ class Chunks:
 
     def has(self, start: int, hashes: list[Hashes]) -> bool:
         """Whether this is a chunk whose pixels are in the file."""
-        if start not in self.starts or len(hashes) != min(self.step, self.count - start):
+        if start not in self.starts or len(hashes) != len(self.rows(start)):
             return False
-        for i, image in enumerate(hashes, start):
-            stored = os.pread(self.file, self.size, self.header + i * self.size)
-            if hashlib.sha256(stored).hexdigest() != image.prepared:
-                return False
-        return True
+        return all(map(self.is_stored, self.rows(start), hashes))
+
+    def rows(self, start: int) -> range:
+        """The numbers of the images of a chunk."""
+        return range(start, min(start + self.step, self.count))
+
+    def is_stored(self, i: int, hashes: Hashes) -> bool:
+        stored = os.pread(self.file, self.size, self.header + i * self.size)
+        return hashlib.sha256(stored).hexdigest() == hashes.prepared
 
 
 def _done(log: TextIO, chunks: Chunks) -> dict[int, list[Hashes]]:
@@ -300,13 +308,11 @@ def _done(log: TextIO, chunks: Chunks) -> dict[int, list[Hashes]]:
         print("going on with an interrupted preparation", file=sys.stderr)
     done = {}
     for line in lines:
-        try:
+        with suppress(ValueError, TypeError):  # a damaged line: its chunk is prepared anew
             start, images = json.loads(line)
             hashes = [Hashes(*image) for image in images]
-        except (ValueError, TypeError):  # a damaged line: its chunk is prepared anew
-            continue
-        if chunks.has(start, hashes):
-            done[start] = hashes
+            if chunks.has(start, hashes):
+                done[start] = hashes
     return done
 
 

@@ -8,12 +8,14 @@ import gzip
 import hashlib
 import os
 import pickle
+import shutil
 import stat
 import tarfile
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
@@ -149,23 +151,19 @@ def _images_and_others(path: Path, names: list[str]) -> tuple[list[str], list[st
 
 def _images(path: Path, names: list[str], read: Callable[[str], bytes], folders: list[str]) -> Source:
     """The images of these names, with the classes that their folders are; all have label 0 without folders."""
+    labels = np.zeros(len(names), np.int64)
     if folders:
-        labels = _labels_by_folder(path, names, folders)
-    else:
-        labels = np.zeros(len(names), np.int64)
+        places = {folder: place for place, folder in enumerate(folders)}
+        labels[:] = [_label(path, name, places) for name in names]
     return Source(names, labels, lambda i: read(names[i]), classes=len(folders))
 
 
-def _labels_by_folder(path: Path, names: list[str], folders: list[str]) -> np.ndarray:
-    """int64 [N]: the label of an image is the place in `folders` of the folder that it lies in."""
-    places = {folder: place for place, folder in enumerate(folders)}
-    labels = np.zeros(len(names), np.int64)
-    for i, name in enumerate(names):
-        parent = PurePosixPath(name).parent.name
-        if parent not in places:
-            raise InputError(f"{path}: {name} lies in none of the {len(folders)} class folders, {folders[0]} ...")
-        labels[i] = places[parent]
-    return labels
+def _label(path: Path, name: str, places: dict[str, int]) -> int:
+    """The label of an image: the place among the class folders of the one that it lies in."""
+    parent = PurePosixPath(name).parent.name
+    if parent not in places:
+        raise InputError(f"{path}: {name} lies in none of the {len(places)} class folders, {next(iter(places))} ...")
+    return places[parent]
 
 
 def _parts(names: list[str]) -> tuple[list[str], list[str]]:
@@ -304,8 +302,7 @@ def _unpacked(path: Path):
         return path.open("rb")
     plain = tempfile.TemporaryFile()
     with gzip.open(path) as packed:
-        while block := packed.read(1 << 20):
-            plain.write(block)
+        shutil.copyfileobj(packed, plain)
     plain.flush()
     plain.seek(0)
     return plain
@@ -347,19 +344,25 @@ def _parquet(path: Path, classes: int) -> Source:
 
     Where there are files named train* and files named test*, as the hub has them, the latter are the test part.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError(f"{path}: parquet files need pyarrow: `.venv/bin/pip install pyarrow`") from error
-    train, test = _parquet_parts(path)
-    try:
+    with _arrow(path):
+        train, test = _parquet_parts(path)
         source = _table(train, classes)
         if test:
             source.heldout = _table(test, classes)
+        return source
+
+
+@contextmanager
+def _arrow(path: Path) -> Iterator[None]:
+    """What pyarrow says about a corrupt file, or its absence, as one line."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(f"{path}: parquet files need pyarrow: `.venv/bin/pip install pyarrow`") from error
+    try:
+        yield
     except pyarrow.ArrowInvalid as error:
         raise InputError(f"{path}: corrupt parquet file ({str(error).splitlines()[0]}); get it again") from error
-    return source
 
 
 def _parquet_parts(path: Path) -> tuple[list[Path], list[Path]]:
@@ -456,16 +459,20 @@ def _labels(file: Path, shard, classes: int) -> np.ndarray:
 def ffhq(path: Path) -> Source:
     """images1024x1024/00000/*.png, each checked by its md5 where ffhq-dataset-v2.json lies beside or above them."""
     source = image_files(path)
-    for folder in (path, path.parent):
-        index = folder / "ffhq-dataset-v2.json"
-        if index.is_file():
-            published = _ffhq_md5(index)
-            for name in source.names:
-                if PurePosixPath(name).name not in published:
-                    raise InputError(f"{path}: {name} is not in {index}, which lists the published files; remove it")
-                source.md5[name] = published[PurePosixPath(name).name]
-            break
+    indices = [path / "ffhq-dataset-v2.json", path.parent / "ffhq-dataset-v2.json"]
+    index = next(filter(Path.is_file, indices), None)
+    if index:
+        source.md5 = _md5_of(path, source.names, index)
     return source
+
+
+def _md5_of(path: Path, names: list[str], index: Path) -> dict[str, str]:
+    """The published md5 of each of the images."""
+    published = _ffhq_md5(index)
+    for name in names:
+        if PurePosixPath(name).name not in published:
+            raise InputError(f"{path}: {name} is not in {index}, which lists the published files; remove it")
+    return {name: published[PurePosixPath(name).name] for name in names}
 
 
 def _ffhq_md5(index: Path) -> dict[str, str]:
@@ -519,16 +526,20 @@ def _idx(path: Path, name: str) -> np.ndarray | None:
     files = sorted(_named(path, (name, name + ".gz")))
     if not files:
         return None
-    file = files[0]
-    content = file.read_bytes()
-    if file.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (gzip.BadGzipFile, EOFError, zipfile.zlib.error) as error:
-            raise InputError(f"{file}: corrupt archive ({error}); get it again") from error
+    content = _unzipped(files[0])
     if hashlib.sha256(content).hexdigest() != FASHION_SHA256[name]:
-        raise InputError(f"{file}: not the published file (sha256 of its content differs); get it again")
+        raise InputError(f"{files[0]}: not the published file (sha256 of its content differs); get it again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
+
+
+def _unzipped(file: Path) -> bytes:
+    """The content of a file, unpacked where it is a .gz."""
+    if file.suffix != ".gz":
+        return file.read_bytes()
+    try:
+        return gzip.decompress(file.read_bytes())
+    except (gzip.BadGzipFile, EOFError, zipfile.zlib.error) as error:
+        raise InputError(f"{file}: corrupt archive ({error}); get it again") from error
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> list[Path]:
@@ -568,11 +579,15 @@ def cifar100(path: Path) -> Source:
 
 
 def _cifar_part(path: Path, part: str, content: bytes) -> Source:
-    if hashlib.md5(content).hexdigest() != CIFAR100_MD5[part]:
-        raise InputError(f"{path}: {part} is not the published file (md5 differs from torchvision's); get it again")
+    _require_published(path, part, content)
     batch = pickle.loads(content, encoding="latin1")  # safe: the bytes are the published ones
     images = batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return _pixels(np.ascontiguousarray(images), batch["fine_labels"], 100, part)
+
+
+def _require_published(path: Path, part: str, content: bytes) -> None:
+    if hashlib.md5(content).hexdigest() != CIFAR100_MD5[part]:
+        raise InputError(f"{path}: {part} is not the published file (md5 differs from torchvision's); get it again")
 
 
 def emoji_faces(path: Path) -> Source:
