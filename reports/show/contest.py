@@ -9,7 +9,7 @@ from reports.data.records import cell_id
 from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
 from reports.data.views import View, smallest
 from reports.show.document import Grid, simple
-from reports.show.words import interval, title, unseen
+from reports.show.words import detectable, interval, title
 
 BASELINE = "baseline"
 BETTER, WORSE, ALIKE, FEW = "better", "worse", "not told apart", "too few seeds"
@@ -102,13 +102,13 @@ def duel_grid(view: View, found: list[Duel], name: str) -> list[Grid]:
     for duel in found:
         rows.append({f"{name} against": duel.opponent, metric: interval(duel.effect), "verdict": duel.verdict,
                      "cells": duel.cells, "seeds": duel.effect.n,
-                     "could have been seen": unseen(duel.effect, duel.tests)})  # fmt: skip
+                     "detectable": detectable(duel.effect, duel.tests)})  # fmt: skip
     if not rows:
         return []
     return [simple(rows, f"Change of {metric} (below zero: {name} is better) against each other method on the same "
                    "data, mean over the cells that have both, with its 95 % interval over the training seeds. Verdicts "
-                   "are at the 5 % level, Holm-corrected for the number of competitors. The last column is the "
-                   "smallest change that would have been seen 4 times in 5.")]  # fmt: skip
+                   "are at the 5 % level, Holm-corrected for the number of competitors. Detectable: the smallest "
+                   "change that would have been found 4 times in 5.")]  # fmt: skip
 
 
 def in_words(view: View, found: list[Duel], name: str) -> str:

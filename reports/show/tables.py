@@ -12,7 +12,7 @@ from reports.data.stats import MIN_SEEDS
 from reports.data.views import REAL, TRAINED, TUNING, UNTRAINED, View, share
 from reports.show.contest import contest, duel_grid
 from reports.show.document import Grid, Section, latex, simple
-from reports.show.words import NOTHING, change, interval, linked, protocol, score, span, title, unseen
+from reports.show.words import NOTHING, change, detectable, interval, linked, protocol, score, span, title
 
 STAND_IN = ("fd_effnet is the Frechet distance between features of EfficientNet-Lite0, a stand-in that needs no "
             "download; it is no FID and must not be compared with one.")  # fmt: skip
@@ -92,8 +92,8 @@ def _score_text(row, usual: int) -> str:
 
 
 def change_grid(made: View, metrics: list[str]) -> list[Grid]:
-    """The log ratio of method to baseline, and of baseline to that on the most data, as percent; and the smallest that
-    would have been seen."""
+    """The log ratio of method to baseline, and of baseline to that on the most data, as percent; and the smallest
+    detectable one."""
 
     def texts(row) -> dict[str, str]:
         found = {}
@@ -102,15 +102,15 @@ def change_grid(made: View, metrics: list[str]) -> list[Grid]:
         if row.effect:
             found["ours"] = linked(interval(row.effect), row.cell)
             if row.effect.n >= MIN_SEEDS:
-                found["could have been seen"] = unseen(row.effect)
+                found["detectable"] = detectable(row.effect)
         return found
 
     return _pivot(made, metrics, texts, f"{_names(metrics)}: change against the same model's baseline, and of the "
                   "baseline against itself on the most data, in percent (the log ratio), with its 95 % interval over "
                   "the training seeds that both have (Student's t). A table can answer only where fewer data make the "
-                  "baseline worse and DiffAugment, which is known to help, is seen to help. Could have been seen: the "
-                  "smallest change, down and up, that a cell's seeds and their spread would have shown 4 times in 5 at "
-                  "the 5 % level.")  # fmt: skip
+                  "baseline worse and DiffAugment, which is known to help, is seen to help. Detectable: the smallest "
+                  "change, down and up, that a cell's seeds and their spread would have shown 4 times in 5 at the 5 % "
+                  "level.")  # fmt: skip
 
 
 def _pivot(made: View, metrics: list[str], texts: Callable, caption: str) -> list[Grid]:
