@@ -92,10 +92,10 @@ drills: env  ## kill, starve and damage a tiny sweep on purpose; minutes, and so
 	@RESULTS=$(call quote,RESULTS) $(PY) -m pytest -m drill reproduce/test_drills.py; status=$$?; \
 	$(PY) -m reports render bench $(call given,$(SHOWN)) && exit $$status
 
-# One thread: two that wait for each other crawl where the cores are shared
+# A process for each core, up to 8, of one thread each: threads that wait for each other crawl where cores are shared
 test: export OMP_NUM_THREADS ?= 1
 test: env  ## all tests
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: env  ## ruff
 	$(PY) -m ruff check .

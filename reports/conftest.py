@@ -32,6 +32,11 @@ def record(run: Run, metrics: list[dict]) -> dict:
             "peak_bytes": {"train": None, "evaluate": 1}}  # fmt: skip
 
 
+def averages(run: Run) -> bool:
+    """Whether a run's recipe averages the generator's weights: published WGAN and DCGAN do not."""
+    return run.iterations > 0 and (run.model in ("biggan", "stylegan2") or "ema_decay" in run.override)
+
+
 class Writer:
     """Writes synthetic run folders under one temporary results folder."""
 
@@ -86,7 +91,7 @@ class Writer:
                 scores = [entry(distance, value, iteration=run.iterations), entry(inception, 100 / value)]
                 for score in scores + curve:
                     score["n_generated"] = protocol.samples
-                    score["weights"] = "ema" if run.iterations else "raw"
+                    score["weights"] = "ema" if averages(run) else "raw"
                 self.write(run, scores + curve if run.iterations else scores, **changes)
                 if run.iterations:
                     gap = 0.1 / run.fraction * noise.lognormvariate(0, spread)

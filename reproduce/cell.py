@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,28 +33,31 @@ def stop_on_signals() -> None:
         signal.signal(number, lambda *_: STOP.set())
 
 
-def finished(run_id: str, settings: Settings) -> bool:
-    """Is the run evaluated just so, or has it diverged? A damaged record is not finished: evaluation names it."""
-    try:
-        known = read_json(settings.results / run_id / "metrics.json")
-        if known["status"] == "diverged":
-            return True
-        return str(settings.protocol) in known["evaluated"] and metric_names() <= set(known["considered"])
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-@cache
-def metric_names() -> set[str]:
-    """The names of all metrics, read from the source of their registry: importing it would load torch.
-
-    A run that was evaluated before a metric was written is not finished, and gets it from its stored features.
-    """
+def _metric_names() -> set[str]:
+    """The names of all metrics, read from the source of their registry: importing it would load torch."""
     source = (ROOT / "benchmarks" / "metrics.py").read_text(encoding="utf-8")
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "METRICS":
             return {ast.literal_eval(key) for key in statement.value.keys}
     raise AssertionError("benchmarks/metrics.py has no METRICS")
+
+
+# Read once, before there are threads: ast.parse of Python 3.11 fails when several call it at once
+METRIC_NAMES = _metric_names()
+
+
+def finished(run_id: str, settings: Settings) -> bool:
+    """Is the run evaluated just so, or has it diverged? A damaged record is not finished: evaluation names it.
+
+    A run that was evaluated before a metric was written is not finished, and gets it from its stored features.
+    """
+    try:
+        known = read_json(settings.results / run_id / "metrics.json")
+        if known["status"] == "diverged":
+            return True
+        return str(settings.protocol) in known["evaluated"] and METRIC_NAMES <= set(known["considered"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Attempt:
 
     state    "done"; "refused" for what the user must mend; "failed" when its process crashed or hung more often than
              `retries`; "later" where another process is at it or this one was told to stop
-    reason   one line, but for a cell that is done
+    reason   one line
     seconds  how long the try took
     """
 
@@ -72,6 +74,11 @@ class Attempt:
     state: str
     reason: str = ""
     seconds: float = 0.0
+
+
+# What the exit status of a run's process means; any other one is a crash
+STATES = {0: ("done", "done"), InputError.status: ("refused", "refused, as said above"),
+          TryLaterError.status: ("later", "another process is at it, or it was told to stop")}
 
 
 def attempt(run_id: str, settings: Settings) -> Attempt:
@@ -89,15 +96,12 @@ def attempt(run_id: str, settings: Settings) -> Attempt:
 def _tried(run_id: str, settings: Settings) -> tuple[str, str]:
     """State and reason of an attempt. A process that crashes or hangs is started again, `retries` times."""
     if finished(run_id, settings):
-        return "done", ""
+        return "done", f"{run_id}: done"
     for left in reversed(range(settings.retries + 1)):
         status = watched(settings.command(run_id), settings.results / run_id, settings.timeout)
-        if status == 0:
-            return "done", ""
-        if status == InputError.status:
-            return "refused", f"{run_id}: refused, as said above"
-        if status == TryLaterError.status:
-            return "later", f"{run_id}: another process is at it, or it was told to stop"
+        if status in STATES:
+            state, reason = STATES[status]
+            return state, f"{run_id}: {reason}"
         if left:
             print(f"{run_id}: {ended(status)}; starting it again", file=sys.stderr, flush=True)
     return "failed", f"{run_id}: {ended(status)} {settings.retries + 1} times"
@@ -155,10 +159,10 @@ def _wait(process: subprocess.Popen, seconds: float) -> int | None:
         return None
 
 
-def _signs(folder: Path) -> list[tuple]:
+def _signs(folder: Path) -> set[tuple]:
     """What changes while a run makes progress. Compared, not subtracted from the clock, which may jump."""
-    files = [(path, path.stat()) for path in folder.glob("*") if not path.name.endswith(".tmp")]
-    return sorted((path.name, stat.st_mtime_ns, stat.st_size) for path, stat in files)
+    files = [(path.name, path.stat()) for path in folder.glob("*") if path.suffix != ".tmp"]
+    return {(name, stat.st_mtime_ns, stat.st_size) for name, stat in files}
 
 
 def _end(process: subprocess.Popen) -> None:

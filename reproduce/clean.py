@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.runs import command
+from benchmarks.runs import InputError, command
 from benchmarks.state import read_json
 from benchmarks.tables import runs
 from reproduce.settings import Settings
@@ -19,24 +19,24 @@ RENDERED = {".md", ".csv", ".tex", ".html", ".png", ".svg", ".pdf", ".jsonl"}
 
 def is_run(folder: Path, run_id: str) -> bool:
     """Does its config.json say that it is this run, and is nobody at work in it?"""
+    if folder.is_symlink():
+        return False
     try:
         config = read_json(folder / "config.json")
         with (folder / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return config["id"] == run_id
-    except (OSError, ValueError, KeyError, TypeError):
+        return config.get("id") == run_id
+    except (OSError, InputError):
         return False
 
 
 def remove_runs(settings: Settings) -> int:
     """Remove the runs of the smoke table. Returns how many there were."""
-    count = 0
-    for run in runs("smoke", settings.seeds, settings.iterations):
-        folder = settings.results / run.id
-        if not folder.is_symlink() and is_run(folder, run.id):
-            shutil.rmtree(folder)
-            count += 1
-    return count
+    smoke = runs("smoke", settings.seeds, settings.iterations)
+    folders = [settings.results / run.id for run in smoke if is_run(settings.results / run.id, run.id)]
+    for folder in folders:
+        shutil.rmtree(folder)
+    return len(folders)
 
 
 def remove_report(folder: Path) -> None:
@@ -46,8 +46,12 @@ def remove_report(folder: Path) -> None:
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_file() and path.suffix in RENDERED:
             path.unlink()
-        elif path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
-            path.rmdir()
+        elif path.is_dir() and not path.is_symlink():
+            _remove_if_empty(path)
+    _remove_if_empty(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
     if not any(folder.iterdir()):
         folder.rmdir()
 

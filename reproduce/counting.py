@@ -2,7 +2,6 @@
 
 import time
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -108,13 +107,6 @@ def _iterate(stand: Stand, seconds: float, device: torch.device) -> Probe:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return Probe((time.monotonic() - began) / count, count)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """CPU seconds that the work takes."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def operations(run: Run, classes: int = 0, iterations: int = 1) -> float:

@@ -6,7 +6,6 @@ under any engine goes on from there. A new engine is a function here and a line 
 
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -35,17 +34,17 @@ def rounds(run_ids: list[str], tries: Callable[[list[str]], Iterator[Attempt]]) 
     left = run_ids
     while left and not STOP.is_set():
         for tried in tries(left):
-            if tried.state == "later":
-                continue
-            outcome[tried.run_id] = tried
-            line = tried.reason or f"{tried.run_id}: done"
-            print(f"[{len(outcome)}/{len(run_ids)}] {line} ({tried.seconds:.0f} s)", flush=True)
+            if tried.state != "later":
+                outcome[tried.run_id] = tried
+                print(f"[{len(outcome)}/{len(run_ids)}] {tried.reason} ({tried.seconds:.0f} s)", flush=True)
         left = [run_id for run_id in run_ids if run_id not in outcome]
         if left:
             STOP.wait(PAUSE)
-    for run_id in left:
-        outcome[run_id] = Attempt(run_id, "later", f"{run_id}: told to stop; the same command goes on")
-    return outcome
+    return outcome | _later(left, "told to stop; the same command goes on")
+
+
+def _later(run_ids: list[str], reason: str) -> dict[str, Attempt]:
+    return {run_id: Attempt(run_id, "later", f"{run_id}: {reason}") for run_id in run_ids}
 
 
 # --- Threads ----------------------------------------------------------------------------------------------------------
@@ -76,13 +75,9 @@ def places(settings: Settings) -> list[str]:
     """The device of each of the cells that run at a time. Raises InputError for GPUs that cannot be shared out so."""
     if not settings.gpus:
         return [settings.device] * max(settings.jobs, settings.runs_per_gpu)
-    others = []
-    if settings.jobs > 1:
-        others.append(f"JOBS={settings.jobs}")
-    if settings.device not in ("auto", "cuda"):
-        others.append(f"DEVICE={settings.device}")
-    if settings.gpus_per_run > 1:
-        others.append(f"GPUS_PER_RUN={settings.gpus_per_run}")
+    fitting = ("JOBS=1", "DEVICE=auto", "DEVICE=cuda", "GPUS_PER_RUN=1")
+    given = (f"JOBS={settings.jobs}", f"DEVICE={settings.device}", f"GPUS_PER_RUN={settings.gpus_per_run}")
+    others = [option for option in given if option not in fitting]
     if others:
         raise InputError(f"GPUS={settings.gpus}: ENGINE=serial shares them out to runs of one GPU each, RUNS_PER_GPU "
                          f"at a time; leave out {', '.join(others)}")
@@ -135,14 +130,19 @@ def _init(core: ModuleType, settings: Settings) -> None:
         return
     if settings.gpus:
         raise InputError(f"GPUS={settings.gpus}: all GPUs of the cluster at RAY_ADDRESS are used")
-    host, _, port = address.rpartition(":")
     try:
-        if port.isdecimal():  # asked here, since Ray asks for many minutes
-            socket.create_connection((host, int(port)), 10).close()
+        _call(address)
         core.init(address, logging_level="warning")
     except OSError as error:
         raise InputError(f"RAY_ADDRESS {address}: no Ray cluster there lets us in; is it up, and RAY_AUTH_MODE "
                          "(token or disabled) the same here?") from error
+
+
+def _call(address: str) -> None:
+    """Raises OSError where nobody answers at HOST:PORT. Ray would ask for many minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), 10).close()
 
 
 def _share(core: ModuleType, settings: Settings) -> dict[str, float]:
@@ -164,16 +164,18 @@ def _tries_on_ray(core: ModuleType, task: Callable, settings: Settings, left: li
     running = {task.remote(run_id, settings): run_id for run_id in left}
     while running and not STOP.is_set():
         for reference in core.wait([*running], timeout=1.0)[0]:
-            run_id = running.pop(reference)
-            try:
-                yield core.get(reference)
-            except core.exceptions.RayError as error:  # its worker was lost more often than `retries`
-                reason = f"{run_id}: {type(error).__name__}, {str(error).splitlines()[0]}"
-                yield Attempt(run_id, "failed", reason)
+            yield _result(core, reference, running.pop(reference))
     if running:
         for reference in running:  # a KeyboardInterrupt in cell.watched, which ends its process kindly
             core.cancel(reference)
         core.wait([*running], num_returns=len(running), timeout=2 * GRACE)
+
+
+def _result(core: ModuleType, reference: object, run_id: str) -> Attempt:
+    try:
+        return core.get(reference)
+    except core.exceptions.RayError as error:  # its worker was lost more often than `retries`
+        return Attempt(run_id, "failed", f"{run_id}: {type(error).__name__}, {str(error).splitlines()[0]}")
 
 
 # --- SLURM ------------------------------------------------------------------------------------------------------------
@@ -209,40 +211,45 @@ def slurm(run_ids: list[str], settings: Settings) -> dict[str, Attempt]:
 
     The script and the logs are kept in the results folder as sweeps/JOB.sbatch and sweeps/JOB_TASK.log.
     """
-    if not shutil.which("sbatch"):
-        raise InputError("ENGINE=slurm: no sbatch here; submit from a login node of a SLURM cluster")
     folder = settings.results.absolute() / "sweeps"
     folder.mkdir(parents=True, exist_ok=True)
     text = script(run_ids, settings, folder)
+    job = _submit(text)
+    (folder / f"{job}.sbatch").write_text(text, encoding="utf-8")
+    print(f"SLURM job {job}: `squeue --job {job}` shows it, `scancel {job}` ends it, its logs are in {folder}")
+    return _later(run_ids, f"submitted as a part of SLURM job {job}")
+
+
+def _submit(text: str) -> str:
+    """The number of the job that a batch script becomes."""
     done = subprocess.run(["sbatch", "--parsable"], input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"sbatch refused the sweep: {' '.join(done.stderr.split())}")
-    job = done.stdout.split(";")[0].strip()  # JOB or JOB;CLUSTER
-    (folder / f"{job}.sbatch").write_text(text, encoding="utf-8")
-    print(f"SLURM job {job}: `squeue --job {job}` shows it, `scancel {job}` ends it, its logs are in {folder}")
-    submitted = {}
-    for run_id in run_ids:
-        submitted[run_id] = Attempt(run_id, "later", f"{run_id}: submitted as a part of SLURM job {job}")
-    return submitted
+    return done.stdout.split(";")[0].strip()  # JOB or JOB;CLUSTER
 
 
 def script(run_ids: list[str], settings: Settings, folder: Path) -> str:
     """The batch script: an array of tasks, each `python -m reproduce.sweep` of its cells, `runs_per_gpu` at a time."""
     size = settings.runs_per_gpu
-    tasks = [" ".join(run_ids[i : i + size]) for i in range(0, len(run_ids), size)]
-    limit, options = "", []
+    tasks = [shlex.quote(" ".join(run_ids[i : i + size])) for i in range(0, len(run_ids), size)]
+    limit = ""
     if settings.gpus:
         limit = f"%{settings.gpus // settings.gpus_per_run}"
-    if settings.device != "cpu":
-        options.append(f"--gres=gpu:{settings.gpus_per_run}")
-    if settings.sbatch:
-        options.append(settings.sbatch)
     task = replace(settings.of_one_run(), jobs=size)
     command = [sys.executable, "-m", "reproduce.sweep", *task.arguments()]
     return SCRIPT.format(
         array=f"0-{len(tasks) - 1}{limit}", root=shlex.quote(str(ROOT)), folder=shlex.quote(str(folder)),
-        warning=WARNING, options="\n".join(f"#SBATCH {option}" for option in options),
-        runs="\n".join(map(shlex.quote, tasks)), command=shlex.join(command))  # fmt: skip
+        warning=WARNING, options=_options(settings), runs="\n".join(tasks), command=shlex.join(command))  # fmt: skip
+
+
+def _options(settings: Settings) -> str:
+    """The lines of the batch script for what was asked of SLURM."""
+    options = []
+    if settings.device != "cpu":
+        options.append(f"#SBATCH --gres=gpu:{settings.gpus_per_run}")
+    if settings.sbatch:
+        options.append(f"#SBATCH {settings.sbatch}")
+    return "\n".join(options)
 
 
 ENGINES: dict[str, Callable[[list[str], Settings], dict[str, Attempt]]] = {

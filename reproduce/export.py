@@ -15,30 +15,27 @@ from PIL import Image
 
 from benchmarks.runs import InputError, Option, command, read_options
 from benchmarks.state import aside, read_json
-from reproduce.record import read_log
+from reproduce import log
+from reproduce.record import flat
 
 OPTIONS = {"RESULTS": Option(Path, Path("results")), "OUT": Option(Path, Path("tensorboard"))}
 
 
 def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
     """Tag, iteration and value of every number in a run's log.jsonl and metrics.json, of the first draw of samples."""
-    for row in read_log(folder / "log.jsonl"):
-        for name, value in _flat(row):
-            if name != "iteration":
-                yield f"train/{name}", row["iteration"], value
+    for row in log.read(folder / "log.jsonl"):
+        step = row.pop("iteration")
+        for name, value in flat(row, joint="/").items():
+            if isinstance(value, int | float):
+                yield f"train/{name}", step, value
     if (folder / "metrics.json").exists():
-        for entry in read_json(folder / "metrics.json", {"metrics": list})["metrics"]:
-            if entry.get("eval_seed", 0) == 0 and entry["iteration"] is not None:
-                yield _tag(entry), entry["iteration"], entry["value"]
+        yield from _scores(folder / "metrics.json")
 
 
-def _flat(row: dict, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a line of the log; those of "penalty" are called penalty/NAME."""
-    for name, value in row.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float):
-            yield f"{prefix}{name}", value
+def _scores(file: Path) -> Iterator[tuple[str, int, float]]:
+    for entry in read_json(file, {"metrics": list})["metrics"]:
+        if entry.get("eval_seed", 0) == 0 and entry["iteration"] is not None:
+            yield _tag(entry), entry["iteration"], entry["value"]
 
 
 def _tag(entry: dict) -> str:
@@ -75,8 +72,7 @@ def _write(writer, folder: Path) -> None:
         last = max(last, step)
     grid = folder / "samples.png"
     if grid.exists():
-        with Image.open(grid) as image:
-            writer.add_image("samples", np.asarray(image), last, walltime=last, dataformats="HWC")
+        writer.add_image("samples", np.asarray(Image.open(grid)), last, walltime=last, dataformats="HWC")
 
 
 def _require_event_files(target: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.utils.data import BatchSampler
 from tqdm import tqdm
 
 from benchmarks import sources
@@ -57,20 +58,18 @@ def check(images: Images, resolution: int, resize: bool) -> tuple[str, tuple[int
 
     Raises InputError for a broken image, two sizes, a shape that is not square, another resolution unless `resize`.
     """
-    digest, size, seen = hashlib.sha256(), None, 0
-    with tqdm(total=images.count, desc=f"checking {images.path.name}", unit="image", disable=None) as bar:
+    digest = hashlib.sha256()
+    for batch in _with_progress(images, "checking"):
+        _require_size(images.path, batch.shape[1:3], resolution, resize)
+        digest.update(np.ascontiguousarray(batch))
+    return digest.hexdigest(), batch.shape[1:3]
+
+
+def _with_progress(images: Images, doing: str) -> Iterator[np.ndarray]:
+    with tqdm(total=images.count, desc=f"{doing} {images.path.name}", unit="image", disable=None) as bar:
         for batch in images.batches():
-            size = size or batch.shape[1:3]
-            if batch.shape[1:3] != size:
-                raise InputError(f"{images.path}: images {_size(size)} and {_size(batch.shape[1:3])}, must all be of "
-                                 "one size")
-            _require_size(images.path, size, resolution, resize)
-            digest.update(np.ascontiguousarray(batch))
-            seen += len(batch)
+            yield batch
             bar.update(len(batch))
-    if seen != images.count:
-        raise InputError(f"{images.path}: ends after {seen} of {images.count} images")
-    return digest.hexdigest(), size
 
 
 def _require_size(path: Path, size: tuple[int, int], resolution: int, resize: bool) -> None:
@@ -84,14 +83,14 @@ def _require_size(path: Path, size: tuple[int, int], resolution: int, resize: bo
 
 def stream(images: Images, resolution: int) -> Iterator[Tensor]:
     """Batches uint8 [<= BATCH, 3, R, R] of square images; those of another size are resized by Lanczos."""
-    with tqdm(total=images.count, desc=f"measuring {images.path.name}", unit="image", disable=None) as bar:
-        for batch in images.batches():
-            if batch.shape[1] != resolution:
-                side = (resolution, resolution)
-                resized = [np.asarray(Image.fromarray(image).resize(side, Image.Resampling.LANCZOS)) for image in batch]
-                batch = np.stack(resized)
-            yield torch.from_numpy(np.array(batch.transpose(0, 3, 1, 2), order="C"))
-            bar.update(len(batch))
+    for batch in _with_progress(images, "measuring"):
+        if batch.shape[1] != resolution:
+            batch = np.stack([_resized(image, resolution) for image in batch])
+        yield torch.from_numpy(np.array(batch.transpose(0, 3, 1, 2), order="C"))
+
+
+def _resized(image: np.ndarray, side: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def _size(size: tuple[int, ...]) -> str:
@@ -106,14 +105,25 @@ def _files(path: Path) -> Images:
     if source.heldout is not None:
         raise InputError(f"{path}: has folders train and test in it; give one of them")
 
+    def decode(number: int) -> np.ndarray:
+        return _decoded(source.read(number), f"{path}: {source.names[number]}")
+
     def batches() -> Iterator[np.ndarray]:
+        first = decode(0)
         with ThreadPoolExecutor(cores()) as pool:
-            for start in range(0, len(source.names), BATCH):
-                numbers = range(start, min(start + BATCH, len(source.names)))
-                decoded = list(pool.map(lambda i: _decoded(source.read(i), f"{path}: {source.names[i]}"), numbers))
-                yield _stacked(decoded, [f"{path}: {source.names[i]}" for i in numbers])
+            for numbers in BatchSampler(range(len(source.names)), BATCH, drop_last=False):
+                decoded = list(pool.map(decode, numbers))
+                for number, image in zip(numbers, decoded, strict=True):
+                    _require_same_size(f"{path}: {source.names[number]}", image, first)
+                yield np.stack(decoded)
 
     return Images(path, len(source.names), batches)
+
+
+def _require_same_size(name: str, image: np.ndarray, first: np.ndarray) -> None:
+    if image.shape != first.shape:
+        raise InputError(f"{name}: is {_size(image.shape)}, but the first one is {_size(first.shape)}; all images must "
+                         "be of one size")
 
 
 def _decoded(content: bytes, name: str) -> np.ndarray:
@@ -128,14 +138,6 @@ def _decoded(content: bytes, name: str) -> np.ndarray:
     kinds = {"L": "grey", "1": "black and white", "P": "of a palette", "RGBA": "with transparency",
              "LA": "grey with transparency", "RGB": "with a transparent colour"}  # fmt: skip
     raise InputError(f"{name}: is {kinds.get(mode, f'of mode {mode}')}, must be RGB of 8 bits; convert all images")
-
-
-def _stacked(images: list[np.ndarray], names: list[str]) -> np.ndarray:
-    for image, name in zip(images, names, strict=True):
-        if image.shape != images[0].shape:
-            raise InputError(f"{name}: {_size(image.shape)}, but {names[0]} is {_size(images[0].shape)}; all images "
-                             "must be of one size")
-    return np.stack(images)
 
 
 # --- Arrays -----------------------------------------------------------------------------------------------------------

@@ -61,46 +61,62 @@ def compared(rows: list[Run], method: Method) -> list[Run]:
 
 def read(text: str) -> Method:
     """The method that a text names; a file's regularizer is registered. Raises InputError for what is none."""
-    from baselines.augment import AUGMENTATIONS
-
     weights: dict[str, float] = {}
-    augment = ""
+    augmentations = []
     for part in parts(text):
-        if part in AUGMENTATIONS:
-            if augment:
-                raise InputError(f"METHOD={text}: at most one augmentation")
-            augment = part
+        if is_augmentation(part):
+            augmentations.append(part)
             continue
         name, weight = _regularizer(part)
         if name in weights:
             raise InputError(f"METHOD={text}: {name} is there twice")
         weights[name] = weight
-    return Method(weights, augment)
+    if len(augmentations) > 1:
+        raise InputError(f"METHOD={text}: at most one augmentation")
+    return Method(weights, "".join(augmentations))
 
 
 def parts(text: str) -> list[str]:
-    """What is joined by + in a METHOD. A file's path may have a + in it: parts are put together until there is one.
+    """What is joined by + in a METHOD. A file's path may have a + in it: pieces are put together until there is one.
 
     Raises InputError for a part that is neither an augmentation, nor a regularizer, nor a file.
     """
+    found, pieces = [], []
+    for piece in text.split("+"):
+        pieces.append(piece)
+        part = "+".join(pieces)
+        if is_augmentation(part) or _registered(part) or any(path.is_file() for path in _files(part)):
+            found.append(part)
+            pieces = []
+    if pieces:
+        raise _no_method(text, "+".join(pieces))
+    return found
+
+
+def _no_method(text: str, part: str) -> InputError:
     from baselines.augment import AUGMENTATIONS
     from baselines.regularizers import REGULARIZERS
 
-    found, rest = [], ""
-    for piece in text.split("+"):
-        rest = f"{rest}+{piece}" if rest else piece
-        file = FILE.fullmatch(rest)
-        if (rest and rest in AUGMENTATIONS) or _registered(rest) or (file and Path(file["file"]).is_file()):
-            found.append(rest)
-            rest = ""
-    if rest or text.endswith("+"):
-        if FILE.fullmatch(rest):
-            raise InputError(f"METHOD={text}: there is no file {rest}")
-        names = ", ".join([*REGULARIZERS, *filter(None, AUGMENTATIONS)])
-        raise InputError(f"METHOD={text}: {rest!r} is neither a file that ends in .py nor one of {names}")
-    if not found:
-        raise InputError("METHOD: none given; a file of your own, a regularizer or an augmentation")
-    return found
+    if not text:
+        return InputError("METHOD: none given; a file of your own, a regularizer or an augmentation")
+    if _files(part):
+        return InputError(f"METHOD={text}: there is no file {part}")
+    names = ", ".join([*REGULARIZERS, *filter(None, AUGMENTATIONS)])
+    return InputError(f"METHOD={text}: {part!r} is neither a file that ends in .py nor one of {names}")
+
+
+def is_augmentation(part: str) -> bool:
+    from baselines.augment import AUGMENTATIONS
+
+    return part != "" and part in AUGMENTATIONS
+
+
+def _files(part: str) -> list[Path]:
+    """The file that a part names, if it has the form of one."""
+    match = FILE.fullmatch(part)
+    if not match:
+        return []
+    return [Path(match["file"])]
 
 
 def _registered(part: str) -> re.Match | None:
@@ -113,37 +129,44 @@ def _registered(part: str) -> re.Match | None:
 
 def _regularizer(part: str) -> tuple[str, float]:
     """Name and weight of a regularizer, registered or in a file; it holds the contract."""
-    from baselines.contract import Broken, check, register
+    from baselines.contract import Broken, check
     from baselines.regularizers import REGULARIZERS
 
-    registered, file = _registered(part), FILE.fullmatch(part)
     try:
         with redirect_stdout(io.StringIO()):  # what a file prints while it is loaded and checked goes nowhere
-            if registered:
-                name, weight = registered["name"], registered["weight"]
-            else:
-                require_free_name(Path(file["file"]))
-                name, weight = register(Path(file["file"])), file["weight"]
+            name, weight = _registered_name(part)
             check(REGULARIZERS[name])
-            weight = float(weight or REGULARIZERS[name]().default_weight)
+            return name, float(weight or REGULARIZERS[name]().default_weight)
     except Broken as error:
         raise InputError(f"METHOD={part}: {error}") from error
     except SystemExit as error:
         raise InputError(f"METHOD={part}: it calls sys.exit({error.code!r}); it may only define a class") from error
-    return name, weight
+
+
+def _registered_name(part: str) -> tuple[str, str | None]:
+    """Name and weight of a regularizer. One that is in a file is registered first."""
+    from baselines.contract import register
+
+    registered, file = _registered(part), FILE.fullmatch(part)
+    if registered:
+        return registered["name"], registered["weight"]
+    require_free_name(Path(file["file"]))
+    return register(Path(file["file"])), file["weight"]
 
 
 def require_free_name(path: Path) -> None:
     """Raises InputError for a file whose name means something else in a run id."""
-    from baselines.augment import AUGMENTATIONS
-
-    if path.stem in AUGMENTATIONS or path.stem == "baseline" or path.stem.endswith("_"):
+    if is_augmentation(path.stem) or path.stem == "baseline" or path.stem.endswith("_"):
         raise InputError(f"METHOD={path}: {path.stem} has another meaning in run ids; give the file another name")
 
 
 def blamed(error: Exception, text: str) -> str:
     """One line on an error that was raised in a user's file of METHOD=text; "" for any other error."""
-    files = {Path(FILE.fullmatch(part)["file"]).resolve() for part in parts(text) if FILE.fullmatch(part)}
+    if not text:
+        return ""
+    files = set()
+    for part in parts(text):
+        files.update(path.resolve() for path in _files(part))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if Path(frame.filename).resolve() in files:
             message = str(error).strip().partition("\n")[0]
@@ -153,10 +176,10 @@ def blamed(error: Exception, text: str) -> str:
 
 def require_same_file(run: Run, results: Path) -> None:
     """Raises InputError where the run was begun with a file that has changed since."""
-    from reproduce import record
+    from reproduce import names, record
 
     path = record.folder(results, run.id) / "config.json"
-    if path.exists() and record.read_json(path).get("method_files", {}) != record.method_files(run):
+    if path.exists() and record.read_json(path).get("method_files", {}) != names.method_files(run):
         raise InputError(f"run {run.id} was begun with another file of that name; remove {path.parent} to begin anew, "
                          "or give the changed file a name of its own")
 
@@ -166,11 +189,11 @@ def require_same_file(run: Run, results: Path) -> None:
 
 def read_apart(text: str, limit: float = LIMIT) -> Method:
     """The method that a text names, read where it can do no harm. Raises InputError for what is none."""
-    answer, status = answered("reproduce.methods", [text], limit)
-    if answer and "error" in answer:
-        raise InputError(answer["error"])
-    if answer:
-        return Method(**answer)
+    content, status = answered("reproduce.methods", [text], limit)
+    if content and "error" in content:
+        raise InputError(content["error"])
+    if content:
+        return Method(**content)
     if status is None:
         raise InputError(f"METHOD={text}: not loaded and checked within {limit:.0f} s")
     raise InputError(f"METHOD={text}: it ended its process, with status {status}")
@@ -197,13 +220,17 @@ def main() -> None:
     if sys.argv[1] == "name":
         settings = Settings.parse(sys.argv[2:])
         print(noted(settings).get(settings.method, settings.method))
-        return
-    file, text = sys.argv[1:]
+    else:
+        answer(*sys.argv[1:])
+
+
+def answer(file: str, text: str) -> None:
+    """Write to the file what the METHOD names, or why it is none."""
     try:
-        answer = asdict(read(text))
+        content = asdict(read(text))
     except (InputError, OSError) as error:
-        answer = {"error": str(error)}
-    Path(file).write_text(json.dumps(answer), encoding="utf-8")
+        content = {"error": str(error)}
+    Path(file).write_text(json.dumps(content), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -72,10 +72,6 @@ def device(chosen: torch.device) -> torch.device:
     """The device of this process, given the one that the user chose: each of several processes has a GPU of its own."""
     if processes() == 1 or chosen.type == "cpu":
         return chosen
-    if chosen.index is not None:
-        raise InputError(f"device {chosen}: several processes take a GPU each; give auto, cuda or cpu")
-    if torch.cuda.device_count() < int(os.environ["LOCAL_WORLD_SIZE"]):
-        raise InputError(f"GPUS_PER_RUN={processes()}: there are {torch.cuda.device_count()} GPUs here")
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return torch.device("cuda", torch.cuda.current_device())
 

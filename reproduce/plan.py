@@ -14,7 +14,7 @@ import torch
 from benchmarks.datasets import DATASETS
 from benchmarks.runs import Run, command
 from benchmarks.tables import runs
-from reproduce import record
+from reproduce import machine
 from reproduce.counting import Probe, peak_bytes, probe
 from reproduce.preflight import bytes_left_by
 from reproduce.settings import Settings
@@ -22,9 +22,9 @@ from reproduce.settings import Settings
 SECONDS = 10.0  # for which each kind of run is timed, after as many of warming up
 
 
-def kind(run: Run) -> Run:
-    """A run that costs as much as this one for each iteration: what the cost does not depend on is taken out."""
-    return replace(run, dataset="noise", fraction=1.0, seed=0, iterations=1)
+def kind(run: Run) -> str:
+    """What the cost of an iteration depends on, as a run id: without the data set, the seed and the like."""
+    return replace(run, dataset="noise", fraction=1.0, seed=0, iterations=1).id
 
 
 def wall(hours: list[float], gpus: int) -> float:
@@ -45,25 +45,24 @@ def room(device: torch.device) -> int:
 def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
     """The probe of a run, or None where its tensors alone are more than the device has. Says which, in one line."""
     need, there = peak_bytes(run), room(device)
-    if need < there:
-        made = probe(run, DATASETS[run.dataset].classes, seconds, device)
-        said = f"{made.seconds:.3g} s per iteration (over {made.iterations})"
-    else:
-        made, said = None, f"not tried, there are {there / 1e9:.0f} GB"
-    print(f"{run.model} {run.resolution} px {run.method}, {need / 1e9:.1f} GB at the peak: {said}", flush=True)
+    print(f"{run.model} {run.resolution} px {run.method}, {need / 1e9:.1f} GB at the peak: ", end="")
+    if need >= there:
+        print(f"not tried, there are {there / 1e9:.0f} GB", flush=True)
+        return None
+    made = probe(run, DATASETS[run.dataset].classes, seconds, device)
+    print(f"{made.seconds:.3g} s per iteration (over {made.iterations})", flush=True)
     return made
 
 
 def main() -> None:
     given = sys.argv[1:]
     settings = Settings.parse(given, Settings.parse(given).table)
-    device = record.device(settings.device)
-    record.keep_memory()
+    device = machine.device(settings.device)
+    machine.keep_memory()
     rows = [run for run in runs(settings.table, settings.seeds, settings.iterations) if run.iterations]
-    kinds = {kind(run).id: run for run in rows}
-    counts = Counter(kind(run).id for run in rows)
+    kinds, counts = {kind(run): run for run in rows}, Counter(map(kind, rows))
     print(f"{settings.table}: {len(rows)} runs of {len(kinds)} kinds, each tried for {2 * SECONDS:g} s "
-          f"on {record.provenance(device)['device']}", flush=True)
+          f"on {machine.provenance(device)['device']}", flush=True)
     probes = {}
     for name, run in kinds.items():
         print(f"  {counts[name]:4} x ", end="")
@@ -73,11 +72,7 @@ def main() -> None:
 
 def report(rows: list[Run], probes: dict[str, Probe | None], settings: Settings) -> None:
     """Print what the runs cost together, by the probe of each one's kind."""
-    hours = []
-    for run in rows:
-        made = probes[kind(run).id]
-        if made:
-            hours.append(run.iterations * made.seconds / 3600)
+    hours = [run.iterations * probes[kind(run)].seconds / 3600 for run in rows if probes[kind(run)]]
     disk = sum(bytes_left_by(run, settings) for run in rows)
     print(f"device-hours: {sum(hours):,.1f} of {len(hours)} runs; disk: {disk / 1e9:,.1f} GB of {len(rows)} runs")
     if hours:

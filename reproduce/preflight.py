@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -57,33 +56,35 @@ def look(runs: list[Run], settings: Settings) -> Findings:
 
 def cheapest_first(runs: list[Run]) -> list[Run]:
     """By the operations of a whole training, counted and not measured. Those of the model stand for every method."""
+    return sorted(runs, key=_cost)
+
+
+def _cost(run: Run) -> float:
+    if not run.iterations:
+        return 0.0
+    plain = replace(run, fraction=1.0, regularizers={}, augment="", seed=0)
+    return run.iterations * _operations(plain.id)
+
+
+@cache
+def _operations(run_id: str) -> float:
     from reproduce.counting import operations
 
-    counts: dict[str, float] = {}
-
-    def cost(run: Run) -> float:
-        model = replace(run, fraction=1.0, regularizers={}, augment="", seed=0)
-        if model.id not in counts:
-            counts[model.id] = operations(model) if run.iterations else 0.0
-        return run.iterations * counts[model.id]
-
-    return sorted(runs, key=cost)
+    return operations(Run.from_id(run_id))
 
 
 def _faults(runs: list[Run], settings: Settings) -> Iterator[str]:
     """The faults, one line each; the same one may come several times."""
     yield from _said(require_method, settings)
-    known = []
     for run in runs:
-        lines = list(_said(require_run, run, settings))
-        yield from lines
-        if not lines:
-            known.append(run)
-    yield from _said(require_device, runs, settings)
-    yield from _said(require_processes, known, settings)
-    yield from _said(require_writable, settings.results)
-    yield from _said(require_writable, settings.data / "features")
-    yield from _said(require_space, known, settings)
+        yield from _said(require_run, run, settings)
+    yield from _said(require_engine, settings)
+    if settings.engine == "serial":  # the nodes of the others answer for theirs
+        yield from _said(require_device, runs, settings)
+        yield from _said(require_processes, settings)
+    for folder in (settings.results, settings.data / "features"):
+        yield from _said(require_writable, folder)
+    yield from _said(require_space, runs, settings)
     yield from _said(require_extractor, settings)
 
 
@@ -102,20 +103,15 @@ def missing_data(runs: list[Run], data: Path) -> dict[str, str]:
     """Run id -> what to do, for the runs whose data set is neither prepared nor there to be prepared."""
     from benchmarks import datasets
 
-    counts = Counter((run.dataset, run.resolution) for run in runs)
-    reasons = {}
-    for name, resolution in counts:
+    runs_of: dict[tuple[str, int], list[str]] = {}
+    for run in runs:
+        runs_of.setdefault((run.dataset, run.resolution), []).append(run.id)
+    missing = {}
+    for (name, resolution), run_ids in runs_of.items():
         try:
             datasets.require(name, resolution, data)
         except InputError as error:
-            runs_of_it = "1 run needs it"
-            if counts[name, resolution] > 1:
-                runs_of_it = f"{counts[name, resolution]} runs need it"
-            reasons[name, resolution] = f"{error} ({runs_of_it})"
-    missing = {}
-    for run in runs:
-        if (run.dataset, run.resolution) in reasons:
-            missing[run.id] = reasons[run.dataset, run.resolution]
+            missing |= dict.fromkeys(run_ids, f"{error} (runs that need it: {len(run_ids)})")
     return missing
 
 
@@ -128,12 +124,14 @@ def require_method(settings: Settings) -> None:
 
 def require_run(run: Run, settings: Settings) -> None:
     """Its model, regularizers, augmentation and overrides exist, and what there is of it was made in the same way."""
-    from reproduce import methods, record
+    from reproduce import methods, names
+    from reproduce.pieces import require_groups
 
-    if run.model == record.HELDOUT:
+    if run.model == names.HELDOUT:
         return  # nothing is trained
-    record.require_method(run)
-    record.resolve(run)
+    names.require_method(run)
+    _, recipe = names.resolve(run)
+    require_groups(run.batch, recipe.group, settings.gpus_per_run)
     methods.require_same_file(run, settings.results)
     require_kept(run, settings)
 
@@ -164,17 +162,20 @@ def iterations_done(folder: Path, run: Run) -> int:
         return 0
 
 
-def require_device(runs: list[Run], settings: Settings) -> None:
-    """The device is there, and is no CPU by accident. The nodes of Ray and SLURM answer for theirs."""
-    from reproduce import record
+def require_engine(settings: Settings) -> None:
     from reproduce.engines import places
 
     if settings.engine == "slurm" and not shutil.which("sbatch"):
         raise InputError("ENGINE=slurm: no sbatch here; submit from a login node of a SLURM cluster")
-    if settings.engine != "serial":
-        return
-    places(settings)
-    device = record.device(settings.device).type
+    if settings.engine == "serial":
+        places(settings)
+
+
+def require_device(runs: list[Run], settings: Settings) -> None:
+    """The device is there, and is no CPU by accident."""
+    from reproduce import machine
+
+    device = machine.device(settings.device).type
     if settings.graphs and device != "cuda":
         raise InputError("GRAPHS=1: needs a CUDA device")
     if device == "cpu" and settings.device == "auto" and any(map(full_size, runs)):
@@ -184,38 +185,34 @@ def require_device(runs: list[Run], settings: Settings) -> None:
 
 def full_size(run: Run) -> bool:
     """Is it like the runs of a table that is not small?"""
-    shape = _shape(run)
+    return _shape(run) in _full_shapes()
+
+
+@cache
+def _full_shapes() -> set[str]:
+    shapes = set()
     for table in TABLES.values():
-        if not table.small and any(_shape(cell.run) == shape for cell in table.cells):
-            return True
-    return False
+        if not table.small:
+            shapes.update(_shape(cell.run) for cell in table.cells)
+    return shapes
 
 
 def _shape(run: Run) -> str:
+    """The id of the same networks and batch, untrained, without what a method adds."""
     return replace(run, fraction=1.0, regularizers={}, augment="", iterations=0, seed=0).id
 
 
-def require_processes(runs: list[Run], settings: Settings) -> None:
-    """GPUS_PER_RUN is no more than there are GPUs or, without any, cores; nor than a batch can be cut into."""
-    from reproduce import record
-    from reproduce.pieces import require_groups
+def require_processes(settings: Settings) -> None:
+    """GPUS_PER_RUN is no more than there are GPUs here or, without any, cores."""
+    from reproduce import machine
 
-    processes = settings.gpus_per_run
-    if processes == 1:
-        return
-    if settings.engine == "serial":
-        there, kind = os.cpu_count() or 1, "cores"
-        if record.device(settings.device).type == "cuda":
-            from torch.cuda import device_count
+    there, kind = os.cpu_count() or 1, "cores"
+    if machine.device(settings.device).type == "cuda":
+        from torch.cuda import device_count
 
-            there, kind = device_count(), "GPUs"
-        if processes > there:
-            raise InputError(f"GPUS_PER_RUN={processes}: there are {there} {kind} here")
-    for run in runs:
-        if run.model == record.HELDOUT:
-            continue
-        _, recipe = record.resolve(run)
-        require_groups(run.batch, recipe.group, processes)
+        there, kind = device_count(), "GPUs"
+    if settings.gpus_per_run > there:
+        raise InputError(f"GPUS_PER_RUN={settings.gpus_per_run}: there are {there} {kind} here")
 
 
 def require_writable(folder: Path) -> None:
@@ -234,7 +231,7 @@ def existing(path: Path) -> Path:
 def require_space(runs: list[Run], settings: Settings) -> None:
     """What the runs will leave fits on the disk; what a data set takes when it is prepared is not counted."""
     free = shutil.disk_usage(existing(settings.results)).free
-    if free > sum(LARGE + generators(run, settings) * LARGE / 10 for run in runs):
+    if free > LARGE * len(runs) + LARGE / 10 * sum(generators(run, settings) for run in runs):
         return  # to build the networks takes seconds
     need = 0
     for run in runs:
@@ -264,18 +261,20 @@ def bytes_left_by(run: Run, settings: Settings) -> int:
 def network_bytes(shape: str) -> tuple[int, int]:
     """Of the parameters, in float32, of the generator and the discriminator of a run of this id."""
     from benchmarks.datasets import DATASETS, OWN
-    from reproduce import record
-    from reproduce.counting import META, Stand
+    from reproduce import names
+    from reproduce.counting import META
+    from reproduce.trainer import networks
 
     run = Run.from_id(shape)
-    if run.model == record.HELDOUT:
+    if run.model == names.HELDOUT:
         return 0, 0
-    trainer = Stand(run, DATASETS.get(run.dataset, OWN).classes, META).trainer
-    return _bytes(trainer.G), _bytes(trainer.D)
+    model, recipe = names.resolve(run)
+    classes = DATASETS.get(run.dataset, OWN).classes
+    G, D = networks(run, model, recipe, classes, META)
+    return _bytes(G), _bytes(D)
 
 
 def _bytes(network) -> int:
-    """Of a network's parameters, in float32."""
     return 4 * sum(parameter.numel() for parameter in network.parameters())
 
 

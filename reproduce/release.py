@@ -14,8 +14,6 @@ data set. They are not trusted: every key of the config has to be known and to a
 executed. Samples have the latents and labels of evaluation, so SEED=0 and as many as it measured are what it measured.
 """
 
-import io
-import math
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -28,11 +26,12 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks import datasets
 from benchmarks.runs import InputError, Option, Run, command, one_of, read_options, share, whole
 from benchmarks.state import aside, read_json, typed
-from reproduce import record
-from reproduce.evaluate import generate, generator, require_fit, stream, untrained
+from reproduce import generators, names, record
+from reproduce.features import data_of, labels_of
+from reproduce.generators import generate, grid, stream
+from reproduce.settings import split
 
 CONFIG = record.CONFIG | {"recipe": dict, "method_files": dict}
 DATASET = {"name": str, "digest": str, "classes": int, "flip": bool, "count": int}
@@ -56,16 +55,16 @@ class Released(NamedTuple):
 def load(folder: Path) -> Released:
     """The generator in a run's folder. Raises InputError where a file is missing, damaged or at odds with the other."""
     run, classes, digest = _read_config(Path(folder) / "config.json")
-    trained = record.read_generator(Path(folder) / "generator.safetensors", run)
-    require_fit(run, _imagined(run, classes), trained.state)
-    return Released(generator(run, classes, trained.state), run, classes, trained.iteration, digest)
+    trained = generators.read(Path(folder) / "generator.safetensors", run)
+    generators.require_fit(run, _imagined(run, classes), trained.state)
+    return Released(generators.built(run, classes, trained.state), run, classes, trained.iteration, digest)
 
 
 def _imagined(run: Run, classes: int) -> nn.Module:
     """The run's generator without memory, however large it would be. Raises InputError for nonsense."""
     try:
         with torch.device("meta"):
-            return untrained(run, classes)
+            return generators.untrained(run, classes)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"run {run.id}: the options in its id make no network") from error
 
@@ -78,7 +77,7 @@ def _read_config(path: Path) -> tuple[Run, int, str]:
     subset = typed(f"{path}: subset", config["subset"], SUBSET)
     try:
         run = Run.from_id(config["id"])
-        _, recipe = record.resolve(run)
+        _, recipe = names.resolve(run)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     ours = record.config_of(run, recipe, {key: dataset[key] for key in DATASET} | {"name": run.dataset},
@@ -98,21 +97,9 @@ def truncate(released: Released, truncation: float) -> None:
     released.G.truncation = truncation
 
 
-def draw(released: Released, count: int, seed: int) -> Tensor:
-    """Images, uint8 [count, 3, R, R], each of the next class in turn."""
-    return generate(released.G, count, seed, torch.arange(count) % max(1, released.classes))
-
-
-def grid(images: Tensor) -> bytes:
-    """Images [n, 3, R, R] as a PNG, in rows of about as many as there are rows; empty places are black."""
-    n, c, h, w = images.shape
-    columns = math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    padded = torch.cat([images, images.new_zeros(rows * columns - n, c, h, w)])
-    pixels = padded.reshape(rows, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(buffer, "png")
-    return buffer.getvalue()
+def in_turn(released: Released, count: int) -> Tensor:
+    """Labels [count], each the next class in turn."""
+    return torch.arange(count) % max(1, released.classes)
 
 
 # --- Samples for other tools ------------------------------------------------------------------------------------------
@@ -123,17 +110,13 @@ def evaluation_labels(released: Released, count: int, seed: int, data: Path) -> 
 
     Raises InputError where they are needed and the data set is missing or another.
     """
-    run = released.run
     if not released.classes:
         return torch.zeros(count, dtype=torch.long)
     try:
-        dataset = datasets.load(run.dataset, run.resolution, data)
+        dataset = data_of(released.run, released.digest, data)
     except InputError as error:
         raise InputError(f"{error} (evaluation draws its labels there; LABELS=turn needs no data set)") from error
-    if dataset.digest != released.digest:
-        raise InputError(f"dataset {run.dataset!r} under {data}: not the one that run {run.id} was trained on")
-    indices = datasets.subset(len(dataset.images), run.fraction, run.seed)
-    return torch.from_numpy(np.random.default_rng(seed).choice(dataset.labels[indices], count))
+    return labels_of(released.run, dataset, count, seed)
 
 
 def write_samples(kind: str, out: Path, released: Released, seed: int, labels: Tensor) -> None:
@@ -186,11 +169,11 @@ def _kind(out: str) -> str:
 
 
 def main() -> None:
-    folders = [argument for argument in sys.argv[1:] if "=" not in argument]
+    folders, arguments = split(sys.argv[1:])
     if len(folders) != 1:
         valid = ", ".join(f"{name}=..." for name in OPTIONS)
         raise InputError(f"give one FOLDER, with config.json and generator.safetensors, and {valid} as needed")
-    given = read_options([argument for argument in sys.argv[1:] if "=" in argument], OPTIONS)
+    given = read_options(arguments, OPTIONS)
     kind, out, seed = _kind(given["OUT"]), Path(given["OUT"]), given["SEED"]
     usual = {"grid": 64}.get(kind, 5000)
     count = given["COUNT"] or usual
@@ -199,10 +182,10 @@ def main() -> None:
     released = load(Path(folders[0]))
     if given["TRUNCATION"] != 1:
         truncate(released, given["TRUNCATION"])
+    labels = in_turn(released, count)
     if kind == "grid":
-        record.write_bytes(out, grid(draw(released, count, seed)))
+        record.write_bytes(out, grid(generate(released.G, seed, labels)))
     else:
-        labels = torch.arange(count) % max(1, released.classes)
         if not given["LABELS"]:
             labels = evaluation_labels(released, count, seed, given["DATA"])
         write_samples(kind, out, released, seed, labels)

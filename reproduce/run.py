@@ -19,14 +19,14 @@ LAUNCHER = "REPRODUCE_LAUNCHER"  # in the environment of torchrun's processes: t
 
 
 def main() -> int:
-    names, given = split(sys.argv[1:])
-    if len(names) != 1:
-        raise InputError(f"{len(names)} run ids: give one, as listed by `python -m benchmarks.tables TABLE`")
-    run, settings = Run.from_id(names[0]), Settings.parse(given)
+    named, given = split(sys.argv[1:])
+    if len(named) != 1:
+        raise InputError(f"{len(named)} run ids: give one, as listed by `python -m benchmarks.tables TABLE`")
+    run, settings = Run.from_id(named[0]), Settings.parse(given)
     found = look([run], settings)
     for line in [*found.faults, *found.left_out.values()]:
         print(f"error: {line}", file=sys.stderr)
-    if found.faults or found.left_out:
+    if not found.run_ids or found.faults:
         return InputError.status
     if settings.gpus_per_run > 1:
         train_in_processes(run, settings)
@@ -43,22 +43,20 @@ def main() -> int:
 
 def train_here(run: Run, settings: Settings) -> str:
     """Train in this process. Raises InputError also where memory is not enough or a file of the user's fails."""
-    from reproduce import methods, parallel, record
+    from reproduce import machine, methods, parallel
     from reproduce.train import train
 
     stop_on_signals()
-    record.keep_memory()
+    machine.keep_memory()
     if settings.method:
         methods.read(settings.method)
-    device = parallel.device(record.device(settings.device))
+    device = parallel.device(machine.device(settings.device))
     try:
         return train(run, settings, device)
     except InputError:
         raise
     except Exception as error:
-        reason = out_of_memory(error)
-        if not reason and settings.method:
-            reason = methods.blamed(error, settings.method)
+        reason = out_of_memory(error) or methods.blamed(error, settings.method)
         if not reason:
             raise
         raise InputError(f"run {run.id}: {reason}") from error
@@ -89,13 +87,13 @@ def train_in_processes(run: Run, settings: Settings) -> None:
 
 def evaluate_here(run: Run, settings: Settings) -> str:
     """Evaluate in this process. It has nothing to save, so that a signal ends it at once."""
-    from reproduce import record
+    from reproduce import machine
     from reproduce.evaluate import evaluate
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(TryLaterError.status))
     gc.collect()  # the training's networks, some of which are in cycles
-    device = record.device(settings.device)
+    device = machine.device(settings.device)
     if device.type == "cuda":
         from torch.cuda import empty_cache
 

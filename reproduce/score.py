@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.datasets import DATASETS, OWN, SIDES, Dataset, load, subset
+from benchmarks.datasets import DATASETS, OWN, SIDES, Dataset, load
 from benchmarks.extractors import EXTRACTORS, load_extractor
-from benchmarks.field import PROTOCOLS, external_id, read_record
+from benchmarks.field import PROTOCOLS, Named, external_id, read_record
 from benchmarks.metrics import Comparison, Features, Reference
 from benchmarks.runs import MINIMUM, InputError, Option, Protocol, command, fraction, one_of, read_options, whole, yes
-from reproduce import images, record
-from reproduce.evaluate import RealImages, agree, printed, shown
+from reproduce import images, machine, record
+from reproduce.evaluate import agree, shown
+from reproduce.features import RealImages, rows_of, trained_on
 from reproduce.settings import weights_in_environment
 
 OPTIONS = {"IMAGES": Option(Path), "DATASET": Option(str), "METHOD": Option(str), "FRACTION": Option(fraction, 1.0),
@@ -78,47 +79,45 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     record that is there. Nothing is written before all metrics are known.
     """
     began = time.monotonic()
-    record.reset_peak(device)
-    opened = images.open_images(order.images)
-    if opened.count != order.protocol.samples:
-        raise InputError(f"{order.images}: {opened.count} images, but {order.protocol.samples} are measured; give "
-                         f"SAMPLES={opened.count} to measure these under a protocol of their own")
-    dataset = _dataset(order, data)
+    machine.reset_peak(device)
+    opened, dataset = _opened(order), _dataset(order, data)
     sha256, size = images.check(opened, order.resolution, order.resize)
     folder = record.folder(results, order.id)
     known = _known(folder, sha256)
     trained, train = _trained(order)
     extractor = load_extractor(order.protocol.extractor, device, order.protocol.weights, data / "weights")
-    real = RealImages(dataset, _mask(order, len(dataset.images)), extractor, data, device)
+    real = RealImages(dataset, _mask(order, dataset), extractor, data, device)
     with record.locked(folder):
-        same = {"n_generated": opened.count, "reference": order.against, **extractor.facts}
-        before = [entry for entry in known["metrics"] if agree(entry, same)]
-        names = {printed(name, extractor.name) for name in real.metrics(real.has_heldout)}
         asked = f"{order.protocol} against {order.against}"
-        if asked in known["evaluated"] and names <= {entry["name"] for entry in before}:
+        same = {"n_generated": opened.count, "reference": order.against, **extractor.facts}
+        others = [entry for entry in known["metrics"] if not agree(entry, same)]
+        measured = {entry["name"] for entry in known["metrics"] if entry not in others}
+        if asked in known["evaluated"] and real.names(real.has_heldout) <= measured:
             return f"{order.id}: already scored with {asked}"
-        features = extractor(images.stream(opened, order.resolution))
-        entries = _entries(order, real, trained, features)
+        entries = _entries(order, real, trained, extractor(images.stream(opened, order.resolution)))
+        evaluated = [other for other in known["evaluated"] if other != asked]
         record.write_json(folder / "metrics.json", {
-            **_about(order, opened, sha256, size),
-            "evaluated": [*(other for other in known["evaluated"] if other != asked), asked],
-            "metrics": [*(entry for entry in known["metrics"] if entry not in before), *entries],
+            **_about(order, opened, sha256, size), "evaluated": [*evaluated, asked], "metrics": [*others, *entries],
             "dataset": {"name": dataset.name, "count": len(dataset.images), "digest": dataset.digest},
-            "train": train,
-            "provenance": record.provenance(device),
+            "train": train, "provenance": machine.provenance(device),
             "seconds": {"evaluate": round(time.monotonic() - began, 2)},
-            "peak_bytes": {"train": None, "evaluate": record.peak_bytes(device)},
-        })  # fmt: skip
-    return shown(order.id, entries)
+            "peak_bytes": {"train": None, "evaluate": machine.peak_bytes(device)}})  # fmt: skip
+    return f"{order.id}: {shown(entries)}"
+
+
+def _opened(order: Order) -> images.Images:
+    """The images to score, as many as the protocol measures."""
+    opened = images.open_images(order.images)
+    if opened.count != order.protocol.samples:
+        raise InputError(f"{order.images}: {opened.count} images, but {order.protocol.samples} are measured; give "
+                         f"SAMPLES={opened.count} to measure these under a protocol of their own")
+    return opened
 
 
 def _dataset(order: Order, data: Path) -> Dataset:
     """What the images are compared with. Raises InputError where their share of it is too small or it lacks a part."""
     dataset = load(order.dataset, order.resolution, data)
-    trained_on = len(subset(len(dataset.images), order.fraction, order.seed))
-    if trained_on < MINIMUM:
-        raise InputError(f"FRACTION={order.fraction:g}: {trained_on} of {len(dataset.images)} images, and metrics need "
-                         f"at least {MINIMUM}")
+    rows_of(dataset, order.fraction, order.seed)
     if order.against == "test" and dataset.heldout is None:
         raise InputError(f"dataset {order.dataset!r}: has no test part to compare with; use PROTOCOL=benchmark")
     return dataset
@@ -148,11 +147,11 @@ def _trained(order: Order) -> tuple[images.Images | None, dict]:
     return opened, {"images_sha256": sha256, "count": opened.count}
 
 
-def _mask(order: Order, n: int) -> np.ndarray:
-    """Which of n images the generator may have been trained on, bool [n]: any of them, where TRAIN is given."""
+def _mask(order: Order, dataset: Dataset) -> np.ndarray:
+    """Which images of the data set the generator may have been trained on, bool [N]: any, where TRAIN is given."""
     if order.train:
-        return np.ones(n, bool)
-    return np.isin(np.arange(n), subset(n, order.fraction, order.seed))
+        return np.ones(len(dataset.images), bool)
+    return trained_on(dataset, order.fraction, order.seed)
 
 
 def _known(folder: Path, sha256: str) -> dict:
@@ -195,17 +194,27 @@ def parse(arguments: list[str]) -> tuple[Order, Path, Path, torch.device]:
     for name in ("IMAGES", "DATASET"):
         if not given[name]:
             raise InputError(f"{name}= is missing: IMAGES=folder|zip|npz|npy|safetensors DATASET=name")
+    named = _named(given)
+    extractor = given["EXTRACTOR"] or named.extractor
+    weights = given["WEIGHTS"] or weights_in_environment(extractor)
+    resolution = given["RESOLUTION"] or named.resolution or DATASETS.get(given["DATASET"], OWN).resolution
+    order = Order(
+        given["IMAGES"], _name(given), given["DATASET"], resolution, given["FRACTION"], given["SEED"], given["TRAIN"],
+        Protocol(extractor, given["SAMPLES"] or named.n_generated, weights=weights), named.reference,
+        given["RESIZE"])  # fmt: skip
+    return order, given["DATA"], given["RESULTS"], machine.device(given["DEVICE"])
+
+
+def _name(given: dict) -> str:
+    """What the images are called."""
     name = given["METHOD"] or given["IMAGES"].name.split(".")[0]
     if not all(part.isidentifier() or part.isalnum() for part in name.split(".")):
         raise InputError(f"METHOD={name}: letters, digits, _ and . only, as it becomes part of a record's name")
-    protocol, against, resolution = _protocol(given)
-    order = Order(given["IMAGES"], name, given["DATASET"], resolution, given["FRACTION"], given["SEED"], given["TRAIN"],
-                  protocol, against, given["RESIZE"])  # fmt: skip
-    return order, given["DATA"], given["RESULTS"], record.device(given["DEVICE"])
+    return name
 
 
-def _protocol(given: dict) -> tuple[Protocol, str, int]:
-    """Extractor and number of images, what they are compared with, and the resolution."""
+def _named(given: dict) -> Named:
+    """The protocol of the literature. Raises InputError for options that contradict it."""
     name = given["PROTOCOL"] or "benchmark"
     if name not in PROTOCOLS:
         raise InputError(f"PROTOCOL={name}: not one of {', '.join(PROTOCOLS)}")
@@ -216,16 +225,12 @@ def _protocol(given: dict) -> tuple[Protocol, str, int]:
     for option, value in fixed.items():
         if given["PROTOCOL"] and value and given[option] not in (None, value):
             raise InputError(f"{option}={given[option]}: PROTOCOL={name} has {value}; leave one of the two out")
-    extractor = given["EXTRACTOR"] or named.extractor
-    weights = given["WEIGHTS"] or weights_in_environment(extractor)
-    usual = named.resolution or DATASETS.get(given["DATASET"], OWN).resolution
-    protocol = Protocol(extractor, given["SAMPLES"] or named.n_generated, weights=weights)
-    return protocol, named.reference, given["RESOLUTION"] or usual
+    return named
 
 
 def main() -> None:
     order, data, results, device = parse(sys.argv[1:])
-    record.keep_memory()
+    machine.keep_memory()
     print(score(order, data, results, device))
 
 

@@ -89,26 +89,22 @@ class Settings:
     retries: int = option(2, whole(0), "how often a process that crashed or hung is started again")
 
     def __post_init__(self):
-        if self.runs_per_gpu > 1 and self.gpus_per_run > 1:
+        """Raises InputError for options that contradict each other."""
+        shared = self.gpus_per_run > 1
+        if shared and self.runs_per_gpu > 1:
             raise InputError(f"RUNS_PER_GPU={self.runs_per_gpu} with GPUS_PER_RUN={self.gpus_per_run}: one of them "
                              "must be 1")
+        if shared and ":" in self.device:
+            raise InputError(f"DEVICE={self.device}: with GPUS_PER_RUN must be auto, cuda or cpu")
         if self.gpus and self.gpus < self.gpus_per_run:
             raise InputError(f"GPUS={self.gpus}: must be at least GPUS_PER_RUN, {self.gpus_per_run}")
-
-        if self.graphs and (self.micro_batch or self.gpus_per_run > 1):
+        if self.graphs and (shared or self.micro_batch):
             raise InputError("GRAPHS=1: is for whole batches in one process, without MICRO_BATCH and GPUS_PER_RUN")
 
     @classmethod
     def parse(cls, arguments: list[str], table: str = "") -> "Settings":
         """The settings that NAME=value arguments give; an empty value gives none. The rest is the table's, or ours."""
-        known = {one.name.upper(): Option(one.metadata["read"]) for one in fields(cls)}
-        given = read_options(arguments, known)
-        values = {}
-        for one in fields(cls):
-            if isinstance(one.default, Path):
-                values[one.name] = one.default.absolute()
-            if given[one.name.upper()] is not None:
-                values[one.name] = given[one.name.upper()]
+        values = _own_defaults() | _given(arguments)
         if table:
             values = defaults(TABLES[table], values) | values
         values.setdefault("weights", weights_in_environment(values.get("extractor", cls.extractor)))
@@ -116,16 +112,8 @@ class Settings:
 
     def arguments(self) -> list[str]:
         """The same settings as NAME=value arguments, with absolute paths."""
-        texts = []
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if isinstance(value, Path):
-                value = value.absolute()
-            elif isinstance(value, bool):
-                value = int(value)
-            if value not in (None, ""):
-                texts.append(f"{one.name.upper()}={value}")
-        return texts
+        texts = {name.upper(): _as_text(value) for name, value in vars(self).items()}
+        return [f"{name}={text}" for name, text in texts.items() if text]
 
     def command(self, run_id: str) -> list[str]:
         """The command that makes a run."""
@@ -138,6 +126,29 @@ class Settings:
     @property
     def protocol(self) -> Protocol:
         return Protocol(self.extractor, self.samples, self.eval_seeds, self.eval_every, self.weights)
+
+
+def _own_defaults() -> dict[str, Path]:
+    """The folders, absolute: a cell may run in another one."""
+    return {one.name: one.default.absolute() for one in fields(Settings) if isinstance(one.default, Path)}
+
+
+def _given(arguments: list[str]) -> dict[str, object]:
+    """Field -> value of what NAME=value arguments give."""
+    known = {one.name.upper(): Option(one.metadata["read"]) for one in fields(Settings)}
+    values = read_options(arguments, known)
+    return {name.lower(): value for name, value in values.items() if value is not None}
+
+
+def _as_text(value: object) -> str:
+    """What is read back as the value; "" for none."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        value = int(value)
+    if isinstance(value, Path):
+        value = value.absolute()
+    return str(value)
 
 
 def weights_in_environment(extractor: str) -> Path | None:
@@ -163,24 +174,32 @@ def defaults(table: Table, given: dict[str, object]) -> dict[str, object]:
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """The arguments that are names (of tables, runs, commands), and those of the form NAME=value."""
     named = [argument for argument in arguments if "=" not in argument]
-    given = [argument for argument in arguments if "=" in argument]
     for name in named:
         if name.startswith("-"):
             raise InputError(f"{name!r}: not an option; options are of the form NAME=value, such as SEEDS=3")
-    return named, given
+    return named, [argument for argument in arguments if "=" in argument]
+
+
+def print_help() -> None:
+    texts = {one.name.upper(): one.metadata["help"] for one in fields(Settings)} | OTHERS
+    for name, text in texts.items():
+        print(f"  {name:<13} {text}")
+
+
+def check(arguments: list[str]) -> None:
+    """Raises InputError for what is no option of any command, or no value of one of ours."""
+    known = {one.name.upper(): "" for one in fields(Settings)}
+    options(arguments, known | OTHERS)
+    Settings.parse([argument for argument in arguments if argument.partition("=")[0] in known])
 
 
 def main() -> None:
     if sys.argv[1:] == ["tables"]:
         print(*TABLES)
     elif sys.argv[1:] == ["help"]:
-        texts = {one.name.upper(): one.metadata["help"] for one in fields(Settings)} | OTHERS
-        for name, text in texts.items():
-            print(f"  {name:<13} {text}")
+        print_help()
     else:
-        known = [name.upper() for name in Settings.__dataclass_fields__]
-        options(sys.argv[1:], dict.fromkeys([*known, *OTHERS], ""))
-        Settings.parse([argument for argument in sys.argv[1:] if argument.partition("=")[0] in known])
+        check(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from benchmarks.tables import TABLES
 from reproduce.cell import STOP, Attempt, finished, stop_on_signals
 from reproduce.engines import ENGINES
 from reproduce.methods import Method, compared, note, read_apart
-from reproduce.preflight import look_apart
+from reproduce.preflight import Findings, look_apart
 from reproduce.settings import Settings, split
 
 COMPARED = "small"  # the table of `make compare`, if none is given: on the smoke table a comparison means nothing
@@ -26,22 +26,28 @@ SMALL = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # environment of small ru
 
 def chosen(arguments: list[str]) -> tuple[str, list[str], Settings]:
     """The table that arguments name, or ""; the ids of the runs that they name, for none; and the settings."""
-    names, given = split(arguments)
+    named, given = split(arguments)
     known = Settings.parse(given)
-    if names == ["compare"] and not known.method:
+    if named == ["compare"]:
+        return _compared(given, known)
+    if named in ([], ["lambda"]):
+        return known.table, [], Settings.parse(given, known.table)
+    if len(named) == 1 and (named[0] in TABLES or "-" not in named[0]):
+        if named[0] not in TABLES:
+            raise InputError(f"table {named[0]!r}: not one of {', '.join(TABLES)}")
+        return named[0], [], Settings.parse(given, named[0])
+    run_ids = [Run.from_id(name).id for name in named]
+    return "", list(dict.fromkeys(run_ids)), known
+
+
+def _compared(given: list[str], known: Settings) -> tuple[str, list[str], Settings]:
+    if not known.method:
         raise InputError("METHOD: none given; a file of your own, a regularizer or an augmentation: make compare "
                          "METHOD=path/to/mine.py")
-    table = known.table
-    if names == ["compare"] and "TABLE" not in {argument.split("=")[0] for argument in given}:
-        table = COMPARED
-    if names in ([], ["compare"], ["lambda"]):
-        return table, [], Settings.parse(given, table)
-    if len(names) == 1 and (names[0] in TABLES or "-" not in names[0]):
-        if names[0] not in TABLES:
-            raise InputError(f"table {names[0]!r}: not one of {', '.join(TABLES)}")
-        return names[0], [], Settings.parse(given, names[0])
-    run_ids = [Run.from_id(name).id for name in names]
-    return "", list(dict.fromkeys(run_ids)), known
+    table = COMPARED
+    if any(argument.startswith("TABLE=") for argument in given):
+        table = known.table
+    return table, [], Settings.parse(given, table)
 
 
 def listed(table: str, settings: Settings, method: Method | None = None, weights: bool = False) -> list[str]:
@@ -70,37 +76,40 @@ def main() -> int:
             method = read_apart(settings.method)
         run_ids = listed(table, settings, method, weights="lambda" in sys.argv[1:])
     left = [run_id for run_id in run_ids if not finished(run_id, settings)]
-    outcome: dict[str, Attempt] = {}
-    if left:
-        findings = look_apart(left, settings)
-        for line in [*findings.faults, *dict.fromkeys(findings.left_out.values())]:
-            say(f"error: {line}")
-        if findings.faults or len(findings.left_out) == len(run_ids):
-            return InputError.status
-        for run_id, reason in findings.left_out.items():
-            outcome[run_id] = Attempt(run_id, "left out", reason)
-        left = findings.run_ids
+    findings = looked_for(left, settings)
+    if findings.faults or (run_ids and len(findings.left_out) == len(run_ids)):
+        return InputError.status
     if method:
         note(method, settings)
-    if left:
-        outcome |= ENGINES[settings.engine](left, settings)
+    outcome = {run_id: Attempt(run_id, "left out", reason) for run_id, reason in findings.left_out.items()}
+    if findings.run_ids:
+        outcome |= ENGINES[settings.engine](findings.run_ids, settings)
     return conclude(run_ids, outcome, settings)
+
+
+def looked_for(run_ids: list[str], settings: Settings) -> Findings:
+    """What the preflight finds, which says it; for no runs, nothing."""
+    if not run_ids:
+        return Findings([], {}, [])
+    findings = look_apart(run_ids, settings)
+    for line in dict.fromkeys([*findings.faults, *findings.left_out.values()]):
+        say(f"error: {line}")
+    return findings
 
 
 def conclude(run_ids: list[str], outcome: dict[str, Attempt], settings: Settings) -> int:
     """Say how many runs are done and why the others are not. Returns the exit status."""
     unfinished = [tried for tried in outcome.values() if tried.state != "done"]
-    states = {tried.state for tried in unfinished}
     if STOP.is_set():
         say("stopped; the same command goes on")
     else:
-        reasons = [tried.reason for tried in unfinished if tried.state != "later"]
-        for reason in dict.fromkeys(reasons):
+        for reason in dict.fromkeys(tried.reason for tried in unfinished if tried.state != "later"):
             say(reason)
     print(f"{len(run_ids) - len(unfinished)} of {len(run_ids)} cells done")
+    states = {tried.state for tried in unfinished}
     if "later" in states:
         return TryLaterError.status
-    if len(unfinished) == len(run_ids) and states == {"refused"}:
+    if states == {"refused"} and len(unfinished) == len(run_ids):
         return InputError.status
     return int(bool(unfinished))
 

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.metrics import METRICS
 from reproduce import cell
-from reproduce.cell import answered, attempt, finished, metric_names, watched
+from reproduce.cell import METRIC_NAMES, answered, attempt, finished, watched
 from reproduce.settings import Settings
 
 RUN_ID = "dcgan-digits-32-f0.1-baseline-i30-b4-s0"
@@ -125,7 +125,7 @@ def test_what_finished_means(tmp_path):
     (tmp_path / RUN_ID).mkdir()
     metrics = tmp_path / RUN_ID / "metrics.json"
     assert not finished(RUN_ID, settings)
-    assert metric_names() == set(METRICS)
+    assert METRIC_NAMES == set(METRICS)
     for content, expected in (({"status": "done", "evaluated": ["effnet 300 x1"], "considered": [*METRICS]}, True),
                               ({"status": "done", "evaluated": ["effnet 300 x1"], "considered": ["fd"]}, False),
                               ({"status": "done", "evaluated": ["effnet 3000 x1"]}, False),

@@ -33,8 +33,9 @@ import torch
 from PIL import Image
 
 from benchmarks.runs import InputError, Run, TryLaterError
-from reproduce import record
+from reproduce import checkpoint, machine, record
 from reproduce.cell import ROOT
+from reproduce.log import Log
 from reproduce.settings import Settings
 
 RUNS = []
@@ -194,7 +195,7 @@ def frozen(tree: object) -> object:
     return tree
 
 
-def checkpoint(path: Path) -> object:
+def state_of(path: Path) -> object:
     return frozen(torch.load(path, weights_only=True) | {"seconds": 0.0})
 
 
@@ -207,7 +208,7 @@ def metrics(path: Path) -> object:
     return [content[key] for key in ("id", "run", "status", "iteration", "metrics", "evaluated")]
 
 
-READERS = {"checkpoint.pt": checkpoint, "log.jsonl": log, "metrics.json": metrics}
+READERS = {"checkpoint.pt": state_of, "log.jsonl": log, "metrics.json": metrics}
 for name in ("generator.safetensors", "samples.png", "subset.json", "table.md", "table.csv", "table.tex"):
     READERS[name] = Path.read_bytes
 
@@ -263,7 +264,7 @@ def expected(tmp_path_factory) -> Place:
 def rows() -> Iterator[dict[str, dict]]:
     """Name of a drill -> its row; written as the record at the end. Rows that the same clean code has made stay."""
     file = Path(os.environ.get("RESULTS", "results")) / "bench" / "drills.json"
-    origin = record.provenance(torch.device("cpu"))
+    origin = machine.provenance(torch.device("cpu"))
     known = record.read_json(file) if file.exists() else {}
     made = {}
     if known.get("provenance") == origin and not origin["dirty"]:
@@ -649,7 +650,7 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
 
 
 def test_a_log_on_a_full_disk_is_one_line():
-    log = record.Log.__new__(record.Log)
+    log = Log.__new__(Log)
     log.file = Path("/dev/full")
     with pytest.raises(InputError, match="cannot write /dev/full: No space left on device"):
         log.write(iteration=1)
@@ -670,12 +671,12 @@ def test_an_error_is_not_hidden_by_that_of_noting_it(tmp_path):
 
 
 def test_where_no_checkpoint_is_whole_the_training_begins_anew_and_says_so(tmp_path, capsys):
-    assert record.load_checkpoint(tmp_path, {}) == (0, 0.0) and not capsys.readouterr().err
+    assert checkpoint.load(tmp_path, {}) == (0, 0.0) and not capsys.readouterr().err
     for name in ("checkpoint.pt", "checkpoint.prev.pt"):
-        record.write_torch(tmp_path / name, {"run": tmp_path.name, "step": 5, "seconds": 1.0})
-    assert record.load_checkpoint(tmp_path, {}) == (5, 1.0)
+        checkpoint.write(tmp_path / name, {"run": tmp_path.name, "step": 5, "seconds": 1.0})
+    assert checkpoint.load(tmp_path, {}) == (5, 1.0)
     for name in ("checkpoint.pt", "checkpoint.prev.pt"):
         flip_a_bit(tmp_path / name)
-    assert record.load_checkpoint(tmp_path, {}) == (0, 0.0)
+    assert checkpoint.load(tmp_path, {}) == (0, 0.0)
     said = capsys.readouterr().err.splitlines()
     assert "checkpoint.pt is damaged" in said[0] and "prev.pt is damaged" in said[1] and "begins anew" in said[2]

@@ -398,13 +398,6 @@ def test_what_slurm_refuses_is_one_line(cluster, data, tmp_path):
     assert not list((tmp_path / "sweeps").iterdir())
 
 
-def test_without_slurm_its_engine_says_so(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="no sbatch here"):
-        ENGINES["slurm"]([TINY], Settings(results=tmp_path / "results"))
-    assert not (tmp_path / "results").exists()
-
-
 def test_the_batch_script_asks_for_what_was_asked(tmp_path):
     settings = Settings(results=tmp_path / "my results", gpus=4, runs_per_gpu=2, sbatch="--time=9")
     text = engines.script(["a", "b", "c"], settings, tmp_path / "my results" / "sweeps")

@@ -22,18 +22,12 @@ from benchmarks.datasets import load, subset
 from benchmarks.extractors import EXTRACTORS, Extractor
 from benchmarks.metrics import METRICS, Comparison, Metric, Reference, Score
 from benchmarks.runs import InputError, Run
-from reproduce import cell, record
+from reproduce import cell, generators, names, record
 from reproduce.cell import finished
-from reproduce.evaluate import (
-    Protocol,
-    evaluate,
-    generate,
-    generator,
-    printed,
-    reference,
-    stored,
-    stream,
-)
+from reproduce.evaluate import Protocol, evaluate
+from reproduce.features import printed, reference, stored
+from reproduce.generators import built, generate, stream
+from reproduce.run import main
 from reproduce.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -57,11 +51,11 @@ def data(tmp_path_factory) -> Path:
 def trained(tmp_path_factory, data) -> Path:
     """A results folder with an untrained generator as training leaves it."""
     results = tmp_path_factory.mktemp("results")
-    folder, (model, recipe), dataset = results / RUN.id, record.resolve(RUN), load(RUN.dataset, RUN.resolution, data)
+    folder, (model, recipe), dataset = results / RUN.id, names.resolve(RUN), load(RUN.dataset, RUN.resolution, data)
     record.open_config(folder, RUN, recipe, dataset, subset(len(dataset.images), RUN.fraction, RUN.seed), CPU)
     torch.manual_seed(0)
     G = model.Generator(RUN.resolution, dataset.classes if recipe.conditional else 0, **recipe.generator)
-    record.write_generator(folder / "generator.safetensors", G, RUN, 0)
+    generators.write(folder / "generator.safetensors", G, RUN, 0)
     return results
 
 
@@ -92,7 +86,7 @@ def metrics_of(results: Path, run: Run = RUN) -> dict:
 
 def scaled(path: Path, scale: float) -> nn.Module:
     """The generator of RUN in a file, with its weights multiplied."""
-    G = generator(RUN, 0, load_file(path))
+    G = built(RUN, 0, load_file(path))
     G.load_state_dict({k: v * scale if v.is_floating_point() else v for k, v in G.state_dict().items()})
     return G
 
@@ -125,7 +119,7 @@ def test_metrics_carry_their_evidence_and_the_same_command_does_nothing(results,
 def test_values_are_those_of_the_metrics_on_the_images(results, data):
     """By hand: the same images through the same network, compared with the real ones."""
     evaluate(RUN, EFFNET, data, results, CPU)
-    dataset, (model, recipe) = load(RUN.dataset, RUN.resolution, data), record.resolve(RUN)
+    dataset, (model, recipe) = load(RUN.dataset, RUN.resolution, data), names.resolve(RUN)
     indices = subset(COUNT, 0.5, 0)
     G = model.Generator(32, dataset.classes if recipe.conditional else 0, **recipe.generator)
     G.load_state_dict(load_file(results / RUN.id / "generator.safetensors"))
@@ -133,7 +127,7 @@ def test_values_are_those_of_the_metrics_on_the_images(results, data):
     extractor = EXTRACTORS["effnet"](CPU, None, data)
     real = extractor([torch.from_numpy(np.array(dataset.images))]).features
     train = np.isin(np.arange(COUNT), indices)
-    pair = Comparison(Reference.of(real), extractor([generate(G.eval(), 24, 0, labels)]), train, real[~train])
+    pair = Comparison(Reference.of(real), extractor([generate(G.eval(), 0, labels)]), train, real[~train])
     expected = {f"{name}_effnet": metric.measure(pair).value for name, metric in METRICS.items()}
     assert {m["name"]: m["value"] for m in metrics_of(results)["metrics"]} == pytest.approx(expected, rel=1e-4)
 
@@ -204,7 +198,7 @@ def test_a_new_generator_is_measured_anew(results, data):
     evaluate(RUN, EFFNET, data, results, CPU)
     before = metrics_of(results)["metrics"][0]["value"]
     path = results / RUN.id / "generator.safetensors"
-    record.write_generator(path, scaled(path, 3), RUN, 0)
+    generators.write(path, scaled(path, 3), RUN, 0)
     assert "already" not in evaluate(RUN, EFFNET, data, results, CPU)
     assert metrics_of(results)["metrics"][0]["value"] != before
 
@@ -239,7 +233,7 @@ def keep(results: Path, source: Path, scales: dict[int, float], run: Run = LONG)
     for iteration, scale in scales.items():
         name = "generator" if iteration == run.iterations else f"generators/{iteration}"
         G = scaled(source / RUN.id / "generator.safetensors", scale)
-        record.write_generator(folder / f"{name}.safetensors", G, run, iteration)
+        generators.write(folder / f"{name}.safetensors", G, run, iteration)
 
 
 def entries(results: Path, checkpoint: str) -> dict[tuple[str, int], float]:
@@ -274,13 +268,6 @@ def test_kept_generators_get_their_distance_and_the_best_all_metrics(scales, mea
     assert found["evaluated"] == ["cheap 12 x2 every 10"]
     assert {m["iteration"] for m in found["metrics"] if m["checkpoint"] == "best"} == {best}
     assert "already" in evaluate(LONG, protocol, data, tmp_path / "all", CPU)
-
-
-def test_a_generator_that_was_not_kept_is_missed(trained, data, tmp_path):
-    keep(tmp_path, trained, {10: 1, 30: 2})
-    with pytest.raises(InputError, match=r"20\.safetensors.* EVAL_EVERY=10"):
-        evaluate(LONG, Protocol("cheap", 24, eval_every=10), data, tmp_path, CPU)
-    assert not (tmp_path / LONG.id / "metrics.json").exists()
 
 
 # --- Averages ---------------------------------------------------------------------------------------------------------
@@ -362,7 +349,7 @@ def test_a_new_metric_reaches_runs_that_are_evaluated_already(results, data, mon
     before = metrics_of(results)
     assert finished(RUN.id, settings)
     with monkeypatch.context() as patch:
-        patch.setattr(cell, "metric_names", lambda: {*METRICS, "new"})
+        patch.setattr(cell, "METRIC_NAMES", {*METRICS, "new"})
         assert not finished(RUN.id, settings)
     monkeypatch.setitem(METRICS, "new", Metric("lower", lambda pair: Score(0.5)))
     features = results / RUN.id / "features-cheap-0.npz"
@@ -448,23 +435,23 @@ class Identity(nn.Module):
 
 def test_images_are_keyed_on_the_seed_and_rounded():
     labels = torch.arange(70) % 10
-    images = generate(Identity(), 70, 3, labels)
+    images = generate(Identity(), 3, labels)
     assert images.dtype == torch.uint8 and images.shape == (70, 3, 8, 8)
     z = torch.randn(70, 4, generator=torch.Generator().manual_seed(3))[:, 0]
     expected = ((z.double() + 1) * 127.5).round().clamp(0, 255)
     assert torch.equal(images[:, 0, 0, 0].double(), expected)
     assert torch.equal(images[:, 0, 0, -1].double(), ((labels / 10 + 1) * 127.5).double().round())
     assert torch.equal(torch.cat(list(stream(Identity(), 3, labels))), images)
-    assert not torch.equal(generate(Identity(), 70, 4, labels), images)
+    assert not torch.equal(generate(Identity(), 4, labels), images)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_generates(name):
     recipe = next(iter(MODELS[name].RECIPES.values()))
     G = MODELS[name].Generator(32, 0, **recipe.generator | {"width": 0.1}).eval()
-    images = generate(G, 3, 0, torch.zeros(3, dtype=torch.long))
+    images = generate(G, 0, torch.zeros(3, dtype=torch.long))
     assert images.shape == (3, 3, 32, 32) and images.dtype == torch.uint8
-    assert torch.equal(generate(G, 3, 0, torch.zeros(3, dtype=torch.long)), images)
+    assert torch.equal(generate(G, 0, torch.zeros(3, dtype=torch.long)), images)
 
 
 # --- Stored features --------------------------------------------------------------------------------------------------
@@ -527,10 +514,9 @@ def test_reference_features_are_shared_by_runs_and_follow_the_data(data, tmp_pat
     (("WEIGHTS=missing.pt",), "missing.pt"),
     (("EXTRACTOR=dinov2",), "dinov2"),
 ])  # fmt: skip
-def test_wrong_options_end_with_one_line_and_status_2(options, words, results, data):
-    ended = command(RUN.id, f"RESULTS={results}", f"DATA={data}", *options)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert words in ended.stderr and ended.stderr.count("\n") == 1
+def test_wrong_options_end_with_one_line_and_status_2(options, words, results, data, ended):
+    status, printed, said = ended(main, RUN.id, f"RESULTS={results}", f"DATA={data}", *options)
+    assert (status, printed) == (2, "") and words in said and said.count("\n") == 1
     assert not (results / RUN.id / "metrics.json").exists()
 
 

@@ -12,7 +12,7 @@ from baselines.regularizers import REGULARIZERS
 from benchmarks import tables
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES
-from reproduce import methods, record
+from reproduce import methods, names, record
 from reproduce.run import train_here
 from reproduce.settings import Settings
 from reproduce.train import train
@@ -166,7 +166,7 @@ def test_a_file_trains_by_its_formula_and_a_changed_one_is_refused(write, tmp_pa
     methods.require_same_file(run, tmp_path / "results")
     before = record.read_json(folder / "config.json")["method_files"]
     methods.read(str(write(MINE + "# changed\n")))
-    assert list(before) == ["mine"] and before != record.method_files(run)
+    assert list(before) == ["mine"] and before != names.method_files(run)
     with pytest.raises(InputError, match="another file"):
         methods.require_same_file(run, tmp_path / "results")
     with pytest.raises(InputError, match="method_files.mine"):

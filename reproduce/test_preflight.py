@@ -54,6 +54,12 @@ def test_each_fault_is_one_line(options, words, settings):
     assert words in line and "\n" not in line
 
 
+def test_slurm_without_its_commands_is_said(settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (line,) = look([], replace(settings, engine="slurm")).faults
+    assert "no sbatch here" in line
+
+
 def test_a_batch_is_not_cut_for_more_processes_than_it_has_groups(settings, monkeypatch):
     monkeypatch.setattr(preflight.os, "cpu_count", lambda: 64)
     run = Run("stylegan2", "noise", 32, batch=8, override={"width": 0.03})
@@ -67,7 +73,7 @@ def test_runs_without_their_data_set_are_left_out_with_what_mends_it(settings):
     found = look(runs, settings)
     assert found.faults == [] and found.run_ids == [TINY.id] and list(found.left_out) == [run.id for run in runs[1:]]
     (line,) = set(found.left_out.values())
-    assert "(2 runs need it)" in line and "make data DATASET=cifar-100" in line
+    assert "(runs that need it: 2)" in line and "make data DATASET=cifar-100" in line
 
 
 def test_a_source_that_is_not_the_set_leaves_its_runs_out(settings):
@@ -141,4 +147,5 @@ def test_a_preflight_that_dies_is_no_clean_bill(settings, monkeypatch):
 @pytest.mark.parametrize("dear", [{"iterations": 60}, {"batch": 8}, {"resolution": 64}, {"override": {"width": 0.2}}])
 def test_the_cheapest_come_first(dear):
     dear, other = replace(TINY, **dear), replace(TINY, regularizers={"gradgap": 1.0})
-    assert preflight.cheapest_first([dear, TINY, other]) == [TINY, other, dear]
+    real = Run("heldout", "noise", 32, 0.5, iterations=0)
+    assert preflight.cheapest_first([dear, TINY, other, real]) == [real, TINY, other, dear]

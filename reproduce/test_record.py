@@ -11,7 +11,8 @@ from torch import nn
 
 from benchmarks.datasets import Dataset
 from benchmarks.runs import InputError, Run
-from reproduce import record
+from reproduce import checkpoint, generators, machine, names, record
+from reproduce.log import Log
 
 RUN = Run("dcgan", "few", 32, iterations=4)
 CPU = torch.device("cpu")
@@ -26,11 +27,11 @@ def test_a_checkpoint_of_another_run_is_refused_whatever_its_shapes(tmp_path):
     mine, other = tmp_path / "mine", tmp_path / "other"
     for folder in (mine, other):
         folder.mkdir()
-        record.save_checkpoint(folder, parts(), 5, 1.0)
-    assert record.load_checkpoint(mine, parts()) == (5, 1.0)
+        checkpoint.save(folder, parts(), 5, 1.0, CPU)
+    assert checkpoint.load(mine, parts()) == (5, 1.0)
     (other / "checkpoint.pt").replace(mine / "checkpoint.pt")
     with pytest.raises(InputError, match="checkpoint.pt: of another run, 'other', not of mine"):
-        record.load_checkpoint(mine, parts())
+        checkpoint.load(mine, parts())
 
 
 @pytest.mark.parametrize("content, words", [
@@ -41,30 +42,30 @@ def test_a_checkpoint_of_another_run_is_refused_whatever_its_shapes(tmp_path):
 def test_a_checkpoint_of_another_shape_is_one_line(content, words, tmp_path):
     folder = tmp_path / "x"
     folder.mkdir()
-    record.write_torch(folder / "checkpoint.pt", content)
+    checkpoint.write(folder / "checkpoint.pt", content)
     with pytest.raises(InputError, match=words) as caught:
-        record.load_checkpoint(folder, parts())
+        checkpoint.load(folder, parts())
     assert "checkpoint.pt" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_every_flipped_bit_of_a_generator_is_noticed(tmp_path):
     path = tmp_path / "generator.safetensors"
-    record.write_generator(path, nn.Linear(4, 4), RUN, 4)
+    generators.write(path, nn.Linear(4, 4), RUN, 4)
     whole = path.read_bytes()
-    assert record.read_generator(path, RUN).iteration == 4
+    assert generators.read(path, RUN).iteration == 4
     for place in range(len(whole)):
         content = bytearray(whole)
         content[place] ^= 1 << place % 8
         path.write_bytes(content)
         try:
-            assert record.read_generator(path, RUN).state.keys() == {"weight", "bias"}
+            assert generators.read(path, RUN).state.keys() == {"weight", "bias"}
         except InputError as error:
             assert "\n" not in str(error)
         else:  # only what tells nothing may be damaged: the spaces that fill the header
             assert whole[place : place + 1] == b" ", f"byte {place} was flipped unnoticed"
 
 
-def log(folder: Path, iterations: list[int]) -> Path:
+def logged(folder: Path, iterations: list[int]) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / "log.jsonl"
     path.write_text("".join(json.dumps({"iteration": i, "seconds": 0.5}) + "\n" for i in iterations))
@@ -78,8 +79,8 @@ def log(folder: Path, iterations: list[int]) -> Path:
     ([4, 6, 8], 8, "1 lines are missing, of iterations 2 to 2"), ([2, 2, 4], 4, "do not ascend"),
 ])  # fmt: skip
 def test_a_hole_in_a_log_is_named(iterations, start, words, tmp_path, capsys):
-    path = log(tmp_path / "run", iterations)
-    record.Log(path, start)
+    path = logged(tmp_path / "run", iterations)
+    Log(path, start)
     assert [json.loads(line)["iteration"] for line in path.read_text().splitlines()] == [
         i for i in iterations if i <= start]
     said = capsys.readouterr().err
@@ -87,9 +88,9 @@ def test_a_hole_in_a_log_is_named(iterations, start, words, tmp_path, capsys):
 
 
 def test_a_damaged_line_of_a_log_is_dropped_and_named(tmp_path, capsys):
-    path = log(tmp_path / "run", [1, 2])
+    path = logged(tmp_path / "run", [1, 2])
     path.write_bytes(path.read_bytes() + b"\xff\n[]\n" + b'{"iteration": 5, "seconds": 1}\n{"iteration": 6')
-    record.Log(path, 5)
+    Log(path, 5)
     assert [json.loads(line)["iteration"] for line in path.read_text().splitlines()] == [1, 2, 5]
     said = capsys.readouterr().err.splitlines()
     for words, line in zip(("line 3 is damaged", "line 4 is damaged", "of iterations 3 to 4"), said, strict=True):
@@ -97,19 +98,19 @@ def test_a_damaged_line_of_a_log_is_dropped_and_named(tmp_path, capsys):
 
 
 def test_the_log_is_on_the_disk_before_the_checkpoint(tmp_path, monkeypatch):
-    log(tmp_path / "run", [1])
-    order, fsync, write = [], record.os.fsync, record.write_torch
-    monkeypatch.setattr(record.os, "fsync", lambda file: (order.append("fsync"), fsync(file)))
-    monkeypatch.setattr(record, "write_torch", lambda *args: (order.append("checkpoint"), write(*args)))
-    record.save_checkpoint(tmp_path / "run", parts(), 1, 0.5)
+    logged(tmp_path / "run", [1])
+    order, fsync, write = [], checkpoint.os.fsync, checkpoint.write
+    monkeypatch.setattr(checkpoint.os, "fsync", lambda file: (order.append("fsync"), fsync(file)))
+    monkeypatch.setattr(checkpoint, "write", lambda *args: (order.append("checkpoint"), write(*args)))
+    checkpoint.save(tmp_path / "run", parts(), 1, 0.5, CPU)
     assert order[:2] == ["fsync", "checkpoint"]
 
 
 def test_another_number_of_threads_is_said_when_a_training_goes_on(tmp_path, capsys):
     dataset = Dataset("few", np.zeros((20, 3, 32, 32), np.uint8), np.zeros(20, np.int64), 0, True, "d")
-    folder, (_, recipe) = record.folder(tmp_path, RUN.id), record.resolve(RUN)
+    folder, (_, recipe) = record.folder(tmp_path, RUN.id), names.resolve(RUN)
     record.open_config(folder, RUN, recipe, dataset, np.arange(20), CPU)
-    record.save_checkpoint(folder, parts(), 2, 0.5)
+    checkpoint.save(folder, parts(), 2, 0.5, CPU)
     record.open_config(folder, RUN, recipe, dataset, np.arange(20), CPU)
     assert not capsys.readouterr().err
     config = json.loads((folder / "config.json").read_text())
@@ -122,13 +123,13 @@ def test_another_number_of_threads_is_said_when_a_training_goes_on(tmp_path, cap
 
 def test_peak_memory_is_noted_with_the_checkpoint(tmp_path):
     (tmp_path / "run").mkdir()
-    assert record.trained_peak(tmp_path / "run") is None
-    record.reset_peak(CPU)
-    before = record.peak_bytes(CPU)
+    assert checkpoint.trained_peak(tmp_path / "run") is None
+    machine.reset_peak(CPU)
+    before = machine.peak_bytes(CPU)
     ballast = mmap.mmap(-1, 160_000_000)  # new pages, which no freed memory stands in for
     ballast.write(b"1" * len(ballast))
-    record.save_checkpoint(tmp_path / "run", parts(), 1, 0.5)
-    assert record.trained_peak(tmp_path / "run") - before > 0.9 * len(ballast)
+    checkpoint.save(tmp_path / "run", parts(), 1, 0.5, CPU)
+    assert checkpoint.trained_peak(tmp_path / "run") - before > 0.9 * len(ballast)
     (tmp_path / "run" / "usage.json").write_text('{"peak_bytes": "much"}')
     with pytest.raises(InputError, match="usage.json: 'peak_bytes' is 'much'"):
-        record.trained_peak(tmp_path / "run")
+        checkpoint.trained_peak(tmp_path / "run")

@@ -22,9 +22,10 @@ from torch import nn
 from baselines.models import MODELS
 from benchmarks.extractors import EXTRACTORS
 from benchmarks.runs import InputError, Protocol, Run
-from reproduce import record
+from reproduce import checkpoint, generators, names
 from reproduce.evaluate import evaluate
-from reproduce.release import draw, grid, load, main, truncate
+from reproduce.generators import generate, grid
+from reproduce.release import Released, in_turn, load, main, truncate
 from reproduce.settings import Settings
 from reproduce.train import train
 
@@ -58,6 +59,10 @@ def folder(trained, tmp_path) -> Path:
     return tmp_path / "downloaded"
 
 
+def draw(released: Released, count: int, seed: int) -> torch.Tensor:
+    return generate(released.G, seed, in_turn(released, count))
+
+
 # --- What it draws ----------------------------------------------------------------------------------------------------
 
 
@@ -69,7 +74,7 @@ def test_every_model_is_released_by_training(model, data, results):
     released = load(results / run.id)
     G, of, classes, iteration, _ = released
     assert (of, iteration, G.training) == (run, 2, False)
-    assert classes == (10 if record.resolve(run)[1].conditional else 0)
+    assert classes == (10 if names.resolve(run)[1].conditional else 0)
     average = torch.load(results / run.id / "checkpoint.pt", weights_only=True)["ema"]
     for name, parameter in G.named_parameters():
         assert torch.equal(parameter, average[name])
@@ -122,7 +127,7 @@ def test_the_same_weights_are_the_same_bytes(trained, tmp_path):
     """Their sha256 says which generator was measured; entries of the header would come in random order."""
     G = load(trained).G
     for _ in range(16):
-        record.write_generator(tmp_path / "again", G, TINY, 2)
+        generators.write(tmp_path / "again", G, TINY, 2)
         assert (tmp_path / "again").read_bytes() == (trained / "generator.safetensors").read_bytes()
 
 
@@ -261,7 +266,7 @@ def test_options_that_make_no_network(folder):
     wide = {part: config["recipe"][part] | run.override for part in ("generator", "discriminator")}
     config |= {"id": run.id, "run": config["run"] | {"override": run.override}, "recipe": config["recipe"] | wide}
     (folder / "config.json").write_text(json.dumps(config))
-    record.write_generator(folder / "generator.safetensors", nn.Linear(1, 1), run, 2)
+    generators.write(folder / "generator.safetensors", nn.Linear(1, 1), run, 2)
     refused(folder, "width 1000000000", "at most 16")
 
 
@@ -270,7 +275,7 @@ def rewritten(folder: Path, change) -> None:
     path = folder / "generator.safetensors"
     state = load_file(path)
     change(state, sorted(state))
-    about = {"run": TINY.id, "iteration": 2, "sha256": record.state_sha256(state, TINY.id, 2)}
+    about = {"run": TINY.id, "iteration": 2, "sha256": generators.state_sha256(state, TINY.id, 2)}
     save_file(state, path, {"trained": json.dumps(about)})
 
 
@@ -364,9 +369,9 @@ def test_a_pickle_is_never_unpickled(write, folder, trained, data, tmp_path, cap
         (folder / name).write_bytes(content)
     if write is sealed:
         with pytest.raises(InputError, match="checkpoint.pt: not a checkpoint of tensors and numbers"):
-            record.load_checkpoint(folder, {})
+            checkpoint.load(folder, {})
     else:
-        assert record.load_checkpoint(folder, {}) == (0, 0.0)
+        assert checkpoint.load(folder, {}) == (0, 0.0)
         assert capsys.readouterr().err.count("is damaged") == 2
     assert not trace.exists()
     unpickle = pickle.loads if write is bare else lambda _: torch.load(tmp_path / "malicious", weights_only=False)

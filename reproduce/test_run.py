@@ -38,17 +38,16 @@ def call(*arguments: str) -> subprocess.CompletedProcess:
                           env=os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}, timeout=240)  # fmt: skip
 
 
-def test_it_trains_evaluates_and_then_does_nothing(where, tmp_path):
+@pytest.mark.parametrize("options", [[], ["GPUS_PER_RUN=2"]])
+def test_it_trains_evaluates_and_then_does_nothing(options, where, tmp_path):
     """Shared by two processes it gives numbers too, from the same command."""
-    for options in ([], ["GPUS_PER_RUN=2"]):
-        run_id = TINY.id.replace("-s0", f"-s{len(options)}")
-        done = call(run_id, *where, *options)
-        file = tmp_path / RESULTS / run_id / "metrics.json"
-        assert done.returncode == 0 and json.loads(file.read_text())["status"] == "done", done.stderr
-        assert "trained 10 iterations" in done.stdout and "fd_effnet" in done.stdout
+    done = call(TINY.id, *where, *options)
+    file = tmp_path / RESULTS / TINY.id / "metrics.json"
+    assert done.returncode == 0 and json.loads(file.read_text())["status"] == "done", done.stderr
+    assert "trained 10 iterations" in done.stdout and "fd_effnet" in done.stdout
+    if not options:
         before = file.read_bytes()
-        again = call(run_id, *where, *options)
-        assert again.returncode == 0 and file.read_bytes() == before
+        assert call(TINY.id, *where).returncode == 0 and file.read_bytes() == before
 
 
 def running(results: Path) -> list[int]:
@@ -87,11 +86,11 @@ def test_no_process_of_a_training_outlives_its_launcher(where, tmp_path):
 @pytest.mark.parametrize("options, words", [
     (["EXTRACTOR=vgg"], "EXTRACTOR=vgg"), (["WEIGHTS=/none.pt"], "none.pt"), (["GPUS_PER_RUN=99"], "GPUS_PER_RUN=99"),
     (["SAMPLES=1"], "SAMPLES=1"), (["DEVICE=abacus"], "abacus")])
-def test_what_evaluation_would_refuse_is_refused_before_training(options, words, where, tmp_path):
+def test_what_evaluation_would_refuse_is_refused_before_training(options, words, where, tmp_path, ended):
     names = [option.partition("=")[0] for option in options]
     kept = [argument for argument in where if argument.partition("=")[0] not in names]
-    done = call(TINY.id, *kept, *options)
-    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    status, _, said = ended(module.main, TINY.id, *kept, *options)
+    assert status == 2 and words in said and said.count("\n") == 1, said
     assert not (tmp_path / RESULTS).exists()
 
 

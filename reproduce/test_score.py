@@ -21,7 +21,8 @@ from benchmarks.field import Named, record_faults
 from benchmarks.metrics import METRICS, Comparison
 from benchmarks.runs import InputError, Protocol, Run
 from reproduce import images
-from reproduce.evaluate import evaluate, printed, reference
+from reproduce.evaluate import evaluate
+from reproduce.features import printed, reference
 from reproduce.release import main as release
 from reproduce.score import Order, parse, score
 from reproduce.settings import Settings
@@ -29,18 +30,22 @@ from reproduce.train import train
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-COUNT = 40
+NAME, COUNT = "few-digits", 40
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
+    """A folder with one data set: the first digits. All would take half a minute to embed."""
+    folder = tmp_path_factory.mktemp("data")
+    digits = load("digits", 32, folder).images[:300]
+    pngs(folder / NAME, digits.transpose(0, 2, 3, 1))
+    return folder
 
 
 @pytest.fixture(scope="module")
 def pixels(data) -> np.ndarray:
     """Digits that a fraction of 0.1 leaves out, uint8 [COUNT, 32, 32, 3]: real images that were not trained on."""
-    dataset = load("digits", 32, data)
+    dataset = load(NAME, 32, data)
     left_out = np.setdiff1d(np.arange(len(dataset.images)), subset(len(dataset.images), 0.1, 0))
     chosen = np.random.default_rng(0).choice(left_out, COUNT, replace=False)
     return np.ascontiguousarray(dataset.images[np.sort(chosen)].transpose(0, 2, 3, 1))
@@ -62,7 +67,7 @@ def packed(folder: Path, path: Path) -> Path:
 
 
 def asked(path: Path, **changes) -> Order:
-    order = Order(path, "theirs", "digits", 32, 0.1, protocol=Protocol("effnet", COUNT))
+    order = Order(path, "theirs", NAME, 32, 0.1, protocol=Protocol("effnet", COUNT))
     return replace(order, **changes)
 
 
@@ -191,17 +196,18 @@ def test_what_is_no_source_of_images(data, tmp_path):
 def test_a_folder_of_pngs_is_scored_by_one_command(pixels, data, tmp_path):
     """Held-out real images are at the floor: their distance is that of the same features, and noise is far above."""
     pngs(tmp_path / "theirs", pixels)
-    command = [sys.executable, "-m", "reproduce.score", f"IMAGES={tmp_path}/theirs", "DATASET=digits", "FRACTION=0.1",
-               f"SAMPLES={COUNT}", "EXTRACTOR=effnet", f"DATA={data}", f"RESULTS={tmp_path}/results", "DEVICE=cpu"]
+    command = [sys.executable, "-m", "reproduce.score", f"IMAGES={tmp_path}/theirs", f"DATASET={NAME}", "RESOLUTION=32",
+               "FRACTION=0.1", f"SAMPLES={COUNT}", "EXTRACTOR=effnet", f"DATA={data}", f"RESULTS={tmp_path}/results",
+               "DEVICE=cpu"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    name = "external-theirs-digits-32-f0.1-s0"
+    name = f"external-theirs-{NAME}-32-f0.1-s0"
     assert ended.stdout.startswith(name) and ended.stdout.count("\n") == 1
     record = json.loads((tmp_path / "results" / name / "metrics.json").read_text())
     assert record_faults(tmp_path / "results") == []
     entries = {entry["name"]: entry for entry in record["metrics"]}
 
-    dataset, extractor = load("digits", 32, data), EXTRACTORS["effnet"](CPU, None, data)
+    dataset, extractor = load(NAME, 32, data), EXTRACTORS["effnet"](CPU, None, data)
     real = reference(dataset, extractor, data, CPU)
     mask = np.isin(np.arange(len(dataset.images)), subset(len(dataset.images), 0.1, 0))
     features = extractor(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()).split(32))
@@ -223,7 +229,7 @@ def test_a_folder_of_pngs_is_scored_by_one_command(pixels, data, tmp_path):
 
 
 def test_the_score_of_our_own_exported_images_is_the_runs(data, tmp_path, monkeypatch):
-    run = Run("biggan", "digits", 32, 0.1, iterations=2, batch=4, override={"width": 0.1})
+    run = Run("biggan", NAME, 32, 0.1, iterations=2, batch=4, override={"width": 0.1})
     results = tmp_path / "results"
     train(run, Settings(data=data, results=results), CPU)
     evaluate(run, Protocol("effnet", COUNT), data, results, CPU)
@@ -278,7 +284,7 @@ def test_a_protocol_against_the_test_part(pixels, data, tmp_path, monkeypatch):
     both = read(tmp_path / "results", order)
     assert [entry["reference"] for entry in both["metrics"] if entry["name"] == "fd_effnet"] == ["test", "train"]
     assert len(both["evaluated"]) == 2
-    refused(asked(tmp_path / "theirs", against="test"), data, tmp_path / "other", "'digits'", "no test part")
+    refused(asked(tmp_path / "theirs", against="test"), data, tmp_path / "other", f"'{NAME}'", "no test part")
 
 
 def test_a_record_of_other_images_is_kept(pixels, data, tmp_path):
@@ -298,7 +304,7 @@ def test_a_record_of_other_images_is_kept(pixels, data, tmp_path):
 def test_a_share_that_is_too_small_is_refused_before_anything_is_measured(pixels, data, tmp_path):
     np.save(tmp_path / "theirs.npy", pixels)
     few = replace(asked(tmp_path / "theirs.npy"), fraction=0.001)
-    refused(few, data, tmp_path / "results", "FRACTION=0.001", "at least 10")
+    refused(few, data, tmp_path / "results", "fraction 0.001", "at least 10")
 
 
 # --- The command ------------------------------------------------------------------------------------------------------

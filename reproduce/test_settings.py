@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 ODD = Settings(
     table="open", seeds=3, iterations=7, method="my + file.py5", order="cost", data=Path("/my data"),
     results=Path("/it's $HOME"), reports=Path("/r"), extractor="effnet", weights=Path("/w.pt"), samples=12,
-    eval_seeds=2, eval_every=10, device="cuda:1", engine="slurm", jobs=2, gpus=4, runs_per_gpu=1, gpus_per_run=2,
+    eval_seeds=2, eval_every=10, device="cuda", engine="slurm", jobs=2, gpus=4, runs_per_gpu=1, gpus_per_run=2,
     sbatch='--time=2-0 --comment="a=b"', micro_batch=4, timeout=60.0, retries=5)  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_a_run_is_told_nothing_of_how_runs_are_shared_out():
     assert (python, module, run_id) == (sys.executable, "reproduce.run", "ID")
     told = Settings.parse(arguments)
     assert (told.engine, told.jobs, told.gpus, told.runs_per_gpu, told.sbatch) == ("serial", 1, None, 1, "")
-    assert told.device == "cuda:1" and told.protocol == ODD.protocol
+    assert told.device == "cuda" and told.protocol == ODD.protocol
 
 
 def test_what_is_not_given_is_the_tables():
@@ -76,7 +76,8 @@ def test_a_wrong_value_is_one_line_that_says_what_is_valid(argument, valid):
     assert argument in str(caught.value) and valid in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [["RUNS_PER_GPU=2", "GPUS_PER_RUN=2"], ["GPUS=1", "GPUS_PER_RUN=2"]])
+@pytest.mark.parametrize("arguments", [
+    ["RUNS_PER_GPU=2", "GPUS_PER_RUN=2"], ["GPUS=1", "GPUS_PER_RUN=2"], ["DEVICE=cuda:1", "GPUS_PER_RUN=2"]])
 def test_what_cannot_be_shared_out_is_refused(arguments):
     with pytest.raises(InputError, match="GPUS_PER_RUN"):
         Settings.parse(arguments)

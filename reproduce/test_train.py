@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from benchmarks.runs import InputError, Run
-from reproduce import record
+from reproduce import checkpoint, generators, names, record
+from reproduce.run import main
 from reproduce.settings import Settings
 from reproduce.train import snapshot, train
 from reproduce.trainer import move_average
@@ -108,8 +109,8 @@ def test_generators_are_kept_on_the_way_and_training_does_not_feel_it(tmp_path, 
     folder = tmp_path / "kept" / run.id
     assert sorted(path.name for path in (folder / "generators").iterdir()) == [f"{i}.safetensors" for i in (2, 4, 6)]
     for kept, ended in ((4, short), (6, run)):
-        a = record.read_generator(folder / "generators" / f"{kept}.safetensors", run)
-        b = record.read_generator(tmp_path / "plain" / ended.id / "generator.safetensors", ended)
+        a = generators.read(folder / "generators" / f"{kept}.safetensors", run)
+        b = generators.read(tmp_path / "plain" / ended.id / "generator.safetensors", ended)
         assert_equal(a.state, b.state)
         assert a.iteration == b.iteration == kept
     a, b = (torch.load(tmp_path / name / run.id / "checkpoint.pt", weights_only=True) for name in ("plain", "kept"))
@@ -138,7 +139,7 @@ def test_infinity_ends_a_run_as_diverged(tmp_path, data):
 def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data, monkeypatch):
     run = replace(TINY, iterations=1)
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(record, "save_checkpoint", lambda *_: 1 / 0)
+        patch.setattr(checkpoint, "save", lambda *_: 1 / 0)
         train(run, Settings(data=data, results=tmp_path), CPU)
     assert "ZeroDivisionError" in record.read_json(tmp_path / run.id / "failed.json")["error"]
     train(run, Settings(data=data, results=tmp_path), CPU)
@@ -159,8 +160,8 @@ def test_a_crash_is_noted_and_the_note_goes_with_the_next_success(tmp_path, data
 def test_numbers_beyond_reason_are_refused(run_id, named):
     with pytest.raises(InputError, match=named):
         run = Run.from_id(run_id)
-        record.require_method(run)
-        record.resolve(run)
+        names.require_method(run)
+        names.resolve(run)
 
 
 @pytest.mark.parametrize("run_id, options, named", [
@@ -183,11 +184,10 @@ def test_numbers_beyond_reason_are_refused(run_id, named):
     ("dcgan-digits-32-f1.0-baseline-s0", ["EVAL_EVERY=0"], "EVAL_EVERY=0"),
     ("dcgan-digits-32-f1.0-baseline-s0", ["MICRO_BATCH=-1"], "MICRO_BATCH=-1"),
 ])
-def test_wrong_input_is_one_line_and_leaves_nothing(run_id, options, named, tmp_path, data):
+def test_wrong_input_is_one_line_and_leaves_nothing(run_id, options, named, tmp_path, data, ended):
     where = [f"RESULTS={tmp_path / 'results'}", f"DATA={data}", "EXTRACTOR=effnet"]
-    done = subprocess.run([sys.executable, "-m", "reproduce.run", run_id, *where, *(options or ["DEVICE=cpu"])],
-                          cwd=ROOT, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and named in done.stderr
+    status, _, said = ended(main, run_id, *where, *(options or ["DEVICE=cpu"]))
+    assert status == 2 and said.count("\n") == 1 and named in said
     assert not (tmp_path / "results").exists()
 
 
@@ -195,13 +195,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
     parts = {"layer": nn.Linear(2, 2)}
     for step in (10, 20):
         nn.init.constant_(parts["layer"].weight, step)
-        record.save_checkpoint(tmp_path, parts, step, float(step))
-    assert record.load_checkpoint(tmp_path, parts) == (20, 20.0)
+        checkpoint.save(tmp_path, parts, step, float(step), torch.device("cpu"))
+    assert checkpoint.load(tmp_path, parts) == (20, 20.0)
     damaged = bytearray((tmp_path / "checkpoint.pt").read_bytes())
     place = damaged.index(b"\x00\x00\xa0\x41")  # 20.0 in float32: one bit of a weight flips, the archive stays readable
     damaged[place + 2] ^= 1
     (tmp_path / "checkpoint.pt").write_bytes(damaged)
-    assert record.load_checkpoint(tmp_path, parts) == (10, 10.0)
+    assert checkpoint.load(tmp_path, parts) == (10, 10.0)
     assert (parts["layer"].weight == 10).all() and "checkpoint.pt is damaged" in capsys.readouterr().err
 
 
@@ -209,16 +209,16 @@ def test_no_bit_of_a_checkpoint_can_flip_unseen(tmp_path):
     """In the directory of the archive, which no CRC covers: bit 4 of an entry's attributes loses the tensor."""
     parts = {"layer": nn.Linear(2, 2)}
     for step in (10, 20):
-        record.save_checkpoint(tmp_path, parts, step, float(step))
+        checkpoint.save(tmp_path, parts, step, float(step), torch.device("cpu"))
     whole = (tmp_path / "checkpoint.pt").read_bytes()
     for place in range(whole.index(b"PK\x01\x02"), len(whole)):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << 4
         (tmp_path / "checkpoint.pt").write_bytes(damaged)
-        assert record.load_checkpoint(tmp_path, parts) == (10, 10.0), place
+        assert checkpoint.load(tmp_path, parts) == (10, 10.0), place
     for length in (0, 16, 32, 1000, len(whole) - 1):
         (tmp_path / "checkpoint.pt").write_bytes(whole[:length])
-        assert record.load_checkpoint(tmp_path, parts) == (10, 10.0), length
+        assert checkpoint.load(tmp_path, parts) == (10, 10.0), length
 
 
 def test_the_average_is_that_of_all_weights_so_far():

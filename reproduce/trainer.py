@@ -15,7 +15,7 @@ from baselines.recipe import Recipe
 from baselines.regularizers import REGULARIZERS, Regularizer, Training
 from baselines.scoring import Drawer, Scorer, whole
 from benchmarks.runs import Run
-from reproduce import record
+from reproduce import names
 from reproduce.graphs import CudaRecorder, Graphed
 from reproduce.pieces import Pieces, add_up
 
@@ -32,7 +32,7 @@ class Trainer:
 
     def __init__(self, run: Run, classes: int, labels: Tensor, device: torch.device,
                  pieces: Pieces | None = None):
-        model, recipe = record.resolve(run)
+        model, recipe = names.resolve(run)
         self.run, self.recipe, self.labels, self.device = run, recipe, labels, device
         torch.manual_seed(key(run.seed))
         self.G, self.D = networks(run, model, recipe, classes, device)

@@ -199,14 +199,14 @@ def off_table(results: Results, made: View) -> list[Run]:
 def _is_own(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
     """Whether each row was measured as the table says.
 
-    Of network file, resize, weights and data, what most rows of a data set have is the table's own.
+    Of network file, resize and data, what most rows of a data set have is the table's own. Whether generators' weights
+    are averaged is no matter of the protocol: it follows from the recipe, and WGAN's and DCGAN's have no average.
     """
     as_many = (rows["n_generated"] == protocol.samples) | (rows["model"] == "heldout")
     whole = (rows["n_reference"] == rows["n_training"]) & (rows["checkpoint"] == "last")
     own = (rows["extractor"] == protocol.extractor) & as_many & whole
-    nothing = rows["model"].isin(["heldout", "external"]) | (rows["iteration"] == 0)  # is there to be averaged
-    texts = rows.assign(weights=rows["weights"].mask(nothing, "ema")).astype(str)
-    way = texts["extractor_sha256"] + texts["resize"] + texts["weights"] + texts["data_digest"]
+    texts = rows.astype(str)
+    way = texts["extractor_sha256"] + texts["resize"] + texts["data_digest"]
     usual = way[own].groupby(rows["dataset"]).agg(lambda ways: ways.mode()[0])
     return own & (way == rows["dataset"].map(usual)) | (rows["extractor"] == "log")
 

@@ -53,6 +53,9 @@ def page(tmp_path_factory):
     return tmp_path / "reports"
 
 
+SMOKE = TABLES["smoke"].protocol
+
+
 def test_the_page(page):
     text = (page / "index.html").read_text()
     links = Links(text)
@@ -97,7 +100,7 @@ def test_a_weight_sweep_is_shown(writer):
     baseline = next(cell.run for cell in TABLES["smoke"].cells if cell.run.iterations)
     for weight in (0, 1.0, 10.0, 100.0):
         run = replace(baseline, regularizers={"gradgap": weight} if weight else {})
-        writer.write(run, [entry("fd_effnet", 50 - weight / 10, n_generated=300)])
+        writer.write(run, [entry("fd_effnet", 50 - weight / 10, n_generated=SMOKE.samples)])
     results = read(writer.folder)
     shown = {section.heading: section for section in beside(results, view(results, "smoke"))}
     text = markdown(shown["Beside what is not in this table"].parts[0])
@@ -145,9 +148,10 @@ def test_a_comparison_of_fewer_iterations_finds_its_runs(writer, tmp_path, capsy
     monkeypatch.setitem(TABLES, "smoke-i2", shortened(TABLES["smoke"], 2))
     for cell in TABLES["smoke"].cells:
         run = replace(cell.run, iterations=min(cell.run.iterations, 2))
-        writer.write(run, [entry("fd_effnet", 50.0, n_generated=300)])
+        writer.write(run, [entry("fd_effnet", 50.0, n_generated=SMOKE.samples)])
         if run.iterations and not run.regularizers:
-            writer.write(replace(run, regularizers={"lecam": 0.3}), [entry("fd_effnet", 40.0, n_generated=300)])
+            method = replace(run, regularizers={"lecam": 0.3})
+            writer.write(method, [entry("fd_effnet", 40.0, n_generated=SMOKE.samples)])
     reports = tmp_path / "reports"
     assert render.comparison_of(read(writer.folder), reports, "lecam0.3", "smoke-i2") == 0
     assert "40.0" in capsys.readouterr().out

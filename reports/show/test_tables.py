@@ -91,7 +91,8 @@ def test_held_out_images_and_other_code_have_rows(writer):
     TABLES["smoke"] = replace(original, cells=(*original.cells, cell))
     try:
         writer.write(heldout, [entry("fd_effnet", 7.0, n_generated=120)])  # as many as there are
-        writer.external("theirs", "digits", 32, 0.1, 0, [entry("fd_effnet", 9.0, n_generated=300)])
+        score = entry("fd_effnet", 9.0, n_generated=original.protocol.samples)
+        writer.external("theirs", "digits", 32, 0.1, 0, [score])
         text = made(writer, "smoke")[2]
     finally:
         TABLES["smoke"] = original

@@ -76,4 +76,4 @@ def protocol(table: Table) -> str:
     if trained != f"{ITERATIONS:,} iterations at batch {BATCH}":
         trained += f" (the paper's: {ITERATIONS:,} at batch {BATCH})"
     return (f"Protocol: {trained}; {table.protocol.samples:,} generated images against the full training set, features "
-            f"of {table.protocol.extractor}, the averaged generator of the last iteration.")  # fmt: skip
+            f"of {table.protocol.extractor}, the generator of the last iteration, averaged where the recipe averages.")

@@ -7,10 +7,8 @@ figure the median of three rounds in turn. Writes <results>/bench/data.json.
 
 import itertools
 import statistics
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +20,10 @@ from torchvision.transforms import v2
 
 from benchmarks.datasets import Dataset, load
 from benchmarks.prepare import cores
-from benchmarks.runs import command, options
-from reproduce import record
+from benchmarks.runs import Option, command
+from reproduce import machine
+from reproduce.bench.harness import Work, begun, in_turn, wall_seconds, write
 from reproduce.feed import Feed
-from reproduce.preflight import require_writable
 
 COUNT = 512  # images
 SIDE, RESOLUTION, BATCH, ROUNDS = 512, 256, 16, 3  # pixels of the source and of the prepared images
@@ -63,22 +61,10 @@ def image_folder(folder: Path, device: torch.device) -> Iterator:
             yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
 
 
-def rate(images: int, work: Callable[[], object]) -> float:
-    """Images per second of work()."""
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return images / (time.perf_counter() - start)
-
-
-def medians(images: dict[str, int], works: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Images per second of each work, the median of some rounds; they take turns, so that a busy machine is fair."""
-    rates: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(ROUNDS):
-        for name, work in works.items():
-            rates[name].append(rate(images[name], work))
-    return {name: round(statistics.median(rounds), 1) for name, rounds in rates.items()}
+def rates(works: dict[str, tuple[int, Work]]) -> dict[str, float]:
+    """Images per second of works on so many images, each the median of some rounds."""
+    seconds = in_turn({name: work for name, (_, work) in works.items()}, ROUNDS, wall_seconds)
+    return {name: round(count / statistics.median(seconds[name]), 1) for name, (count, _) in works.items()}
 
 
 def preparing(root: Path, count: int) -> dict[str, float]:
@@ -92,8 +78,8 @@ def preparing(root: Path, count: int) -> dict[str, float]:
         (folder / "photos").symlink_to(root / "photos")
         load("photos", RESOLUTION, folder)
 
-    works = {"prepare": prepare_again, "pillow_loop": lambda: pillow_loop(root / "photos", root / "loop.npy")}
-    return medians(dict.fromkeys(works, count), works)
+    return rates({"prepare": (count, prepare_again),
+                  "pillow_loop": (count, lambda: pillow_loop(root / "photos", root / "loop.npy"))})
 
 
 def feeding(root: Path, device: torch.device) -> dict[str, float]:
@@ -103,12 +89,11 @@ def feeding(root: Path, device: torch.device) -> dict[str, float]:
     theirs = image_folder(png_files(dataset, root / "png"), device)
     ours = map(Feed(dataset, everything, BATCH, 0, device, True), itertools.count())
     streamed = map(Feed(dataset, everything, BATCH, 0, device, True, budget=0), itertools.count())
-    batches = max(10, len(everything) // BATCH)
-    works = {"feed": lambda: take(10 * batches, ours), "streamed": lambda: take(10 * batches, streamed),
-             "image_folder": lambda: take(batches, theirs)}
+    few = max(10, len(everything) // BATCH)
     next(theirs)  # starts its workers
-    return medians({"feed": 10 * batches * BATCH, "streamed": 10 * batches * BATCH,
-                    "image_folder": batches * BATCH}, works)
+    return rates({"feed": (10 * few * BATCH, lambda: take(10 * few, ours)),
+                  "streamed": (10 * few * BATCH, lambda: take(10 * few, streamed)),
+                  "image_folder": (few * BATCH, lambda: take(few, theirs))})
 
 
 def png_files(dataset: Dataset, folder: Path) -> Path:
@@ -125,22 +110,18 @@ def take(count: int, batches: Iterator) -> list:
 
 
 def main() -> None:
-    given = options(sys.argv[1:], {"RESULTS": "results", "DEVICE": "auto"})
-    device = record.device(given["DEVICE"])
-    require_writable(Path(given["RESULTS"]))
+    given = begun({"DEVICE": Option(str, "auto")})
+    device = machine.device(given["DEVICE"])
     with tempfile.TemporaryDirectory() as folder:
-        rates = preparing(Path(folder), COUNT)
-        rates |= feeding(Path(folder), device)
-    ratios = {"prepare / pillow_loop": rates["prepare"] / rates["pillow_loop"],
-              "feed / image_folder": rates["feed"] / rates["image_folder"],
-              "streamed / image_folder": rates["streamed"] / rates["image_folder"]}
+        measured = preparing(Path(folder), COUNT) | feeding(Path(folder), device)
+    ratios = {}
+    for ours, theirs in (("prepare", "pillow_loop"), ("feed", "image_folder"), ("streamed", "image_folder")):
+        ratios[f"{ours} / {theirs}"] = measured[ours] / measured[theirs]
     print(f"images/s at {RESOLUTION} px, batches of {BATCH}, {COUNT} images, {cores()} cores, {device}")
-    for name, value in (rates | ratios).items():
+    for name, value in (measured | ratios).items():
         print(f"{name:>24} {value:12,.1f}")
-    record.write_json(Path(given["RESULTS"]) / "bench" / "data.json",
-                      {"images_per_second": rates, "ratios": ratios, "count": COUNT, "source": SIDE,
-                       "resolution": RESOLUTION, "batch": BATCH, "cores": cores(),
-                       "provenance": record.provenance(device)})
+    write("data", given, {"images_per_second": measured, "ratios": ratios, "count": COUNT, "source": SIDE,
+                          "resolution": RESOLUTION, "batch": BATCH, "cores": cores()}, device)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ recall, we give every metric. One thread each, in one run. Writes <results>/benc
 
 import hashlib
 import importlib.util
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -26,9 +25,8 @@ from torchvision.models import inception_v3
 
 from benchmarks import extractors
 from benchmarks.metrics import METRICS, Comparison, Reference
-from benchmarks.runs import command, options
-from reproduce.preflight import require_writable
-from reproduce.record import provenance, write_json
+from benchmarks.runs import command
+from reproduce.bench.harness import begun, write
 
 IMAGES, REFERENCES = 1000, 100  # generated and real ones
 SIDES = 64, 256  # their sizes in pixels
@@ -185,8 +183,7 @@ if importlib.util.find_spec("torch_fidelity"):
 
 
 def main() -> None:
-    results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
-    require_writable(results)
+    given = begun()
     print(f"each of {', '.join(TOOLS)} measures {IMAGES} images of {' and of '.join(map(str, SIDES))} px: minutes each",
           flush=True)  # fmt: skip
     torch.set_num_threads(1)
@@ -202,9 +199,8 @@ def main() -> None:
                 table[side][tool] = row
                 shown = {key: value for key, value in row.items() if key != "all"}
                 print(f"{side:4d} px  {tool:15s}", shown, flush=True)
-    write_json(results / "bench" / "eval.json",
-               {"command": "make bench-eval", "images": IMAGES, "references": REFERENCES, "cpu_seconds": table,
-                "provenance": provenance(CPU)})  # fmt: skip
+    write("eval", given, {"command": "make bench-eval", "images": IMAGES, "references": REFERENCES,
+                          "cpu_seconds": table}, CPU)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -8,19 +8,18 @@ Writes <results>/bench/models.json.
 
 import operator
 import statistics
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from itertools import starmap
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from baselines.models import MODELS
-from benchmarks.runs import Run, command, options
-from reproduce import record
-from reproduce.counting import META, Operations, Stand, operations, peak_bytes, seconds
-from reproduce.preflight import require_writable
+from benchmarks.runs import Run, command
+from reproduce import machine, names
+from reproduce.bench.harness import begun, cpu_seconds, in_turn, write
+from reproduce.counting import META, Operations, Stand, operations, peak_bytes
 
 BATCH, ROUNDS, CLASSES = 16, 3, 100
 # The configurations whose speed is measured, and their classes
@@ -68,14 +67,10 @@ def speeds() -> Iterator[dict]:
     for run, classes in TIMED:
         stand = Stand(run, classes, torch.device("cpu"))
         stand.iterate()  # warms up
-        step_gflop, step_seconds, plain_seconds = [], [], []
-        for _ in range(ROUNDS):
-            plain_seconds.append(seconds(plain))
-            step_seconds.append(seconds(stand.iterate))
-            step_gflop.append(operations_of_iteration(run, classes, stand.step - 1))
-            plain_seconds.append(seconds(plain))
-        speed = statistics.median(map(operator.truediv, step_gflop, step_seconds))
-        yardstick = plain_gflop / statistics.median(plain_seconds)
+        taken = in_turn({"before": plain, "iteration": stand.iterate, "after": plain}, ROUNDS, cpu_seconds)
+        counted = [operations_of_iteration(run, classes, step) for step in range(1, stand.step)]
+        speed = statistics.median(map(operator.truediv, counted, taken["iteration"]))
+        yardstick = plain_gflop / statistics.median(taken["before"] + taken["after"])
         yield {"model": run.model, "resolution": run.resolution, "classes": classes, "batch": run.batch,
                "gflop_per_s": speed, "convolution_gflop_per_s": yardstick, "ratio": yardstick / speed}
 
@@ -87,32 +82,35 @@ def operations_of_iteration(run: Run, classes: int, step: int) -> float:
     return gflop(stand.iterate)[0]
 
 
-def every_size() -> Iterator[Run]:
-    """Every model at every resolution for which it has a recipe."""
+def every_size() -> Iterator[tuple[Run, int]]:
+    """Every model at every resolution for which it has a recipe, without classes and with."""
     for name, model in MODELS.items():
-        for resolution in record.resolutions(model):
-            yield Run(name, "noise", resolution, batch=BATCH)
+        for resolution in names.resolutions(model):
+            for classes in (0, CLASSES):
+                yield Run(name, "noise", resolution, batch=BATCH), classes
+
+
+SIZES = ("{model:10} {resolution:>5} {classes:>4} {parameters_g:>12,} {parameters_d:>12,} "
+         "{gflop_g:9.2f} {gflop_d:9.2f} {gflop_iteration:10.2f} {peak_gb:8.2f}")
+SPEEDS = "{model:10} {resolution:>5} {batch:>6} {gflop_per_s:10.1f} {convolution_gflop_per_s:10.1f} {ratio:10.2f}"
+
+
+def printed(rows: Iterable[dict], columns: str) -> list[dict]:
+    """The rows, each of them printed as soon as it is there."""
+    made = []
+    for row in rows:
+        made.append(row)
+        print(columns.format(**row), flush=True)
+    return made
 
 
 def main() -> None:
-    results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
-    require_writable(results)
-    record.keep_memory()
-    columns = "{model:10} {resolution:>5} {classes:>4} {parameters_g:>12,} {parameters_d:>12,} " \
-              "{gflop_g:9.2f} {gflop_d:9.2f} {gflop_iteration:10.2f} {peak_gb:8.2f}"
+    given = begun()
+    machine.keep_memory()
     print(f"model       size    y  parameters G            D   GFLOP/image: G   D      iteration   GB, batch {BATCH}")
-    sizes, timed = [], []
-    for run in every_size():
-        for classes in (0, CLASSES):
-            sizes.append(counts(run, classes))
-            print(columns.format(**sizes[-1]), flush=True)
+    sizes = printed(starmap(counts, every_size()), SIZES)
     print("\nmodel       size  batch  GFLOP per CPU second, and of a plain convolution    ratio of times per operation")
-    for row in speeds():
-        timed.append(row)
-        print("{model:10} {resolution:>5} {batch:>6} {gflop_per_s:10.1f} {convolution_gflop_per_s:10.1f} {ratio:10.2f}"
-              .format(**row), flush=True)
-    record.write_json(results / "bench" / "models.json",
-                      {"sizes": sizes, "speed": timed, "provenance": record.provenance(torch.device("cpu"))})
+    write("models", given, {"sizes": sizes, "speed": printed(speeds(), SPEEDS)}, torch.device("cpu"))
 
 
 if __name__ == "__main__":

@@ -7,21 +7,19 @@ and by finite differences, which need no second derivative. Writes <results>/ben
 
 import copy
 import math
-import statistics
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from baselines.regularizers import REGULARIZERS, GradGap
 from baselines.scoring import Scored, Scorer
-from benchmarks.runs import Run, command, options
-from reproduce import record
-from reproduce.counting import Stand, operations, peak_bytes, seconds
-from reproduce.preflight import require_writable
+from benchmarks.runs import Run, command
+from reproduce import machine, names
+from reproduce.bench.harness import begun, cpu_seconds, in_turn, write
+from reproduce.counting import Stand, operations, peak_bytes
 
 ROUNDS, CLASSES, WEIGHT = 3, 10, 0.1  # the weight does not matter for the cost
 WIDTHS = {"dcgan": 0.25, "wgan": 0.125, "biggan": 0.125, "stylegan2": 0.0625}  # of the smoke table: a CPU trains these
@@ -74,23 +72,20 @@ def with_form(run: Run, form: str) -> Run:
 
 def iterations_of_a_round(run: Run) -> int:
     """The fewest iterations in which every regularizer is due a whole number of times, in every form."""
-    _, recipe = record.resolve(run)
-    names = [*recipe.regularizers, *filter(None, FORMS.values())]
-    intervals = [REGULARIZERS[name]().interval for name in names]
+    _, recipe = names.resolve(run)
+    members = [*recipe.regularizers, *filter(None, FORMS.values())]
+    intervals = [REGULARIZERS[name]().interval for name in members]
     return math.lcm(recipe.d_steps, *intervals) // recipe.d_steps
 
 
-def times(run: Run) -> dict[str, list[float]]:
-    """CPU seconds of an iteration with each form, in rounds; within a round they take turns, iteration by iteration."""
+def times(run: Run) -> dict[str, np.ndarray]:
+    """CPU seconds of an iteration with each form [ROUNDS]. The forms take turns, iteration by iteration."""
     stands = {form: Stand(with_form(run, form), CLASSES, torch.device("cpu")) for form in FORMS}
-    count = iterations_of_a_round(run)
-    rounds = {form: [0.0] * ROUNDS for form in FORMS}
     for stand in stands.values():
         stand.iterate()  # warms up
-    for turn in range(ROUNDS * count):
-        for form, stand in stands.items():
-            rounds[form][turn // count] += seconds(stand.iterate) / count
-    return rounds
+    count = iterations_of_a_round(run)
+    taken = in_turn({form: stand.iterate for form, stand in stands.items()}, ROUNDS * count, cpu_seconds)
+    return {form: np.reshape(values, (ROUNDS, count)).mean(1) for form, values in taken.items()}
 
 
 def operation_ratios(run: Run) -> dict[str, float]:
@@ -123,45 +118,34 @@ def gradient(network: nn.Module, regularizer: GradGap, real: Tensor, fake: Tenso
 
 def measure(run: Run) -> dict:
     """One row: for each form the seconds, the ratio to an iteration without, the operations and the memory."""
-    rounds, counted = times(run), operation_ratios(run)
+    seconds, counted = times(run), operation_ratios(run)
+    plain = seconds["none"]
     forms = {}
-    for form, values in rounds.items():
-        forms[form] = {"cpu_seconds": statistics.median(values), **spread(ratios(values, rounds["none"])),
+    for form, values in seconds.items():
+        forms[form] = {"cpu_seconds": np.median(values).item(), **spread(values / plain),
                        "operations_ratio": counted[form],
                        "peak_bytes": peak_bytes(with_form(run, form), CLASSES, iterations_of_a_round(run))}
-    extra = ratios(differences(rounds["gradgap"], rounds["none"]), differences(rounds["naive"], rounds["none"]))
-    return {"run": run.id, "forms": forms, "gradgap_extra_over_naive_extra": statistics.median(extra),
+    extra = (seconds["gradgap"] - plain) / (seconds["naive"] - plain)
+    return {"run": run.id, "forms": forms, "gradgap_extra_over_naive_extra": np.median(extra).item(),
             "finite_differences_gradient_error": gradient_error(run)}
 
 
-def ratios(values: list[float], others: list[float]) -> list[float]:
-    return [value / other for value, other in zip(values, others, strict=True)]
-
-
-def differences(values: list[float], others: list[float]) -> list[float]:
-    return [value - other for value, other in zip(values, others, strict=True)]
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"ratio": statistics.median(values), "ratio_low": min(values), "ratio_high": max(values)}
+def spread(ratios: np.ndarray) -> dict[str, float]:
+    return {"ratio": np.median(ratios).item(), "ratio_low": ratios.min().item(), "ratio_high": ratios.max().item()}
 
 
 def main() -> None:
-    results = Path(options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"])
-    require_writable(results)
+    given = begun()
     REGULARIZERS.update(EXTRA)
-    record.keep_memory()
+    machine.keep_memory()
     torch.set_num_threads(1)
     rows = []
     for run in CASES:
         rows.append(measure(run))
-        texts = []
-        for name, form in rows[-1]["forms"].items():
-            texts.append(f"{name} {form['ratio']:.2f}")
+        texts = [f"{name} {form['ratio']:.2f}" for name, form in rows[-1]["forms"].items()]
         print(f"{run.model}: " + ", ".join(texts), flush=True)
-    record.write_json(results / "bench" / "regularizers.json",
-                      {"command": "make bench-regularizers", "rounds": ROUNDS, "rows": rows,
-                       "provenance": record.provenance(torch.device("cpu"))})
+    write("regularizers", given, {"command": "make bench-regularizers", "rounds": ROUNDS, "rows": rows},
+          torch.device("cpu"))
 
 
 if __name__ == "__main__":

@@ -9,20 +9,18 @@ Writes <results>/bench/train.json.
 import gc
 import shlex
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from baselines.models import MODELS
 from benchmarks.datasets import DATASETS, SIDES
-from benchmarks.runs import InputError, Option, Run, command, read_options, whole
+from benchmarks.runs import InputError, Option, Run, command, whole
 from benchmarks.tables import GRADGAP, TABLES
-from reproduce import record
+from reproduce import machine, names
+from reproduce.bench.harness import begun, in_turn, wall_seconds, write
 from reproduce.counting import operations, probe
-from reproduce.preflight import require_writable
 from reproduce.settings import seconds as length
 
 RESOLUTIONS = "64,256,1024"  # on a GPU, in pixels
@@ -35,7 +33,7 @@ def cases(device: torch.device, resolutions: list[int]) -> Iterator[Run]:
         return
     for name, model in MODELS.items():
         for size in resolutions:
-            if size in record.resolutions(model):
+            if size in names.resolutions(model):
                 yield Run(name, "cifar-100", size)
 
 
@@ -52,39 +50,30 @@ def measure(run: Run, graphs: bool, seconds: float, device: torch.device) -> dic
     row = {"run": run.id, "mode": "eager"}
     if graphs:
         row["mode"] = "graphs"
-    cuda = device.type == "cuda"
-    if cuda:
-        gc.collect()  # what the case before has left in cycles
+    gc.collect()  # what the case before has left in cycles
+    if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     try:
         speed = probe(run, DATASETS[run.dataset].classes, seconds, device, graphs)
     except torch.cuda.OutOfMemoryError:
-        row["error"] = "out of memory"
-        return row
+        return row | {"error": "out of memory"}
     counted = operations(replace(run, regularizers={}, augment=""))
-    row["ms"] = 1000 * speed.seconds
-    row["iterations"] = speed.iterations
-    row["images_per_second"] = run.batch / speed.seconds
-    row["flop_per_second"] = counted / speed.seconds
-    row["peak_bytes"] = None
-    if cuda:
-        row["peak_bytes"] = torch.cuda.max_memory_allocated(device)
-    return row
+    peak = None
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+    return row | {"ms": 1000 * speed.seconds, "iterations": speed.iterations,
+                  "images_per_second": run.batch / speed.seconds, "flop_per_second": counted / speed.seconds,
+                  "peak_bytes": peak}
 
 
-def matrix_peak(device: torch.device, size: int = 8192, rounds: int = 20) -> float:
-    """Operations per second of a large bf16 matrix product on random numbers, the best of some rounds."""
-    a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    b = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    best = float("inf")
-    for _ in range(rounds):
-        torch.cuda.synchronize(device)
-        began = time.perf_counter()
-        a @ b
-        torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - began)
-    return 2 * size**3 / best
+def matrix_peak(device: torch.device, size: int = 8192, rounds: int = 20) -> float | None:
+    """Operations per second of a large bf16 matrix product on random numbers, the best of some rounds; None on CPUs."""
+    if device.type == "cpu":
+        return None
+    a, b = torch.randn(2, size, size, device=device, dtype=torch.bfloat16)
+    taken = in_turn({"product": lambda: a @ b}, rounds, wall_seconds)
+    return 2 * size**3 / min(taken["product"])
 
 
 def sizes(text: str) -> list[int]:
@@ -92,30 +81,26 @@ def sizes(text: str) -> list[int]:
     return [whole(*SIDES)(size) for size in text.split(",")]
 
 
-OPTIONS = {"RESULTS": Option(Path, Path("results")), "DEVICE": Option(str, "auto"), "SECONDS": Option(length, 10.0),
+OPTIONS = {"DEVICE": Option(str, "auto"), "SECONDS": Option(length, 10.0),
            "RESOLUTIONS": Option(sizes, sizes(RESOLUTIONS))}  # fmt: skip
 
 
 def main() -> None:
-    given = read_options(sys.argv[1:], OPTIONS)
-    device, seconds = record.device(given["DEVICE"]), given["SECONDS"]
-    require_writable(given["RESULTS"])
+    given = begun(OPTIONS)
+    device, seconds = machine.device(given["DEVICE"]), given["SECONDS"]
+    machine.keep_memory()
     baselines = list(cases(device, given["RESOLUTIONS"]))
     if not baselines:
         raise InputError(f"RESOLUTIONS: no model has a recipe for any of {', '.join(map(str, given['RESOLUTIONS']))}")
-    record.keep_memory()
     rows: list[dict] = []
     table = {"command": f"make bench-train {shlex.join(sys.argv[1:])}".strip(), "seconds": seconds,
-             "matrix_peak": None, "rows": rows}
-    if device.type == "cuda":
-        table["matrix_peak"] = matrix_peak(device)
+             "matrix_peak": matrix_peak(device), "rows": rows}
     for baseline in baselines:
         for run in (baseline, replace(baseline, regularizers=GRADGAP)):
             for mode in modes(run, device):
                 rows.append(measure(*mode, seconds, device))
                 print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-                table["provenance"] = record.provenance(device)
-                record.write_json(given["RESULTS"] / "bench" / "train.json", table)  # should the time run out
+                write("train", given, table, device)  # each time, should the time run out
 
 
 def modes(run: Run, device: torch.device) -> list[tuple[Run, bool]]:
