@@ -35,8 +35,8 @@ class Estimate:
     n: int = 1
     error: float = math.inf  # standard error of the mean
 
-    def smallest(self, tests: int = 1) -> float:
-        """The smallest log ratio that is detectable: found with probability POWER, at LEVEL shared by `tests`."""
+    def detectable(self, tests: int = 1) -> float:
+        """The smallest detectable log ratio: found with probability POWER, at LEVEL shared by `tests`."""
         if self.n < MIN_SEEDS:
             return math.inf
         return (quantile(1 - LEVEL / 2 / tests, self.n - 1) + quantile(POWER, self.n - 1)) * self.error

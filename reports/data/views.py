@@ -31,7 +31,6 @@ CELL = ["model", "dataset", "resolution", "fraction", "method", "kind", "baselin
 class View:
     """One table's numbers.
 
-    folder    where under the reports folder it is written
     headline  the metrics that the table is about, the first of which is a distance
     cells     a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
               (the id of its baseline, "" without one), run, what the paper `published` by metric, whether it is
@@ -46,7 +45,6 @@ class View:
     """
 
     name: str
-    folder: str
     table: Table
     headline: list[str]
     cells: pd.DataFrame
@@ -145,7 +143,7 @@ def view(results: Results, name: str, extra: Sequence[Cell] = ()) -> View:
     rows["own"] = _is_own(rows, table.protocol)
     values = _values(rows)
     headline = list(dict.fromkeys(chain(*cells["published"]))) or score_names(table.protocol.extractor)
-    made = View(name, name, table, headline, cells, rows, values)
+    made = View(name, table, headline, cells, rows, values)
     made.summary = _summary(made)
     return made
 

@@ -76,7 +76,7 @@ class Finding:
     verdict: str
     effect: str = NOTHING
     covered: str = NOTHING
-    smallest: str = NOTHING
+    detectable: str = NOTHING
 
 
 COST = (f"CPU time of a whole training iteration with gradgap over that without, in the bench; up to {CHEAP:.0%} is "
@@ -213,7 +213,7 @@ def verdicts(view: View, printed: bool = False) -> list[Finding]:
     found: dict[str, Finding] = {}
     for claim in CLAIMS:
         finding = found[claim.name] = judge(claim, view, printed)
-        judged = finding.verdict in (CONSISTENT, INCONSISTENT) or finding.smallest != NOTHING
+        judged = finding.verdict in (CONSISTENT, INCONSISTENT) or finding.detectable != NOTHING
         if judged and claim.needs and found[claim.needs].verdict not in (SUPPORTED, CONSISTENT):
             finding.verdict = UNTESTABLE
     return list(found.values())
@@ -265,7 +265,7 @@ def sections(findings: list[Finding]) -> list[Section]:
         overview.setdefault(claim, {"claim": claim})[finding.source] = finding.verdict
         behind.setdefault(finding.source, []).append(
             {"claim": claim, "verdict": finding.verdict, "effect [95 % interval]": finding.effect,
-             "cells covered": finding.covered, "detectable": finding.smallest})  # fmt: skip
+             "cells covered": finding.covered, "detectable": finding.detectable})  # fmt: skip
     made = [Section("", [simple(overview.values(), "What each source says about each claim. A source without any "
                                 "record is not shown.")])]  # fmt: skip
     for source, rows in behind.items():

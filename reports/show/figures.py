@@ -43,7 +43,7 @@ def figures(view: View, results: Results, folder: Path) -> list[Figure]:
         with plt.rc_context(STYLE):
             figure = draw(view, results)
         if figure and (figure.data or (folder / figure.file).exists()):
-            figure.folder = view.folder
+            figure.folder = view.name
             made.append(figure)
     return made
 
@@ -66,7 +66,7 @@ def duels(view: View, results: Results) -> Figure | None:
     for y, duel in enumerate(found):
         effect = duel.effect
         if effect.n >= MIN_SEEDS:
-            hidden = min(effect.smallest(duel.tests), limit)
+            hidden = min(effect.detectable(duel.tests), limit)
             axis.barh(y, 2 * hidden, left=-hidden, height=0.72, color="0.5", alpha=0.22, lw=0)
             axis.plot([effect.low, effect.high], [y, y], "-", lw=1.8, color=COLOURS[1])
         axis.plot(effect.mean, y, "o", ms=4.5, color=COLOURS[1])

@@ -59,7 +59,7 @@ def interval(effect: Estimate | None) -> str:
 
 def detectable(effect: Estimate, tests: int = 1) -> str:
     """The smallest detectable changes, down and up."""
-    size = effect.smallest(tests)
+    size = effect.detectable(tests)
     return NOTHING if math.isinf(size) else f"{change(-size)[:-2]} or {change(size)}"
 
 
