@@ -182,12 +182,12 @@ def die_with_parent() -> None:
 def end_with(parent: int) -> None:
     """Let this process end with its parent: it may save for GRACE seconds, and then is ended, whatever it waits for."""
     die_with_parent()
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)  # again: it may have died before it could be asked to tell us
-        time.sleep(GRACE)
-        os._exit(TryLaterError.status)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)  # again: it may have died before it could be asked to tell us
+    time.sleep(GRACE)
+    os._exit(TryLaterError.status)

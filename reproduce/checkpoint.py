@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import pickle
-import sys
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from benchmarks.runs import InputError
 from benchmarks.state import read_json, typed
 from reproduce import parallel
 from reproduce.machine import peak_bytes
-from reproduce.record import require_own, write_bytes, write_json
+from reproduce.record import require_own, warn, write_bytes, write_json
 
 
 def save(folder: Path, parts: dict, step: int, seconds: float, device: torch.device) -> None:
@@ -23,16 +22,20 @@ def save(folder: Path, parts: dict, step: int, seconds: float, device: torch.dev
     """
     if parallel.rank():
         return
-    last, new, log = folder / "checkpoint.pt", folder / "checkpoint.new.pt", folder / "log.jsonl"
-    if log.exists():
-        with log.open("rb") as file:
-            os.fsync(file.fileno())
+    last, new = folder / "checkpoint.pt", folder / "checkpoint.new.pt"
+    _bring_to_disk(folder / "log.jsonl")
     state = {name: part.state_dict() for name, part in parts.items()}
     write(new, state | {"run": folder.name, "step": step, "seconds": seconds})
     write_json(folder / "usage.json", {"peak_bytes": max(trained_peak(folder) or 0, peak_bytes(device))})
     if last.exists():
         last.replace(folder / "checkpoint.prev.pt")
     new.replace(last)
+
+
+def _bring_to_disk(file: Path) -> None:
+    if file.exists():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
 
 
 def write(path: Path, content: object) -> None:
@@ -52,7 +55,7 @@ def load(folder: Path, parts: dict) -> tuple[int, float]:
             _restore(file, state, parts)
             return state["step"], state["seconds"]
     if there:
-        print(f"warning: {folder}: no checkpoint is whole; the training begins anew", file=sys.stderr)
+        warn(f"{folder}: no checkpoint is whole; the training begins anew")
     return 0, 0.0
 
 
@@ -64,7 +67,7 @@ def _read(file: Path) -> dict | None:
     """
     content = file.read_bytes()
     if hashlib.sha256(content[:-32]).digest() != content[-32:]:
-        print(f"warning: {file} is damaged; it is passed over", file=sys.stderr)
+        warn(f"{file} is damaged; it is passed over")
         return None
     try:
         return torch.load(file, map_location="cpu", weights_only=True)

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.runs import Run
+from reproduce.generators import in_turn
 from reproduce.graphs import CudaRecorder
 from reproduce.trainer import Trainer
 
@@ -71,7 +72,7 @@ class Stand:
         labels = torch.arange(max(1, classes), device=device)
         self.trainer = Trainer(run, classes, labels, device)
         self.x = torch.rand(run.batch, 3, run.resolution, run.resolution, device=device) * 2 - 1
-        self.y = labels[torch.arange(run.batch, device=device) % len(labels)]
+        self.y = in_turn(labels, run.batch)
         self.step = 0
 
     def feed(self, update: int) -> tuple[Tensor, Tensor]:
@@ -95,17 +96,17 @@ def probe(run: Run, classes: int, seconds: float, device: torch.device, graphs: 
     stand = Stand(endless, classes, device)
     if graphs:
         stand.trainer.record_graphs(CudaRecorder())
-    _iterate(stand, seconds, device)
-    return _iterate(stand, seconds, device)
+    _iterate(stand, seconds)
+    return _iterate(stand, seconds)
 
 
-def _iterate(stand: Stand, seconds: float, device: torch.device) -> Probe:
+def _iterate(stand: Stand, seconds: float) -> Probe:
     began, count = time.monotonic(), 0
     while count == 0 or time.monotonic() - began < seconds:
         stand.iterate()
         count += 1
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if stand.x.is_cuda:
+        torch.cuda.synchronize(stand.x.device)
     return Probe((time.monotonic() - began) / count, count)
 
 

@@ -112,14 +112,21 @@ def connected(settings: Settings) -> Iterator[ModuleType]:
         import ray as core  # here, because it is optional
     except ModuleNotFoundError as error:
         raise InputError(f"ENGINE=ray: Ray is not installed; `.venv/bin/pip install ray=={RAY}`") from error
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        _init(core, settings)
-        for number, handler in handlers.items():  # Ray has set its own
-            signal.signal(number, handler)
+        with handlers_kept():
+            _init(core, settings)
         yield core
     finally:
         core.shutdown()
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Ray sets handlers of its own for the signals that tell a sweep to stop."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _init(core: ModuleType, settings: Settings) -> None:

@@ -280,4 +280,4 @@ def open_heldout(run: Run, data: Path, folder: Path, device: torch.device) -> No
     _unseen(run, dataset)
     with record.locked(folder):
         rows = subset(len(dataset.images), run.fraction, run.seed)
-        record.open_config(folder, run, None, dataset, rows, device)
+        record.open_config(folder, run, {}, dataset, rows, device)

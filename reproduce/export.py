@@ -24,12 +24,16 @@ OPTIONS = {"RESULTS": Option(Path, Path("results")), "OUT": Option(Path, Path("t
 def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
     """Tag, iteration and value of every number in a run's log.jsonl and metrics.json, of the first draw of samples."""
     for row in log.read(folder / "log.jsonl"):
-        step = row.pop("iteration")
-        for name, value in flat(row, joint="/").items():
-            if isinstance(value, int | float):
-                yield f"train/{name}", step, value
+        yield from _logged(row)
     if (folder / "metrics.json").exists():
         yield from _scores(folder / "metrics.json")
+
+
+def _logged(row: dict) -> Iterator[tuple[str, int, float]]:
+    step = row.pop("iteration")
+    for name, value in flat(row, joint="/").items():
+        if isinstance(value, int | float):
+            yield f"train/{name}", step, value
 
 
 def _scores(file: Path) -> Iterator[tuple[str, int, float]]:

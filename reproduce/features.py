@@ -163,10 +163,14 @@ def stored(path: Path, facts: dict, make: Callable[[], dict[str, np.ndarray]]) -
         arrays = _read_arrays(path)
         if str(arrays.pop("facts", "")) != json.dumps(facts):
             arrays = make()
-            buffer = io.BytesIO()
-            np.savez(buffer, facts=json.dumps(facts), **arrays)
-            record.write_bytes(path, buffer.getbuffer())
+            _write_arrays(path, {"facts": json.dumps(facts), **arrays})
     return arrays
+
+
+def _write_arrays(path: Path, arrays: dict) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    record.write_bytes(path, buffer.getbuffer())
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -52,7 +52,7 @@ class Feed:
             images = self._streamed(step)
         else:
             images = self._gathered(rows, step)
-        return images.to(torch.get_default_dtype()).div_(127.5).sub_(1), self.labels[rows]
+        return to_floats(images), self.labels[rows]
 
     def _sent(self, host: Tensor) -> Tensor:
         """Copy to the device without waiting for its work. CUDA copies unpinned memory aside before the call ends."""
@@ -85,11 +85,9 @@ class Feed:
 
     def _streamed(self, step: int) -> Tensor:
         """Batch `step` from the memory map, uint8 on the device; the next ones are read meanwhile."""
-        ahead = {}
-        for wanted in range(step, step + AHEAD):
-            ahead[wanted] = self.ahead.get(wanted) or self.threads.submit(self._read, wanted)
-        self.ahead = ahead
-        return self._sent(ahead.pop(step).result())
+        wanted = range(step, step + AHEAD)
+        self.ahead = {number: self.ahead.get(number) or self.threads.submit(self._read, number) for number in wanted}
+        return self._sent(self.ahead.pop(step).result())
 
     def _read(self, step: int) -> Tensor:
         """Batch `step` from the memory map, uint8 on the CPU."""
@@ -101,3 +99,8 @@ class Feed:
         mirrored = self._mirrored(step)
         images[mirrored] = images[mirrored][..., ::-1]
         return batch
+
+
+def to_floats(images: Tensor) -> Tensor:
+    """Images uint8 as numbers in [-1, 1]."""
+    return images.to(torch.get_default_dtype()).div_(127.5).sub_(1)

@@ -54,9 +54,7 @@ def read(path: Path, run: Run) -> Trained:
         raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.run {run.id}` makes it")
     remedy = f"get it again, or remove it and `python -m reproduce.run {run.id}`"
     try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}
-            about = parsed(file.metadata()["trained"])
+        state, about = _content(path)
         name, iteration, sha256 = about["run"], int(about["iteration"]), about["sha256"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a whole safetensors file of a generator; {remedy}") from error
@@ -65,6 +63,12 @@ def read(path: Path, run: Run) -> Trained:
     if state_sha256(state, name, iteration) != sha256:
         raise InputError(f"{path}: damaged, its weights are not those that were written; {remedy}")
     return Trained(state, iteration, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _content(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The tensors of a file and what its header says of them."""
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, parsed(file.metadata()["trained"])
 
 
 # --- The network ------------------------------------------------------------------------------------------------------
@@ -98,11 +102,8 @@ def require_fit(run: Run, G: nn.Module, state: dict[str, Tensor]) -> None:
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, str]:
     """Type and shape of each tensor in words: "float32 [64, 3, 3, 3]"."""
-    shapes = {}
-    for name, tensor in state.items():
-        kind = str(tensor.dtype).removeprefix("torch.")
-        shapes[name] = f"{kind} {list(tensor.shape)}"
-    return shapes
+    texts = {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in state.items()}
+    return {name: text.removeprefix("torch.") for name, text in texts.items()}
 
 
 # --- Its images -------------------------------------------------------------------------------------------------------
@@ -118,13 +119,22 @@ def stream(G: nn.Module, seed: int, labels: Tensor) -> Iterator[Tensor]:
     torch.manual_seed(seed)
     z = torch.randn(len(labels), G.latent)
     for part, y in zip(z.split(BATCH), labels.split(BATCH), strict=True):
-        x = G(part.to(labels.device), y)
-        yield x.add(1).mul(127.5).round().clamp(0, 255).byte()
+        yield to_bytes(G(part.to(labels.device), y))
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """Images in [-1, 1] as uint8."""
+    return x.add(1).mul(127.5).round().clamp(0, 255).byte()
 
 
 def generate(G: nn.Module, seed: int, labels: Tensor) -> Tensor:
     """The same images as one tensor, uint8 [n, 3, R, R]."""
     return torch.cat(list(stream(G, seed, labels)))
+
+
+def in_turn(classes: Tensor, count: int) -> Tensor:
+    """Labels [count], each the next one of the classes in turn."""
+    return classes[torch.arange(count, device=classes.device) % len(classes)]
 
 
 def grid(images: Tensor) -> bytes:

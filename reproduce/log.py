@@ -1,7 +1,6 @@
 """log.jsonl of a run: one line per logged iteration."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from benchmarks.runs import InputError
 from benchmarks.state import parsed, typed
 from reproduce import parallel
-from reproduce.record import write_bytes
+from reproduce.record import warn, write_bytes
 
 LINE = {"iteration": int, "seconds": float | int}
 
@@ -35,20 +34,23 @@ class Log:
 
 def read(file: Path, damaged: str = "passed over") -> list[dict]:
     """The lines of a log. A last line that is cut short belongs to a killed process; other damaged ones are named."""
-    try:
-        if not file.exists():
-            return []
-        lines = file.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error})") from error
-    rows = []
+    lines, rows = _lines(file), []
     for number, line in enumerate(lines, 1):
         try:
             rows.append(typed("", parsed(line), LINE))
         except ValueError:  # InputError is one
             if line.endswith(b"\n") or number < len(lines):
-                print(f"warning: {file}: line {number} is damaged; it is {damaged}", file=sys.stderr)
+                warn(f"{file}: line {number} is damaged; it is {damaged}")
     return rows
+
+
+def _lines(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().splitlines(keepends=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
 
 
 def trained_seconds(folder: Path) -> float:
@@ -65,9 +67,9 @@ def _warn_of_holes(file: Path, iterations: list[int], start: int) -> None:
         return
     every = min([iterations[0], *np.diff(iterations[:-1])])
     if every < 1:
-        print(f"warning: {file}: its iterations do not ascend", file=sys.stderr)
+        warn(f"{file}: its iterations do not ascend")
         return
     missing = sorted(set(range(every, start + 1, every)) - set(iterations))
     if missing:
-        print(f"warning: {file}: {len(missing)} lines are missing, of iterations {missing[0]} to {missing[-1]}: "
-              "figures that are drawn from it have a hole", file=sys.stderr)
+        warn(f"{file}: {len(missing)} lines are missing, of iterations {missing[0]} to {missing[-1]}: figures that are "
+             "drawn from it have a hole")

@@ -1,6 +1,7 @@
 """The machine that a run is on: its device, its memory, and the provenance noted beside every result."""
 
 import ctypes
+import gc
 import platform
 import resource
 import subprocess
@@ -37,13 +38,11 @@ def device(name: str) -> torch.device:
 
 def provenance(device: torch.device) -> dict:
     """The commit, the versions and the machine that a result comes from."""
-    versions = {"python": platform.python_version()}
-    for package in ("torch", "torchvision", "numpy"):
-        versions[package] = version(package)
+    versions = {package: version(package) for package in ("torch", "torchvision", "numpy")}
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "versions": versions,
+        "versions": {"python": platform.python_version(), **versions},
         "device": _name(device),
         "threads": torch.get_num_threads(),
         "processes": parallel.processes(),
@@ -77,6 +76,13 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large tensor
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: nothing goes back to the system
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what nothing uses any more: some networks of a training are in cycles."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def reset_peak(device: torch.device) -> None:

@@ -85,7 +85,7 @@ def parts(text: str) -> list[str]:
     for piece in text.split("+"):
         pieces.append(piece)
         part = "+".join(pieces)
-        if is_augmentation(part) or _registered(part) or any(path.is_file() for path in _files(part)):
+        if is_augmentation(part) or _registered(part) or _is_there(part):
             found.append(part)
             pieces = []
     if pieces:
@@ -117,6 +117,10 @@ def _files(part: str) -> list[Path]:
     if not match:
         return []
     return [Path(match["file"])]
+
+
+def _is_there(part: str) -> bool:
+    return any(path.is_file() for path in _files(part))
 
 
 def _registered(part: str) -> re.Match | None:

@@ -11,6 +11,7 @@ from baselines.recipe import LIMITS, Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.runs import InputError, Run
 
+ANY = (-math.inf, math.inf)  # the limits of what has none
 HELDOUT = "heldout"  # the model of runs that score held-out real images and train nothing
 
 
@@ -29,10 +30,15 @@ def resolve(run: Run) -> tuple[ModuleType, Recipe]:
     name = override.pop("recipe", "") or _default_recipe(model, run.resolution)
     _require("recipe", name, model.RECIPES)
     recipe = _overridden(model.RECIPES[name], override)
-    if run.batch % recipe.group:
-        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {recipe.group}, the images that "
-                         f"{run.model}'s minibatch standard deviation compares")
+    _require_groups(run, recipe.group)
     return model, recipe
+
+
+def _require_groups(run: Run, group: int) -> None:
+    """Raises InputError where a batch is no whole number of the groups of minibatch standard deviation."""
+    if run.batch % group:
+        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
+                         f"{run.model}'s minibatch standard deviation compares")
 
 
 def _default_recipe(model: ModuleType, resolution: int) -> str:
@@ -75,7 +81,7 @@ def _require_kind(published: float, name: str, value: float | str) -> None:
 
 
 def _require_within_limits(name: str, value: float) -> None:
-    low, high = LIMITS.get(name, (-math.inf, math.inf))
+    low, high = LIMITS.get(name, ANY)
     if not low < value <= high:
         raise InputError(f"override {name} {value}: must be above {max(low, 0):g} and at most {high:g}")
 

@@ -43,12 +43,18 @@ def command(main: Callable[[], None]) -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         die_with_parent()  # save and end with torchrun, however it ends
         _join()
-    whole = partial(_to_the_end, main)
-    if rank() == 0:
-        runs.command(whole)
-    else:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            runs.command(whole)
+    with silence():
+        runs.command(partial(_to_the_end, main))
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Process 0 may speak, the others print nothing."""
+    if not rank():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def _join() -> None:
@@ -117,10 +123,11 @@ def launch(count: int, arguments: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    threads = max(1, (os.cpu_count() or 1) // count)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.update(LOCAL)
     logging.disable(logging.ERROR)  # torchrun's own account of how a process ended: that has said so itself
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(LOCAL)
         os.environ[MEETING] = f"{folder}/processes"
         options = ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder}/torchrun", "--rdzv-conf=store_type=file",
                    f"--nproc-per-node={count}", "-m", "reproduce.run"]

@@ -48,17 +48,21 @@ class Pieces:
         return evaluation.as_function_returns_it(outputs)
 
     def slices(self, network: nn.Module, batch: int) -> list[Rows]:
-        """The slices of this process. A batch of fewer groups than processes is evaluated whole by every process."""
+        """The slices of this process."""
         group = group_size(batch, self.group)
-        groups = batch // group
-        if groups < processes():
-            return [Rows(0, batch, batch)]
-        start = groups * rank() // processes() * group
-        stop = groups * (rank() + 1) // processes() * group
+        start, stop = own_rows(batch // group, group)
         size = stop - start
         if self.micro_batch and not has_batch_norm(network):
             size = max(group, self.micro_batch // group * group)
         return [Rows(first, min(first + size, stop), batch) for first in range(start, stop, size)]
+
+
+def own_rows(groups: int, group: int) -> tuple[int, int]:
+    """The first of this process's rows and the one after its last; all, where there are too few groups to share."""
+    if groups < processes():
+        return 0, groups * group
+    count, number = processes(), rank()
+    return groups * number // count * group, groups * (number + 1) // count * group
 
 
 def _replicated(outputs: object) -> object:
@@ -99,10 +103,9 @@ def sum_over_processes(tensors: list[Tensor]) -> None:
     """Put the sum over all processes in the place of each tensor, in one exchange."""
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    start = 0
-    for tensor in tensors:
-        tensor.copy_(flat[start:start + tensor.numel()].view_as(tensor))
-        start += tensor.numel()
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
 
 
 # Two passes -----------------------------------------------------------------------------------------------------------
@@ -224,10 +227,7 @@ class State:
 
     @classmethod
     def of(cls, network: nn.Module) -> "State":
-        generators = [torch.default_generator]
-        device = next(network.parameters()).device
-        if device.type == "cuda":
-            generators.append(torch.cuda.default_generators[device.index])
+        generators = generators_of(next(network.parameters()).device)
         buffers = [buffer.clone() for buffer in network.buffers()]
         return cls(buffers, generators, [generator.get_state() for generator in generators])
 
@@ -247,6 +247,14 @@ class State:
             now.restore(network)
 
 
+def generators_of(device: torch.device) -> list[torch.Generator]:
+    """The sources of random numbers that a network on a device may draw from."""
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index])
+    return generators
+
+
 @contextmanager
 def only(rows: Rows) -> Iterator[None]:
     """Tell the layers that they see these rows alone."""
@@ -262,14 +270,17 @@ def gathered(outputs: list[Tensor | None], slices: list[Rows]) -> tuple[Tensor |
     if processes() == 1 or slices[0].stop - slices[0].start == slices[0].whole:
         return tuple(outputs)
     before, after = slices[0].start, slices[0].whole - slices[-1].stop
-    padded = []
-    for output in outputs:
-        if output is not None:
-            others = [0, 0] * (output.ndim - 1)
-            output = F.pad(output, [*others, before, after])
-        padded.append(output)
+    padded = [_padded(output, before, after) for output in outputs]
     sum_over_processes([output for output in padded if output is not None])
     return tuple(padded)
+
+
+def _padded(output: Tensor | None, before: int, after: int) -> Tensor | None:
+    """An output with rows of zeros before it and after it."""
+    if output is None:
+        return None
+    others = [0, 0] * (output.ndim - 1)
+    return F.pad(output, [*others, before, after])
 
 
 # Batch norm over all processes ----------------------------------------------------------------------------------------
@@ -315,8 +326,8 @@ def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | Non
     count = batch_size(x) * x[0, 0].numel()
     mean = sum_of_channels(x) / count
     variance = sum_of_channels((x - mean).square()) / count
-    with torch.no_grad():
-        if running_mean is not None:
+    if running_mean is not None:
+        with torch.no_grad():
             running_mean.lerp_(mean.flatten(), momentum)
             running_var.lerp_((variance * count / (count - 1)).flatten(), momentum)
     out = (x - mean) * (variance + eps).rsqrt()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES
-from reproduce.cell import answered, finished
+from reproduce.cell import answered
 from reproduce.settings import Settings, split
 
 LARGE = 6e9  # bytes: no run of the tables leaves more, generators that are kept on the way apart
@@ -290,8 +290,8 @@ def require_extractor(settings: Settings) -> None:
 def main() -> None:
     names, given = split(sys.argv[2:])
     settings = Settings.parse(given)
-    runs = [Run.from_id(name) for name in names if not finished(name, settings)]
-    Path(sys.argv[1]).write_text(json.dumps(asdict(look(runs, settings))), encoding="utf-8")
+    findings = look([Run.from_id(name) for name in names], settings)
+    Path(sys.argv[1]).write_text(json.dumps(asdict(findings)), encoding="utf-8")
 
 
 if __name__ == "__main__":

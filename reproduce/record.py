@@ -14,7 +14,6 @@ from typing import TextIO
 import numpy as np
 import torch
 
-from baselines.recipe import Recipe
 from benchmarks.datasets import Dataset
 from benchmarks.runs import InputError, Run, TryLaterError
 from benchmarks.state import read_json, typed, write_whole
@@ -44,6 +43,10 @@ def remove_asides(folder: Path, name: str = "*") -> None:
     """Remove what killed processes were writing. The caller holds a lock, so that nobody else is writing."""
     for aside in folder.rglob(f"{name}.*.tmp"):
         aside.unlink()
+
+
+def warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 # --- The record -------------------------------------------------------------------------------------------------------
@@ -117,18 +120,21 @@ def failures_noted(path: Path) -> Iterator[None]:
     except TryLaterError:
         raise
     except Exception as error:
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
         with suppress(InputError):  # what cannot be written at all must not hide the error
-            write_json(path / "failed.json", {"error": line})
+            write_json(path / "failed.json", {"error": first_line(error)})
         raise
+
+
+def first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 # --- The config: all that decides a run's numbers ---------------------------------------------------------------------
 
 
-def open_config(folder: Path, run: Run, recipe: Recipe | None, dataset: Dataset, indices: np.ndarray,
+def open_config(folder: Path, run: Run, recipe: dict, dataset: Dataset, indices: np.ndarray,
                 device: torch.device) -> None:
-    """Write config.json and subset.json; or check those that are there.
+    """Write config.json and subset.json; or check those that are there. The recipe is {} where nothing is trained.
 
     Raises InputError that lists the differences when the run was begun with another config, and warns where a CPU goes
     on with another number of threads, since sums are then rounded in another order.
@@ -145,12 +151,9 @@ def open_config(folder: Path, run: Run, recipe: Recipe | None, dataset: Dataset,
     write_json(folder / "config.json", config | {"provenance": provenance})
 
 
-def config_of(run: Run, recipe: Recipe | None, dataset: dict, subset: dict, files: dict[str, str]) -> dict:
+def config_of(run: Run, recipe: dict, dataset: dict, subset: dict, files: dict[str, str]) -> dict:
     """A config.json without its provenance: what is trained, on what, with the sha256 of a user's regularizers."""
-    options = {}
-    if recipe:
-        options = asdict(recipe)
-    return {"id": run.id, "run": asdict(run), "recipe": options, "dataset": dataset, "subset": subset,
+    return {"id": run.id, "run": asdict(run), "recipe": recipe, "dataset": dataset, "subset": subset,
             "method_files": files}
 
 
@@ -199,5 +202,5 @@ def _warn_of_threads(run: Run, begun_with: int | None, folder: Path) -> None:
     threads = torch.get_num_threads()
     going_on = (folder / "checkpoint.pt").exists() and not (folder / "generator.safetensors").exists()
     if going_on and begun_with != threads:
-        print(f"warning: {run.id}: begun with {begun_with} threads, now {threads}: on a CPU the numbers will differ "
-              "from an undisturbed run's in their last bits", file=sys.stderr)
+        warn(f"{run.id}: begun with {begun_with} threads, now {threads}: on a CPU the numbers will differ from an "
+             "undisturbed run's in their last bits")

@@ -17,6 +17,7 @@ executed. Samples have the latents and labels of evaluation, so SEED=0 and as ma
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from benchmarks.runs import InputError, Option, Run, command, one_of, read_optio
 from benchmarks.state import aside, read_json, typed
 from reproduce import generators, names, record
 from reproduce.features import data_of, labels_of
-from reproduce.generators import generate, grid, stream
+from reproduce.generators import generate, grid, in_turn, stream
 from reproduce.settings import split
 
 CONFIG = record.CONFIG | {"recipe": dict, "method_files": dict}
@@ -39,6 +40,7 @@ SUBSET = {"count": int, "sha256": str}
 OPTIONS = {"OUT": Option(str, "grid.png"), "COUNT": Option(whole(1, 10**6)), "SEED": Option(whole(0), 0),
            "TRUNCATION": Option(share, 1.0), "LABELS": Option(one_of("turn")),
            "DATA": Option(Path, Path("data"))}  # fmt: skip
+KINDS = {".png": "grid", ".npz": "npz"}
 GRID = 10_000  # images of a grid, at most: it is held in memory
 
 
@@ -80,7 +82,7 @@ def _read_config(path: Path) -> tuple[Run, int, str]:
         _, recipe = names.resolve(run)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
-    ours = record.config_of(run, recipe, {key: dataset[key] for key in DATASET} | {"name": run.dataset},
+    ours = record.config_of(run, asdict(recipe), {key: dataset[key] for key in DATASET} | {"name": run.dataset},
                             {key: subset[key] for key in SUBSET}, config["method_files"])  # fmt: skip
     for key, there, here in record.config_differences(config, ours):
         raise InputError(f"{path}: {key} is {there!r}, but the run id and this version of the code make it {here!r}")
@@ -95,11 +97,6 @@ def truncate(released: Released, truncation: float) -> None:
     if not hasattr(released.G, "truncation"):
         raise InputError(f"TRUNCATION={truncation:g}: {released.run.model} has no styles to truncate, must be 1")
     released.G.truncation = truncation
-
-
-def in_turn(released: Released, count: int) -> Tensor:
-    """Labels [count], each the next class in turn."""
-    return torch.arange(count) % max(1, released.classes)
 
 
 # --- Samples for other tools ------------------------------------------------------------------------------------------
@@ -161,11 +158,10 @@ def _kind(out: str) -> str:
     suffix = Path(out).suffix
     if out.endswith("/") or not suffix or Path(out).is_dir():
         return "folder"
-    kinds = {".png": "grid", ".npz": "npz"}
-    if suffix not in kinds:
+    if suffix not in KINDS:
         raise InputError(f"OUT={out}: must end in .png for a grid, in .npz for an array, or in / for a folder of "
                          "samples")
-    return kinds[suffix]
+    return KINDS[suffix]
 
 
 def main() -> None:
@@ -182,7 +178,7 @@ def main() -> None:
     released = load(Path(folders[0]))
     if given["TRUNCATION"] != 1:
         truncate(released, given["TRUNCATION"])
-    labels = in_turn(released, count)
+    labels = in_turn(torch.arange(max(1, released.classes)), count)
     if kind == "grid":
         record.write_bytes(out, grid(generate(released.G, seed, labels)))
     else:

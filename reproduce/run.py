@@ -5,10 +5,11 @@ training is shared by K processes of torchrun, which end before the evaluation b
 options.
 """
 
-import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benchmarks.runs import InputError, Run, TryLaterError, command
 from reproduce.cell import STOP, end_with, stop_on_signals
@@ -23,10 +24,7 @@ def main() -> int:
     if len(named) != 1:
         raise InputError(f"{len(named)} run ids: give one, as listed by `python -m benchmarks.tables TABLE`")
     run, settings = Run.from_id(named[0]), Settings.parse(given)
-    found = look([run], settings)
-    for line in [*found.faults, *found.left_out.values()]:
-        print(f"error: {line}", file=sys.stderr)
-    if not found.run_ids or found.faults:
+    if faults(run, settings):
         return InputError.status
     if settings.gpus_per_run > 1:
         train_in_processes(run, settings)
@@ -36,6 +34,15 @@ def main() -> int:
             raise TryLaterError(f"run {run.id}: trained, and told to stop; the same command evaluates it")
     print(evaluate_here(run, settings), flush=True)
     return 0
+
+
+def faults(run: Run, settings: Settings) -> list[str]:
+    """What keeps the run from being made; it is said."""
+    found = look([run], settings)
+    lines = [*found.faults, *found.left_out.values()]
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    return lines
 
 
 # torch takes seconds to load, so what needs it is imported where it is used
@@ -50,9 +57,17 @@ def train_here(run: Run, settings: Settings) -> str:
     machine.keep_memory()
     if settings.method:
         methods.read(settings.method)
-    device = parallel.device(machine.device(settings.device))
+    with crashes_in_words(run, settings):
+        return train(run, settings, parallel.device(machine.device(settings.device)))
+
+
+@contextmanager
+def crashes_in_words(run: Run, settings: Settings) -> Iterator[None]:
+    """Raises InputError for an error that the user can mend."""
+    from reproduce import methods
+
     try:
-        return train(run, settings, device)
+        yield
     except InputError:
         raise
     except Exception as error:
@@ -92,12 +107,8 @@ def evaluate_here(run: Run, settings: Settings) -> str:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(TryLaterError.status))
-    gc.collect()  # the training's networks, some of which are in cycles
     device = machine.device(settings.device)
-    if device.type == "cuda":
-        from torch.cuda import empty_cache
-
-        empty_cache()
+    machine.free_memory(device)
     return evaluate(run, settings.protocol, settings.data, settings.results, device)
 
 

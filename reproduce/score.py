@@ -16,6 +16,7 @@ The record is results/external-METHOD-DATASET-RESOLUTION-fFRACTION-sSEED/metrics
 here. Images are read a batch at a time, twice: once to check them all, once to measure them.
 """
 
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -208,7 +209,7 @@ def parse(arguments: list[str]) -> tuple[Order, Path, Path, torch.device]:
 def _name(given: dict) -> str:
     """What the images are called."""
     name = given["METHOD"] or given["IMAGES"].name.split(".")[0]
-    if not all(part.isidentifier() or part.isalnum() for part in name.split(".")):
+    if not re.fullmatch(r"\w+(\.\w+)*", name):
         raise InputError(f"METHOD={name}: letters, digits, _ and . only, as it becomes part of a record's name")
     return name
 

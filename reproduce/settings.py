@@ -128,6 +128,9 @@ class Settings:
         return Protocol(self.extractor, self.samples, self.eval_seeds, self.eval_every, self.weights)
 
 
+KNOWN = {one.name.upper(): Option(one.metadata["read"]) for one in fields(Settings)}
+
+
 def _own_defaults() -> dict[str, Path]:
     """The folders, absolute: a cell may run in another one."""
     return {one.name: one.default.absolute() for one in fields(Settings) if isinstance(one.default, Path)}
@@ -135,8 +138,7 @@ def _own_defaults() -> dict[str, Path]:
 
 def _given(arguments: list[str]) -> dict[str, object]:
     """Field -> value of what NAME=value arguments give."""
-    known = {one.name.upper(): Option(one.metadata["read"]) for one in fields(Settings)}
-    values = read_options(arguments, known)
+    values = read_options(arguments, KNOWN)
     return {name.lower(): value for name, value in values.items() if value is not None}
 
 
@@ -188,9 +190,8 @@ def print_help() -> None:
 
 def check(arguments: list[str]) -> None:
     """Raises InputError for what is no option of any command, or no value of one of ours."""
-    known = {one.name.upper(): "" for one in fields(Settings)}
-    options(arguments, known | OTHERS)
-    Settings.parse([argument for argument in arguments if argument.partition("=")[0] in known])
+    options(arguments, KNOWN | OTHERS)
+    Settings.parse([argument for argument in arguments if argument.partition("=")[0] in KNOWN])
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ def trained(tmp_path_factory, data) -> Path:
     """A results folder with an untrained generator as training leaves it."""
     results = tmp_path_factory.mktemp("results")
     folder, (model, recipe), dataset = results / RUN.id, names.resolve(RUN), load(RUN.dataset, RUN.resolution, data)
-    record.open_config(folder, RUN, recipe, dataset, subset(len(dataset.images), RUN.fraction, RUN.seed), CPU)
+    record.open_config(folder, RUN, asdict(recipe), dataset, subset(len(dataset.images), RUN.fraction, RUN.seed), CPU)
     torch.manual_seed(0)
     G = model.Generator(RUN.resolution, dataset.classes if recipe.conditional else 0, **recipe.generator)
     generators.write(folder / "generator.safetensors", G, RUN, 0)

@@ -2,6 +2,7 @@
 
 import json
 import mmap
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -109,14 +110,14 @@ def test_the_log_is_on_the_disk_before_the_checkpoint(tmp_path, monkeypatch):
 def test_another_number_of_threads_is_said_when_a_training_goes_on(tmp_path, capsys):
     dataset = Dataset("few", np.zeros((20, 3, 32, 32), np.uint8), np.zeros(20, np.int64), 0, True, "d")
     folder, (_, recipe) = record.folder(tmp_path, RUN.id), names.resolve(RUN)
-    record.open_config(folder, RUN, recipe, dataset, np.arange(20), CPU)
+    record.open_config(folder, RUN, asdict(recipe), dataset, np.arange(20), CPU)
     checkpoint.save(folder, parts(), 2, 0.5, CPU)
-    record.open_config(folder, RUN, recipe, dataset, np.arange(20), CPU)
+    record.open_config(folder, RUN, asdict(recipe), dataset, np.arange(20), CPU)
     assert not capsys.readouterr().err
     config = json.loads((folder / "config.json").read_text())
     config["provenance"]["threads"] += 3
     (folder / "config.json").write_text(json.dumps(config))
-    record.open_config(folder, RUN, recipe, dataset, np.arange(20), CPU)
+    record.open_config(folder, RUN, asdict(recipe), dataset, np.arange(20), CPU)
     said = capsys.readouterr().err
     assert f"begun with {torch.get_num_threads() + 3} threads, now {torch.get_num_threads()}" in said
 

@@ -24,8 +24,8 @@ from benchmarks.extractors import EXTRACTORS
 from benchmarks.runs import InputError, Protocol, Run
 from reproduce import checkpoint, generators, names
 from reproduce.evaluate import evaluate
-from reproduce.generators import generate, grid
-from reproduce.release import Released, in_turn, load, main, truncate
+from reproduce.generators import generate, grid, in_turn
+from reproduce.release import Released, load, main, truncate
 from reproduce.settings import Settings
 from reproduce.train import train
 
@@ -60,7 +60,7 @@ def folder(trained, tmp_path) -> Path:
 
 
 def draw(released: Released, count: int, seed: int) -> torch.Tensor:
-    return generate(released.G, seed, in_turn(released, count))
+    return generate(released.G, seed, in_turn(torch.arange(max(1, released.classes)), count))
 
 
 # --- What it draws ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from reproduce.pieces import Pieces, require_groups
 from reproduce.settings import Settings
 from reproduce.trainer import Trainer, key
 
+SAMPLES = 64  # images of a sheet
 LOGGED = ("loss_d", "loss_g", "n_R", "n_F")
 
 
@@ -73,7 +75,7 @@ def opened(folder: Path, run: Run, recipe: Recipe, feed: Feed, device: torch.dev
         with parallel.first():
             held.enter_context(record.locked(folder))
             held.enter_context(record.failures_noted(folder))
-            record.open_config(folder, run, recipe, feed.dataset, feed.indices, device)
+            record.open_config(folder, run, asdict(recipe), feed.dataset, feed.indices, device)
         yield
 
 
@@ -167,9 +169,8 @@ def snapshot(trainer: Trainer, batches: int = 64) -> nn.Module:
     return G.eval()
 
 
-def save_samples(folder: Path, G: nn.Module, trainer: Trainer, side: int = 8) -> None:
+def save_samples(folder: Path, G: nn.Module, trainer: Trainer) -> None:
     """samples.png: a grid of images at latents and labels that stay the same over training."""
-    present = trainer.labels.unique()
-    y = present[torch.arange(side * side, device=present.device) % len(present)]
+    y = generators.in_turn(trainer.labels.unique(), SAMPLES)
     images = generators.generate(G, trainer.run.seed, y).cpu()
     record.write_bytes(folder / "samples.png", generators.grid(images))

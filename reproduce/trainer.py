@@ -86,12 +86,12 @@ class Trainer:
 
     def due(self, network: str, update: int) -> tuple[str, ...]:
         """The regularizers of a network that run at its update."""
-        names = []
-        for name, regularizer in self.regularizers.items():
-            skipped = regularizer.first_step_only and update % self.recipe.d_steps
-            if regularizer.of == network and (update + 1) % regularizer.interval == 0 and not skipped:
-                names.append(name)
-        return tuple(names)
+        members = self.regularizers.items()
+        return tuple(name for name, one in members if one.of == network and self.runs_at(one, update))
+
+    def runs_at(self, regularizer: Regularizer, update: int) -> bool:
+        skipped = regularizer.first_step_only and update % self.recipe.d_steps
+        return (update + 1) % regularizer.interval == 0 and not skipped
 
     def discriminator_step(self, x: Tensor, y: Tensor, due: tuple[str, ...], logging: bool) -> dict[str, Tensor]:
         """Update D on real images x and as many generated ones, with the regularizers that are due."""
@@ -160,17 +160,16 @@ def networks(run: Run, model: ModuleType, recipe: Recipe, classes: int, device: 
     """A run's generator and discriminator, drawn on the CPU so that they are the same on every device."""
     if not recipe.conditional:
         classes = 0
-    origin = "cpu"
-    if device.type == "meta":
-        origin = "meta"
-    with torch.device(origin):
+    origin = device
+    if device.type != "meta":
+        origin = torch.device("cpu")
+    with origin:
         G = model.Generator(run.resolution, classes, **recipe.generator)
         D = model.Discriminator(run.resolution, classes, **recipe.discriminator)
-    for network in (G, D):
-        network.to(device)
-        if recipe.channels_last:
-            network.to(memory_format=torch.channels_last)
-    return [G, D]
+    layout = torch.preserve_format
+    if recipe.channels_last:
+        layout = torch.channels_last
+    return [G.to(device, memory_format=layout), D.to(device, memory_format=layout)]
 
 
 def adam(network: nn.Module, rate: float, recipe: Recipe, device: torch.device) -> tuple[Tensor, torch.optim.Adam]:

@@ -10,7 +10,7 @@ import importlib.util
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -115,11 +115,9 @@ def read_image(path: Path) -> Tensor:
     return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None]
 
 
-def batches(folder: Path, read: Callable[[Path], Tensor], size: int = 32) -> Iterator[Tensor]:
-    """The images of a folder in batches, uint8 [N, 3, H, W]. All are read before the first batch."""
-    images = [read(path) for path in sorted(folder.iterdir())]
-    for start in range(0, len(images), size):
-        yield torch.cat(images[start:start + size])
+def batches(folder: Path, read: Callable[[Path], Tensor]) -> tuple[Tensor, ...]:
+    """The images of a folder in batches, uint8 [N, 3, H, W]."""
+    return torch.cat([read(path) for path in sorted(folder.iterdir())]).split(32)
 
 
 def torch_fidelity(real: Path, generated: Path, weights: Path) -> dict:

@@ -6,7 +6,6 @@ that is measured first. On a CPU the thin twins of the smoke table stand in, and
 Writes <results>/bench/train.json.
 """
 
-import gc
 import shlex
 import sys
 from collections.abc import Iterator
@@ -50,10 +49,8 @@ def measure(run: Run, graphs: bool, seconds: float, device: torch.device) -> dic
     row = {"run": run.id, "mode": "eager"}
     if graphs:
         row["mode"] = "graphs"
-    gc.collect()  # what the case before has left in cycles
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+    machine.free_memory(device)
+    machine.reset_peak(device)
     try:
         speed = probe(run, DATASETS[run.dataset].classes, seconds, device, graphs)
     except torch.cuda.OutOfMemoryError:
