@@ -209,12 +209,22 @@ def _is_own(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
     return own & (way == rows["dataset"].map(usual)) | (rows["extractor"] == "log")
 
 
+def _departures(rows: pd.DataFrame) -> pd.Series:
+    """What is in each row's protocol and in no row of the table's own: "checkpoint best"."""
+    usual = set(", ".join(rows.loc[rows["own"], "protocol"].unique()).split(", "))
+
+    def departure(protocol: str) -> str:
+        return ", ".join(part for part in protocol.split(", ") if part not in usual) or protocol
+
+    return rows["protocol"].map(departure)
+
+
 def _values(rows: pd.DataFrame) -> pd.DataFrame:
     """The mean over the draws of each cell, metric and seed. Of other protocols, distances and the Inception Score
     are kept; what was measured on the way of a training has a figure instead."""
     rows = rows.dropna(subset="metric")
     kept = rows["metric"].map(family).isin(["fid", "fd", "is"]) & ~rows["checkpoint"].str.isdigit()
-    rows = rows.assign(metric=rows["metric"].where(rows["own"], rows["metric"] + ", " + rows["protocol"]))
+    rows = rows.assign(metric=rows["metric"].where(rows["own"], rows["metric"] + ", " + _departures(rows)))
     groups = rows[rows["own"] | kept].groupby(["cell", "metric", "seed"])
     return groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std")).reset_index()
 
