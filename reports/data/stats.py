@@ -16,7 +16,7 @@ from scipy import stats
 
 MIN_SEEDS = 3  # below, no interval is shown and no verdict is given
 LEVEL = 0.05
-POWER = 0.8  # at which "the smallest effect that could have been seen" would have been
+POWER = 0.8  # with which an effect that is called detectable would have been found
 Weights = dict[str, float]  # cell -> its coefficient in a contrast of logarithms
 Contrasts = dict[str, Weights]  # what a contrast is about -> the contrast
 
@@ -35,8 +35,8 @@ class Estimate:
     n: int = 1
     error: float = math.inf  # standard error of the mean
 
-    def smallest(self, tests: int = 1) -> float:
-        """The smallest log ratio that would have been seen with probability POWER, at LEVEL shared by `tests`."""
+    def detectable(self, tests: int = 1) -> float:
+        """The smallest detectable log ratio: found with probability POWER, at LEVEL shared by `tests`."""
         if self.n < MIN_SEEDS:
             return math.inf
         return (quantile(1 - LEVEL / 2 / tests, self.n - 1) + quantile(POWER, self.n - 1)) * self.error

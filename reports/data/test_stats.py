@@ -23,7 +23,7 @@ def test_an_estimate_is_the_paired_t_test_of_the_logs():
 def test_too_few_seeds_have_no_interval():
     found = estimate([-0.1, -0.2])
     assert found.mean == pytest.approx(-0.15) and found.p == 1
-    assert math.isinf(found.low) and math.isinf(found.smallest())
+    assert math.isinf(found.low) and math.isinf(found.detectable())
 
 
 def test_equal_seeds_do_not_divide_by_zero():

@@ -31,7 +31,6 @@ CELL = ["model", "dataset", "resolution", "fraction", "method", "kind", "baselin
 class View:
     """One table's numbers.
 
-    folder    where under the reports folder it is written
     headline  the metrics that the table is about, the first of which is a distance
     cells     a row for each cell, by its id: model, dataset, resolution, fraction, method, kind (of KINDS), baseline
               (the id of its baseline, "" without one), run, what the paper `published` by metric, whether it is
@@ -46,7 +45,6 @@ class View:
     """
 
     name: str
-    folder: str
     table: Table
     headline: list[str]
     cells: pd.DataFrame
@@ -145,7 +143,7 @@ def view(results: Results, name: str, extra: Sequence[Cell] = ()) -> View:
     rows["own"] = _is_own(rows, table.protocol)
     values = _values(rows)
     headline = list(dict.fromkeys(chain(*cells["published"]))) or score_names(table.protocol.extractor)
-    made = View(name, name, table, headline, cells, rows, values)
+    made = View(name, table, headline, cells, rows, values)
     made.summary = _summary(made)
     return made
 
@@ -211,12 +209,22 @@ def _is_own(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
     return own & (way == rows["dataset"].map(usual)) | (rows["extractor"] == "log")
 
 
+def _departures(rows: pd.DataFrame) -> pd.Series:
+    """What is in each row's protocol and in no row of the table's own: "checkpoint best"."""
+    usual = set(", ".join(rows.loc[rows["own"], "protocol"].unique()).split(", "))
+
+    def departure(protocol: str) -> str:
+        return ", ".join(part for part in protocol.split(", ") if part not in usual) or protocol
+
+    return rows["protocol"].map(departure)
+
+
 def _values(rows: pd.DataFrame) -> pd.DataFrame:
     """The mean over the draws of each cell, metric and seed. Of other protocols, distances and the Inception Score
     are kept; what was measured on the way of a training has a figure instead."""
     rows = rows.dropna(subset="metric")
     kept = rows["metric"].map(family).isin(["fid", "fd", "is"]) & ~rows["checkpoint"].str.isdigit()
-    rows = rows.assign(metric=rows["metric"].where(rows["own"], rows["metric"] + ", " + rows["protocol"]))
+    rows = rows.assign(metric=rows["metric"].where(rows["own"], rows["metric"] + ", " + _departures(rows)))
     groups = rows[rows["own"] | kept].groupby(["cell", "metric", "seed"])
     return groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std")).reset_index()
 

@@ -17,7 +17,7 @@ from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, average, contrast, e
 from reports.data.views import MEANINGLESS, View, smallest
 from reports.show.contest import is_judged
 from reports.show.document import Section, simple
-from reports.show.words import NOTHING, change, interval, title, unseen
+from reports.show.words import NOTHING, change, detectable, interval, title
 
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not enough evidence"
 UNTESTABLE, CONSISTENT, INCONSISTENT = "not testable here", "consistent", "not consistent"
@@ -76,7 +76,7 @@ class Finding:
     verdict: str
     effect: str = NOTHING
     covered: str = NOTHING
-    smallest: str = NOTHING
+    detectable: str = NOTHING
 
 
 COST = (f"CPU time of a whole training iteration with gradgap over that without, in the bench; up to {CHEAP:.0%} is "
@@ -90,7 +90,7 @@ NOTES = [
     "says how many have them.",
     f"\"In every cell\" (C1, C5) is tested with Holm's correction at {LEVEL:.0%}, and the claims on average by their "
     "95 % interval.",
-    "Could have been seen: the smallest change that a test with this many seeds and this spread would have found 4 "
+    "Detectable: the smallest change that a test with this many seeds and this spread would have found 4 "
     "times in 5.",
     "C0 is the precondition of C2 and C3: where the baseline does not get worse as data shrink, they are not testable.",
     "The control is no claim of the paper: DiffAugment is known to help with few images, so a benchmark that cannot "
@@ -148,7 +148,7 @@ def _spoken_of(view: View, metric: str) -> pd.DataFrame:
 
 
 def _measured(claim: Claim, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[str, ...]:
-    """Verdict, effect, cells covered and what could have been seen, from the seeds of our runs.
+    """Verdict, effect, cells covered and what was detectable, from the seeds of our runs.
 
     Supported where each contrast (or their mean) has the sign after Holm's correction, contradicted where one has the
     other.
@@ -176,10 +176,10 @@ def _measured(claim: Claim, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[s
         verdict = SUPPORTED
     widest = max(found, key=lambda effect: effect.error)
     if not claim.every:
-        return verdict, f"{interval(widest)}, {widest.n} seeds", covered, unseen(widest)
+        return verdict, f"{interval(widest)}, {widest.n} seeds", covered, detectable(widest)
     return (verdict, f"{average_change} on average, {change(claim.sign * signed.min())} in the least; on the claim's "
             f"side in {(signed > 0).sum()} of {len(found)}, for sure in {agree}, for sure against it in {against}",
-            covered, f"{unseen(widest, len(found))} in one of {len(found)}")  # fmt: skip
+            covered, f"{detectable(widest, len(found))} in one of {len(found)}")  # fmt: skip
 
 
 def _printed(claim: Claim, cells: pd.DataFrame, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[str, ...]:
@@ -213,7 +213,7 @@ def verdicts(view: View, printed: bool = False) -> list[Finding]:
     found: dict[str, Finding] = {}
     for claim in CLAIMS:
         finding = found[claim.name] = judge(claim, view, printed)
-        judged = finding.verdict in (CONSISTENT, INCONSISTENT) or finding.smallest != NOTHING
+        judged = finding.verdict in (CONSISTENT, INCONSISTENT) or finding.detectable != NOTHING
         if judged and claim.needs and found[claim.needs].verdict not in (SUPPORTED, CONSISTENT):
             finding.verdict = UNTESTABLE
     return list(found.values())
@@ -265,7 +265,7 @@ def sections(findings: list[Finding]) -> list[Section]:
         overview.setdefault(claim, {"claim": claim})[finding.source] = finding.verdict
         behind.setdefault(finding.source, []).append(
             {"claim": claim, "verdict": finding.verdict, "effect [95 % interval]": finding.effect,
-             "cells covered": finding.covered, "could have been seen": finding.smallest})  # fmt: skip
+             "cells covered": finding.covered, "detectable": finding.detectable})  # fmt: skip
     made = [Section("", [simple(overview.values(), "What each source says about each claim. A source without any "
                                 "record is not shown.")])]  # fmt: skip
     for source, rows in behind.items():

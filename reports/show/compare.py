@@ -30,10 +30,7 @@ def compared(results: Results, table: str, name: str) -> tuple[View, dict[str, s
                          "baseline-diffaugment") from error  # fmt: skip
     if kind(asked) == "baseline":
         raise InputError(f"METHOD={name}: that is the baseline itself")
-    made = view(results, table)
-    wide, pairs = _with(results, made, asked)
-    wide.folder = f"compare/{name}/{made.folder}"
-    return wide, pairs
+    return _with(results, view(results, table), asked)
 
 
 def _with(results: Results, made: View, method: Run) -> tuple[View, dict[str, str]]:

@@ -161,7 +161,7 @@ def _grid_html(grid: Grid) -> str:
         styler = styler.format_index(escape="html", axis=axis)
     table = styler.to_html(exclude_styles=True)
     table = table[table.index(">", table.index("<table")) + 1:table.rindex("</table>")]
-    if len(grid.text.columns) > 3:
+    if len(grid.text.columns) + grid.text.index.nlevels > 3:
         kind += " wide"
     if grid.text.map(plain).map(len).max(axis=None) > LONG:
         kind += " prose"

@@ -43,7 +43,7 @@ def figures(view: View, results: Results, folder: Path) -> list[Figure]:
         with plt.rc_context(STYLE):
             figure = draw(view, results)
         if figure and (figure.data or (folder / figure.file).exists()):
-            figure.folder = view.folder
+            figure.folder = view.name
             made.append(figure)
     return made
 
@@ -66,8 +66,8 @@ def duels(view: View, results: Results) -> Figure | None:
     for y, duel in enumerate(found):
         effect = duel.effect
         if effect.n >= MIN_SEEDS:
-            unseen = min(effect.smallest(duel.tests), limit)
-            axis.barh(y, 2 * unseen, left=-unseen, height=0.72, color="0.5", alpha=0.22, lw=0)
+            hidden = min(effect.detectable(duel.tests), limit)
+            axis.barh(y, 2 * hidden, left=-hidden, height=0.72, color="0.5", alpha=0.22, lw=0)
             axis.plot([effect.low, effect.high], [y, y], "-", lw=1.8, color=COLOURS[1])
         axis.plot(effect.mean, y, "o", ms=4.5, color=COLOURS[1])
         axis.annotate(f"{interval(effect)}  {duel.verdict}, {duel.cells} cells", (1.02, y), va="center", fontsize=8,
@@ -83,7 +83,7 @@ def duels(view: View, results: Results) -> Figure | None:
     axis.set_title("worse \u2192", loc="right")
     return _save("contest", "gradgap against the baseline and each competitor where data are fewest: change of "
                  f"{title(view.headline[0])}, mean over the cells that have both, with its 95 % interval over the "
-                 "training seeds. Grey: changes too small to be seen with these seeds.", figure)  # fmt: skip
+                 "training seeds. Grey: changes too small to be detectable with these seeds.", figure)  # fmt: skip
 
 
 def by_fraction(view: View, results: Results) -> Figure | None:

@@ -44,7 +44,7 @@ def page(results: Results, reports: Path, parts: list[Part], findings: list[Find
     body = chapter("claims", "The claims", [*claims.sections(findings), Section("", ["[claims.md](claims.md)"])])
     for part in ordered:
         shown = [*part.sections, _files(part, root)]
-        body += chapter(part.view.folder, part.view.table.title, shown)
+        body += chapter(part.view.name, part.view.table.title, shown)
     body += chapter("bench", "The suite, measured", _benches(benches, records))
     body += chapter("field", "The field", _fields(fields, reports))
     body += chapter("others", "Other runs", _other_runs(results, parts))

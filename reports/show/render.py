@@ -22,7 +22,7 @@ def tables(found: Results, reports: Path, names: list[str]) -> int:
         if name == "bench":
             _write_benches(found, reports)
         else:
-            _say(_table(found, name, reports), reports)
+            _say(_table(found, name, reports), reports / name)
     return 0
 
 
@@ -43,29 +43,30 @@ def comparison_of(found: Results, reports: Path, method: str, table: str) -> int
     """A method beside a table; 1 unless every cell has it."""
     made, pairs = compared(found, table, method)
     part = Part(made, comparison(made, pairs, method))
-    _write_folder(found, part, reports)
-    _say(part, reports)
+    folder = reports / "compare" / method / table
+    _write_folder(found, part, folder)
+    _say(part, folder)
     return int(measured(made, pairs) < len(pairs))
 
 
 def _table(found: Results, name: str, reports: Path) -> Part:
     """A table's folder. Its figures stand after what answers its question."""
-    made = view(found, name)
-    drawn = figures(made, found, reports / name)
+    made, folder = view(found, name), reports / name
+    drawn = figures(made, found, folder)
     shown = sections(made, found) + beside(found, made)
     if drawn:
         shown.append(Section("Figures", drawn, folded=not len(made.values)))
     part = Part(made, sorted(shown, key=lambda section: section.folded))
-    for path in (reports / made.folder).glob("*.svg"):
+    for path in folder.glob("*.svg"):
         if path.name not in [figure.file for figure in drawn]:
             path.unlink()
-    _write_folder(found, part, reports)
+    _write_folder(found, part, folder)
     return part
 
 
-def _write_folder(found: Results, part: Part, reports: Path) -> None:
+def _write_folder(found: Results, part: Part, folder: Path) -> None:
     """The table, its CSVs, and its pictures."""
-    made, folder = part.view, reports / part.view.folder
+    made = part.view
     write(folder / "table.md", report(made.table.title, part.sections, found.problems))
     write(folder / "table.tex", to_latex(made, part.sections))
     write(folder / "table.csv", summary_csv(made))
@@ -86,6 +87,6 @@ def _write_benches(found: Results, reports: Path) -> dict[str, Section]:
     return suite
 
 
-def _say(part: Part, reports: Path) -> None:
+def _say(part: Part, folder: Path) -> None:
     shown = [section for section in part.sections if not section.folded]
-    print(f"{report(part.view.table.title, shown)}\nwrote {reports / part.view.folder}")
+    print(f"{report(part.view.table.title, shown)}\nwrote {folder}")

@@ -10,9 +10,9 @@ from benchmarks.tables import tunings
 from reports.data.records import GAP, Results, cell_id
 from reports.data.stats import MIN_SEEDS
 from reports.data.views import REAL, TRAINED, TUNING, UNTRAINED, View, share
-from reports.show.contest import contest, duel_grid
+from reports.show.contest import contest, duel_grid, preconditions
 from reports.show.document import Grid, Section, latex, simple
-from reports.show.words import NOTHING, change, interval, linked, protocol, score, span, title, unseen
+from reports.show.words import NOTHING, change, detectable, interval, linked, protocol, score, span, title
 
 STAND_IN = ("fd_effnet is the Frechet distance between features of EfficientNet-Lite0, a stand-in that needs no "
             "download; it is no FID and must not be compared with one.")  # fmt: skip
@@ -23,7 +23,8 @@ DOUBTFUL = "is_effnet is not shown for digits: real held-out digits score below 
 def sections(made: View, results: Results) -> list[Section]:
     """Everything that is shown of a table. What answers its question comes first."""
     shown = [Section("", [coverage(made), protocol(made.table)]),
-             Section("gradgap against its competitors", duel_grid(made, contest(made), "gradgap"))]  # fmt: skip
+             Section("gradgap against its competitors", duel_grid(made, contest(made), "gradgap")),
+             Section("Can this table see it?", preconditions(made))]  # fmt: skip
     for number, metrics in enumerate(_metrics(made)):
         means, parts = made.of(metrics[0])["mean"], score_grid(made, metrics) + change_grid(made, metrics)
         if number and len(means) and not means.any():
@@ -92,8 +93,8 @@ def _score_text(row, usual: int) -> str:
 
 
 def change_grid(made: View, metrics: list[str]) -> list[Grid]:
-    """The log ratio of method to baseline, and of baseline to that on the most data, as percent; and the smallest that
-    would have been seen."""
+    """The log ratio of method to baseline, and of baseline to that on the most data, as percent; and the smallest
+    detectable one."""
 
     def texts(row) -> dict[str, str]:
         found = {}
@@ -102,15 +103,13 @@ def change_grid(made: View, metrics: list[str]) -> list[Grid]:
         if row.effect:
             found["ours"] = linked(interval(row.effect), row.cell)
             if row.effect.n >= MIN_SEEDS:
-                found["could have been seen"] = unseen(row.effect)
+                found["detectable"] = detectable(row.effect)
         return found
 
     return _pivot(made, metrics, texts, f"{_names(metrics)}: change against the same model's baseline, and of the "
                   "baseline against itself on the most data, in percent (the log ratio), with its 95 % interval over "
-                  "the training seeds that both have (Student's t). A table can answer only where fewer data make the "
-                  "baseline worse and DiffAugment, which is known to help, is seen to help. Could have been seen: the "
-                  "smallest change, down and up, that a cell's seeds and their spread would have shown 4 times in 5 at "
-                  "the 5 % level.")  # fmt: skip
+                  "the training seeds that both have (Student's t). Detectable: the smallest change, down and up, that "
+                  "a cell's seeds and their spread would have shown 4 times in 5 at the 5 % level.")  # fmt: skip
 
 
 def _pivot(made: View, metrics: list[str], texts: Callable, caption: str) -> list[Grid]:

@@ -137,7 +137,7 @@ def simulated(effect: float, random: np.random.Generator, cells=48, seeds=3, spr
     frame, nothing = pd.DataFrame.from_dict(rows, orient="index"), pd.DataFrame()
     cache = dict.fromkeys(("fd_effnet", "is_effnet", GAP), pd.DataFrame(logs))
     headline = ["fd_effnet", "is_effnet"]
-    return View("simulated", "", TABLES["open"], headline, frame, nothing, nothing, summary, cache)
+    return View("simulated", TABLES["open"], headline, frame, nothing, nothing, summary, cache)
 
 
 def rates(name: str, effect: float, count: int) -> dict[str, float]:

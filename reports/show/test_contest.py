@@ -11,7 +11,7 @@ from benchmarks.tables import TABLES, Cell
 from reports.conftest import entry
 from reports.data.records import cell_id, read
 from reports.data.views import share, view
-from reports.show.contest import ALIKE, BETTER, FEW, WORSE, champions, duel_grid, duels, in_words
+from reports.show.contest import ALIKE, BETTER, FEW, WORSE, champions, duel_grid, duels, in_words, preconditions
 from reports.show.document import markdown
 from reports.show.tables import change_grid, score_grid
 
@@ -94,8 +94,8 @@ def test_the_smallest_change_is_the_textbook_formula(made):
     logs = np.log(VALUES["r1"] / BASE)
     size = (stats.t.ppf(0.975, 3) + stats.t.ppf(0.8, 3)) * logs.std(ddof=1) / 2
     text = markdown(change_grid(made, ["fd_effnet"])[0])
-    seen = f"{100 * np.expm1(-size):+.1f} or {100 * np.expm1(size):+.1f} %"
-    assert f"| DCGAN | r1_1 | could have been seen | {seen} |" in text
+    size_text = f"{100 * np.expm1(-size):+.1f} or {100 * np.expm1(size):+.1f} %"
+    assert f"| DCGAN | r1_1 | detectable | {size_text} |" in text
 
 
 def test_fractions_below_a_percent_keep_their_digits():
@@ -107,3 +107,9 @@ def test_every_cell_has_a_place_of_its_own(writer, table):
     cells = view(read(writer.folder), table).cells
     places = cells[["model", "dataset", "resolution", "fraction", "method"]]
     assert not places.duplicated().any() and set(cells.index) == {cell_id(cell.run) for cell in TABLES[table].cells}
+
+
+def test_the_preconditions_stand_beside_the_yardsticks(made):
+    (grid,) = preconditions(made)
+    assert markdown(grid).splitlines()[2] == (
+        "| DCGAN | digits | 1.50 | 10.25 ± 0.65 | 20.50 ± 1.29 | 30.00 | +100 % [+100, +100] | -40 % [-41, -39] |")

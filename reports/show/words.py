@@ -57,9 +57,9 @@ def interval(effect: Estimate | None) -> str:
     return f"{change(effect.mean)} [{change(effect.low)[:-2]}, {change(effect.high)[:-2]}]"
 
 
-def unseen(effect: Estimate, tests: int = 1) -> str:
-    """The smallest changes, down and up, that would have been seen."""
-    size = effect.smallest(tests)
+def detectable(effect: Estimate, tests: int = 1) -> str:
+    """The smallest detectable changes, down and up."""
+    size = effect.detectable(tests)
     return NOTHING if math.isinf(size) else f"{change(-size)[:-2]} or {change(size)}"
 
 
