@@ -49,7 +49,8 @@ def test_what_is_not_given_is_the_tables():
         assert settings.device == ("cpu" if table.small else "auto")
         assert settings.jobs == (os.cpu_count() if table.small else 1)
     given = Settings.parse(["SEEDS=9", "EXTRACTOR=clip", "SAMPLES=", "DEVICE=cuda"], "smoke")
-    assert (given.seeds, given.extractor, given.samples, given.device, given.jobs) == (9, "clip", 300, "cuda", 1)
+    samples = TABLES["smoke"].protocol.samples
+    assert (given.seeds, given.extractor, given.samples, given.device, given.jobs) == (9, "clip", samples, "cuda", 1)
     assert Settings.parse(["GPUS=2"], "smoke").device == "auto"
 
 

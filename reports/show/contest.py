@@ -9,7 +9,7 @@ from reports.data.records import cell_id
 from reports.data.stats import LEVEL, MIN_SEEDS, Contrasts, Estimate, average, contrast, estimate, holm
 from reports.data.views import View, smallest
 from reports.show.document import Grid, simple
-from reports.show.words import NOTHING, detectable, interval, score, title
+from reports.show.words import NOTHING, detectable, interval, linked, score, title
 
 BASELINE = "baseline"
 BETTER, WORSE, ALIKE, FEW = "better", "worse", "not told apart", "too few seeds"
@@ -123,7 +123,10 @@ def preconditions(view: View) -> list[Grid]:
 
 
 def _score(cells: pd.DataFrame, metric: str) -> str:
-    return score(cells["mean"].iloc[0], cells["sd"].iloc[0], metric) if len(cells) else NOTHING
+    """The score of the first cell, which leads to its records."""
+    if cells.empty:
+        return NOTHING
+    return linked(score(cells["mean"].iloc[0], cells["sd"].iloc[0], metric), cells.index[0])
 
 
 def _effect(cells: pd.DataFrame) -> str:
