@@ -14,9 +14,9 @@ from reproduce.preflight import require_writable
 Work = Callable[[], object]
 
 
-def begun(options: Mapping[str, Option] = {}) -> dict:  # noqa: B006
+def begun(options: Mapping[str, Option] | None = None) -> dict:
     """The values of a bench's arguments, RESULTS among them. What cannot be written at its end is said before it."""
-    given = read_options(sys.argv[1:], {"RESULTS": Option(Path, Path("results")), **options})
+    given = read_options(sys.argv[1:], {"RESULTS": Option(Path, Path("results")), **(options or {})})
     require_writable(given["RESULTS"])
     return given
 
