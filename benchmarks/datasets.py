@@ -194,11 +194,15 @@ def _due(name: str, resolution: int, root: Path) -> Order | None:
     if _is_current(made_from, path):
         return None
     if not path:
-        command = f"make data DATASET={name}"
-        if name not in DATASETS:
-            command += " SOURCE=..."
-        raise InputError(f"dataset {name!r}: not found under {root}; `{command}`: {row.get}")
+        raise InputError(f"dataset {name!r}: not found under {root}; `{_command(name)}`: {row.get}")
     return order(name, row, path, resolution, root)
+
+
+def _command(name: str) -> str:
+    """The command that prepares a data set."""
+    if name in DATASETS:
+        return f"make data DATASET={name}"
+    return f"make data DATASET={name} SOURCE=..."
 
 
 def _is_current(made_from: dict, path: Path | None) -> bool:
@@ -268,11 +272,7 @@ def _open(name: str, row: Row, target: Path) -> Dataset:
 def _part(name: str, row: Row, target: Path, prefix: str, known: dict, manifest: dict, provenance: dict) -> Dataset:
     """The arrays of one part. Raises InputError where they are not the ones whose digest was noted down."""
     remedy = REMEDY.format(target)
-    try:
-        images = np.load(target / f"{prefix}images.npy", mmap_mode="r")
-        labels = np.load(target / f"{prefix}labels.npy")
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{target}: damaged ({error}); {remedy}") from error
+    images, labels = _arrays(target, prefix)
     shape = (known["count"], 3, manifest["resolution"], manifest["resolution"])
     if images.shape != shape or images.dtype != np.uint8 or labels.shape != shape[:1] or labels.dtype != np.int64:
         raise InputError(f"{target}: damaged, {prefix}images.npy is {images.dtype} {images.shape}, labels are "
@@ -281,6 +281,14 @@ def _part(name: str, row: Row, target: Path, prefix: str, known: dict, manifest:
         raise InputError(f"{target}: damaged, the digest of {prefix}images.npy and its labels is not that of "
                          f"manifest.json; {remedy}")
     return Dataset(name, images, labels, manifest["classes"], row.flip, known["digest"], provenance)
+
+
+def _arrays(target: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images, in a memory map, and labels."""
+    try:
+        return np.load(target / f"{prefix}images.npy", mmap_mode="r"), np.load(target / f"{prefix}labels.npy")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{target}: damaged ({error}); {REMEDY.format(target)}") from error
 
 
 def _digest(images: np.ndarray, labels: np.ndarray) -> str:
@@ -323,12 +331,16 @@ def prepare_one(name: str, source: str, resolution: int | None, allow_count: boo
         raise InputError(f"dataset {name!r}: nothing at {path or root}; {row.get}")
     target = prepare(order(name, row, path, resolution or row.resolution, root, allow_count))
     manifest = _read(target / "manifest.json", MANIFEST)
+    print(f"{target}: {_counts(manifest)}; {manifest['how']}; content {manifest['content'][:12]}")
+    for file in manifest["aside"]:
+        print(f"  not an image, left aside: {file}")
+
+
+def _counts(manifest: dict) -> str:
     counts = f"{manifest['count']} images"
     if "heldout" in manifest:
         counts += f" and {manifest['heldout']['count']} of the test part"
-    print(f"{target}: {counts}; {manifest['how']}; content {manifest['content'][:12]}")
-    for file in manifest["aside"]:
-        print(f"  not an image, left aside: {file}")
+    return counts
 
 
 def _given_source(name: str, row: Row, root: Path, source: str) -> Path | None:

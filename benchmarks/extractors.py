@@ -123,12 +123,16 @@ def checked(path: Path, weights: Weights) -> Path:
     if path.stat().st_size != weights.size:
         raise InputError(f"{path}: {path.stat().st_size} bytes, but {weights.file} has {weights.size}; get it anew "
                          f"from {weights.source}")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _sha256(path)
     if digest != weights.sha256:
         raise InputError(f"{path}: sha256 {digest[:8]}..., but {weights.file} has {weights.sha256[:8]}...; get it anew "
                          f"from {weights.source}")
     return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetched(weights: Weights, folder: Path) -> Path:
@@ -280,13 +284,18 @@ def effnet(device: torch.device, path: Path | None, folder: Path) -> Extractor:
 
 def _lite0(path: Path) -> nn.Sequential:
     network = lite0()
-    published = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(dict(zip(network.state_dict(), published.values(), strict=True)))
+    _load_in_order(network, path)
     network.eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, ConvNorm):
             module.fold()
     return network.to(memory_format=torch.channels_last)
+
+
+def _load_in_order(network: nn.Module, path: Path) -> None:
+    """Published weights, whose names differ from ours, in the order in which they stand."""
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    network.load_state_dict(dict(zip(network.state_dict(), published.values(), strict=True)))
 
 
 # --- Optional extras, whose features have no classes ------------------------------------------------------------------
@@ -322,10 +331,7 @@ def dinov2(device: torch.device, path: Path | None, folder: Path) -> Extractor:
     module = _extra("dinov2", "timm.models.vision_transformer", "timm")
     weights = _given_or_fetched(path, DINOV2, folder)
     network = module.VisionTransformer(img_size=224, num_classes=0, **VIT_L14)
-    published = torch.load(weights, map_location="cpu", weights_only=True)
-    del published["mask_token"]  # of its training
-    published["pos_embed"] = _positions(published["pos_embed"], 224 // 14)
-    network.load_state_dict(published)
+    network.load_state_dict(_published_dinov2(weights))
     network.eval().requires_grad_(False).to(device)
     mean, sd = 255 * torch.tensor(IMAGENET, device=device)[:, :, None, None]
 
@@ -335,6 +341,14 @@ def dinov2(device: torch.device, path: Path | None, folder: Path) -> Extractor:
 
     return Extractor("dinov2", DINOV2.sha256, "bicubic-224-uint8", _without_classes(features, device), batch=32,
                      classes=False)
+
+
+def _published_dinov2(path: Path) -> dict[str, Tensor]:
+    """Meta's weights for images of 224 px."""
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    del published["mask_token"]  # of its training
+    published["pos_embed"] = _positions(published["pos_embed"], 224 // 14)
+    return published
 
 
 def _positions(published: Tensor, side: int) -> Tensor:

@@ -28,7 +28,7 @@ def fetch(url: str, folder: Path, checksum: str = "") -> Path:
     """
     _require_alive(url)
     _require_address(url)
-    target = folder / (PurePosixPath(urlparse(url).path).name or "download")
+    target = folder / _file_name(url)
     if target.exists():
         return target
     part = folder / f".{target.name}.part"
@@ -44,9 +44,17 @@ def fetch(url: str, folder: Path, checksum: str = "") -> Path:
         reason = getattr(error, "reason", None) or error  # an OSError that is a URLError has its cause there
         raise InputError(f"{url}: {reason}; the same command goes on") from error
     finally:
-        if part.exists() and part.stat().st_size == 0:
-            part.unlink()
+        _remove_if_empty(part)
     return target
+
+
+def _file_name(url: str) -> str:
+    return PurePosixPath(urlparse(url).path).name or "download"
+
+
+def _remove_if_empty(file: Path) -> None:
+    if file.exists() and not file.stat().st_size:
+        file.unlink()
 
 
 def _require_alive(url: str) -> None:
@@ -69,12 +77,8 @@ def _require_address(url: str) -> None:
 def _receive(url: str, part: Path) -> None:
     """Bring a part to its full length: the server sends the rest if it still has the version of the first bytes."""
     version = part.with_suffix(".version")  # the server's tag of the version that the part belongs to
-    have, headers = 0, {}
-    if part.exists() and version.exists():
-        have = part.stat().st_size
-    if have:
-        headers = {"Range": f"bytes={have}-", "If-Range": version.read_text()}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
+    have = _length(part, version)
+    with _answer(url, have, version) as answer:
         if answer.status != 206:  # the whole file comes, from its start
             have = 0
         total = have + int(answer.headers["Content-Length"] or 0)
@@ -85,6 +89,21 @@ def _receive(url: str, part: Path) -> None:
     if total and part.stat().st_size != total:
         raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes")
     version.unlink(missing_ok=True)
+
+
+def _length(part: Path, version: Path) -> int:
+    """The bytes of a part that can be continued: it is known to which version they belong."""
+    if part.exists() and version.exists():
+        return part.stat().st_size
+    return 0
+
+
+def _answer(url: str, have: int, version: Path) -> http.client.HTTPResponse:
+    """The server's answer to the request for what follows the first bytes."""
+    headers = {}
+    if have:
+        headers = {"Range": f"bytes={have}-", "If-Range": version.read_text()}
+    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60)
 
 
 def _save(answer: http.client.HTTPResponse, part: Path, have: int, total: int) -> None:

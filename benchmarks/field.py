@@ -88,10 +88,7 @@ def plain_or_augmented(dataset: str, rows: list[Row]) -> str:
         if row.slug == dataset and row.method in values:
             values[row.method].append(row.value)
     plain, augmented = values.values()
-    baseline = None
-    for row in paper_rows():
-        if (row.slug, row.method, row.metric, row.fraction) == (dataset, "stylegan2", "FID", 1.0):
-            baseline = row.value
+    baseline = _stylegan_of_the_paper(dataset)
     if not plain or not augmented or baseline is None:
         return ""
     nearest = min(plain + augmented, key=lambda value: abs(value - baseline))
@@ -99,6 +96,14 @@ def plain_or_augmented(dataset: str, rows: list[Row]) -> str:
     return (f"The paper's StyleGAN baseline has an FID of {baseline:g}. Under the same protocol others "
             f"published StyleGAN2 at {_span(plain)} and StyleGAN2 + DiffAugment at {_span(augmented)}. "
             f"It is nearest to {nearer}.")
+
+
+def _stylegan_of_the_paper(dataset: str) -> float | None:
+    """The FID of the paper's StyleGAN baseline on the whole of a data set, if it has one."""
+    for row in paper_rows():
+        if (row.slug, row.method, row.metric, row.fraction) == (dataset, "stylegan2", "FID", 1.0):
+            return row.value
+    return None
 
 
 def _span(values: list[float]) -> str:

@@ -19,6 +19,7 @@ from scipy.stats import mannwhitneyu
 from sklearn.cluster import KMeans
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.runs import MINIMUM, InputError
 
@@ -77,21 +78,23 @@ class Comparison:
     def __init__(self, real: Reference, generated: Features, train: np.ndarray | None = None,
                  heldout: np.ndarray | None = None, device: str | torch.device = "cpu"):
         self.device = device
-        self.real = _valid(real.features, "real").to(device)
+        self.real = self._features(real.features, "real")
         self.nearest = torch.from_numpy(real.nearest).to(device)
         self.mean = torch.from_numpy(real.mean).to(device)
         self.factor = torch.from_numpy(real.factor).to(device)
-        self.generated = _valid(generated.features, "generated").to(device)
-        self.logits = _valid(generated.logits, "generated").to(device)
+        self.generated = self._features(generated.features, "generated")
+        self.logits = self._features(generated.logits, "generated")
+        _require_as_many(self.real, self.generated, "generated")
         self.heldout = None
         if heldout is not None:
-            self.heldout = _valid(heldout, "held-out").to(device)
-        _require_as_many(self.real, self.generated, "generated")
-        if self.heldout is not None:
+            self.heldout = self._features(heldout, "held-out")
             _require_as_many(self.real, self.heldout, "held-out")
         if train is None:
             train = np.ones(len(self.real), bool)
         self.train = torch.from_numpy(train).to(device)
+
+    def _features(self, array: np.ndarray, name: str) -> Tensor:
+        return _valid(array, name).to(self.device)
 
     @cached_property
     def trained(self) -> Tensor:
@@ -221,12 +224,17 @@ def monge_distance(pair: Comparison, seed: int = 0) -> Score:
     """
     rng = np.random.default_rng(seed)
     n, D = min(len(pair.real), len(pair.generated)), pair.real.shape[1]
-    directions = torch.from_numpy(rng.standard_normal((D, DIRECTIONS))).to(pair.device)
-    directions /= directions.norm(dim=0)
+    directions = _directions(D, rng).to(pair.device)
     real = _some(pair.real, n, rng).double() @ directions
     generated = _some(pair.generated, n, rng).double() @ directions
     transport = real.sort(0).values - generated.sort(0).values
     return Score(3 * D * transport.square().mean().item())
+
+
+def _directions(D: int, rng: np.random.Generator) -> Tensor:
+    """Random unit vectors [D, DIRECTIONS]."""
+    vectors = torch.from_numpy(rng.standard_normal((D, DIRECTIONS)))
+    return vectors / vectors.norm(dim=0)
 
 
 def _some(features: Tensor, n: int, rng: np.random.Generator) -> Tensor:
@@ -387,12 +395,10 @@ def widths(centres: Tensor, x: Tensor, steps: int = 50, batch: int = 10_000) -> 
     by less than 5e-4 over five steps; one Gaussian more, at a tenth of the way from each image to the mean, keeps
     images that are far from all centres from deciding. The gradient is written out: autograd takes twice the time.
     """
-    (M, D), N = centres.shape, len(x)
-    x = x[torch.from_numpy(np.random.default_rng(0).permutation(N)).to(x.device)]
-    origin = 0.9**2 * (x - x.mean(0)).square().sum(1, keepdim=True)
-    squares = torch.cat([torch.cat([_squares(part, centres) for part in x.split(1024)]), origin], 1)
-    share = torch.full((M + 1,), -np.log(M), device=x.device).index_fill_(0, torch.tensor(M, device=x.device), 0.0)
-    w = torch.cat([((squares[:, :M].amin(0) + 1e-3) / D).log(), origin.new_zeros(1)])
+    M, D = centres.shape
+    squares = _squares_to_centres_and_mean(_shuffled(x), centres)
+    share = F.pad(squares.new_full((M,), -np.log(M)), (0, 1))  # the logarithm of each Gaussian's share
+    w = F.pad(((squares[:, :M].amin(0) + 1e-3) / D).log(), (0, 1))
     adam, losses = torch.optim.Adam([w], lr=0.5), []
     for _ in range(steps):
         parts = []
@@ -405,6 +411,18 @@ def widths(centres: Tensor, x: Tensor, steps: int = 50, batch: int = 10_000) -> 
         if _at_rest(losses):
             break
     return w[:M]
+
+
+def _shuffled(x: Tensor) -> Tensor:
+    """The rows in a random order, always the same."""
+    return x[torch.from_numpy(np.random.default_rng(0).permutation(len(x))).to(x.device)]
+
+
+def _squares_to_centres_and_mean(x: Tensor, centres: Tensor) -> Tensor:
+    """Squared distances [N, M + 1] of images to the centres and to a point on the way to the images' mean."""
+    to_centres = [_squares(part, centres) for part in x.split(1024)]
+    to_mean = 0.9**2 * (x - x.mean(0)).square().sum(1, keepdim=True)
+    return torch.cat([torch.cat(to_centres), to_mean], 1)
 
 
 def _at_rest(losses: list[float]) -> bool:
@@ -444,13 +462,9 @@ def data_copying(pair: Comparison) -> Score:
     Mann-Whitney statistic of the distances to the nearest training image as a z-score; cells weighted by held-out
     images, and left out below 20 generated ones. With no cell left, all images are one cell.
     """
-    mean = pair.trained.double().mean(0)
-    axes = torch.linalg.svd(_gaussian(pair.trained)[1], full_matrices=False).Vh[:COMPONENTS].T
-
-    def projected(x: Tensor) -> np.ndarray:
-        return ((x.double() - mean) @ axes).cpu().numpy()
-
-    trained, heldout, generated = projected(pair.trained), projected(pair.heldout), projected(pair.generated)
+    mean, axes = _principal(pair.trained)
+    trained, heldout, generated = [
+        ((x.double() - mean) @ axes).cpu().numpy() for x in (pair.trained, pair.heldout, pair.generated)]  # fmt: skip
     means = KMeans(CELLS, n_init=10, random_state=0).fit(trained)
     own, of_heldout, of_generated = means.labels_, means.predict(heldout), means.predict(generated)
     scores, weights = [], []
@@ -462,6 +476,12 @@ def data_copying(pair: Comparison) -> Score:
     if not scores:
         return Score(_nearness(trained, heldout, generated))
     return Score(float(np.average(scores, weights=weights)))
+
+
+def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [D] and first principal components [D, COMPONENTS] of images."""
+    mean, factor = _gaussian(x)
+    return mean, torch.linalg.svd(factor, full_matrices=False).Vh[:COMPONENTS].T
 
 
 def _nearness(trained: np.ndarray, heldout: np.ndarray, generated: np.ndarray) -> float:

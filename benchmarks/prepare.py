@@ -191,13 +191,17 @@ def check_count(order: Order, source: Source) -> None:
     """Refuse a set that has not as many images as it is known to have."""
     if order.allow_count:
         return
+    _require_count(order, len(source.names), order.count, "images")
     heldout = 0
     if source.heldout:
         heldout = len(source.heldout.names)
-    for count, known, kind in ((len(source.names), order.count, "images"), (heldout, order.heldout, "test images")):
-        if known not in (None, count):
-            raise InputError(f"{order.path}: {count} {kind}, but {order.name} has {known}; ALLOW_COUNT=1 "
-                             "takes them as they are and notes it in every result")
+    _require_count(order, heldout, order.heldout, "test images")
+
+
+def _require_count(order: Order, count: int, known: int | None, kind: str) -> None:
+    if known not in (None, count):
+        raise InputError(f"{order.path}: {count} {kind}, but {order.name} has {known}; ALLOW_COUNT=1 takes them as "
+                         "they are and notes it in every result")
 
 
 def _check_content(order: Order, source: Source, parts: dict[str, Part]) -> None:
@@ -225,18 +229,26 @@ def _begin(partial: Path, order: Order, sources: dict[str, Source]) -> None:
     """Make the folder and the arrays' headers, unless an interrupted preparation of the very same has left them."""
     names = {prefix: source.names for prefix, source in sources.items()}
     plan = json.dumps(order.stamp | {"names": names})
-    if (partial / "plan.json").exists() and (partial / "plan.json").read_bytes() == plan.encode():
+    if _has_plan(partial, plan):
         return
     shutil.rmtree(partial, ignore_errors=True)
-    size = 3 * order.resolution**2
-    wanted, free = size * sum(map(len, names.values())), shutil.disk_usage(partial.parent).free
-    if free < wanted:
-        raise InputError(f"{partial.parent}: no space left for {wanted >> 20} MiB; {free >> 20} MiB are free")
+    _require_space(partial.parent, 3 * order.resolution**2 * sum(map(len, names.values())))
     partial.mkdir()
     for prefix, part in names.items():
         shape = (len(part), 3, order.resolution, order.resolution)
         np.lib.format.open_memmap(partial / f"{prefix}images.npy", mode="w+", dtype=np.uint8, shape=shape)
     (partial / "plan.json").write_text(plan)
+
+
+def _has_plan(partial: Path, plan: str) -> bool:
+    file = partial / "plan.json"
+    return file.exists() and file.read_bytes() == plan.encode()
+
+
+def _require_space(folder: Path, wanted: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise InputError(f"{folder}: no space left for {wanted >> 20} MiB; {free >> 20} MiB are free")
 
 
 def _store(partial: Path, prefix: str, order: Order, source: Source) -> Part:

@@ -156,25 +156,31 @@ def _row(cells: list[str], line: int) -> tuple[list[str], Row | None]:
     if len(cells) != len(COLUMNS):
         return [f"{len(cells)} fields; must be {len(COLUMNS)}"], None
     values, faults = {}, []
-    for (name, column), cell in zip(COLUMNS.items(), cells, strict=True):
-        if cell != cell.strip():
-            faults.append(f"{name} {cell!r}: must not begin or end with a space")
-            continue
-        if not cell:
-            values[name] = column.default
-            if name in REQUIRED:
-                faults.append(f"{name}: must not be blank")
-            continue
+    for name, cell in zip(COLUMNS, cells, strict=True):
         try:
-            values[name] = column.read(cell)
+            values[name] = _value(name, cell)
         except ValueError as error:
-            faults.append(f"{name} {cell!r}: {error}")
+            faults.append(f"{name}{error}")
     if faults:
         return faults, None
     row = Row(**values, line=line)
     if row.metric.startswith("clean-") != (row.extractor == "clean-fid"):
         return [f"metric {row.metric} with extractor {row.extractor!r}: clean-FID is what clean-fid measures"], None
     return [], row
+
+
+def _value(name: str, cell: str) -> object:
+    """The value of a cell. Raises ValueError where it is none of its column."""
+    if cell != cell.strip():
+        raise ValueError(f" {cell!r}: must not begin or end with a space")
+    if not cell and name in REQUIRED:
+        raise ValueError(": must not be blank")
+    if not cell:
+        return COLUMNS[name].default
+    try:
+        return COLUMNS[name].read(cell)
+    except ValueError as error:
+        raise ValueError(f" {cell!r}: {error}") from error
 
 
 def _contradictions(rows: list[Row]) -> list[str]:

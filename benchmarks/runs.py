@@ -134,16 +134,20 @@ class Run:
         regularizers = {}
         if match["regularizers"] != "baseline":
             regularizers = _parsed(match["regularizers"].split("+"), run_id)
-        options = match["options"].split("-")[1:]
-        augment = ""
-        if options and re.fullmatch("[a-z_]+", options[0]):  # the options after it have a value
-            augment = options.pop(0)
+        augment, options = _without_augmentation(match["options"].split("-")[1:])
         override = _parsed(options, run_id)
         run = cls(match["model"], match["dataset"], int(match["resolution"]), float(match["fraction"]), regularizers,
                   augment, override.pop("i", ITERATIONS), override.pop("b", BATCH), int(match["seed"]), override)
         if run.id != run_id:
             raise InputError(f"run id {run_id!r}: the same run is written {run.id!r}")
         return run
+
+
+def _without_augmentation(options: list[str]) -> tuple[str, list[str]]:
+    """The augmentation of a run id, "" for none, and the options after it, which have a value."""
+    if options and re.fullmatch("[a-z_]+", options[0]):
+        return options[0], options[1:]
+    return "", options
 
 
 def _require_whole(name: str, value: float | str, least: int, most: int) -> None:
@@ -245,15 +249,16 @@ class Option(NamedTuple):
 def read_options(arguments: list[str], known: Mapping[str, Option]) -> dict[str, object]:
     """`options` with values of their own types. Raises InputError, too, for a text that an option's reader refuses."""
     texts = options(arguments, dict.fromkeys(known, ""))
-    values = {}
-    for name, text in texts.items():
-        values[name] = known[name].default
-        try:
-            if text:
-                values[name] = known[name].read(text)
-        except ValueError as error:
-            raise InputError(f"{name}={text}: {error}") from error
-    return values
+    return {name: _value(known[name], name, text) for name, text in texts.items()}
+
+
+def _value(option: Option, name: str, text: str) -> object:
+    if not text:
+        return option.default
+    try:
+        return option.read(text)
+    except ValueError as error:
+        raise InputError(f"{name}={text}: {error}") from error
 
 
 # Readers: text -> value, or ValueError that says what would be valid

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
@@ -251,11 +252,7 @@ def _raise(error: OSError) -> None:
 
 
 def _zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{path}: corrupt archive ({error}); get it again") from error
-    members = {}
+    archive, members = _opened_zip(path), {}
     for info in archive.infolist():
         if info.flag_bits & 1:
             raise InputError(f"{path}: {info.filename} is protected by a password; unpack it and give the folder")
@@ -274,13 +271,15 @@ def _zip(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     return list(members), read
 
 
-def _tar(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+def _opened_zip(path: Path) -> zipfile.ZipFile:
     try:
-        plain = _unpacked(path)
-        archive = tarfile.open(fileobj=plain, mode="r:")
-        infos = archive.getmembers()
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zipfile.zlib.error) as error:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
         raise InputError(f"{path}: corrupt archive ({error}); get it again") from error
+
+
+def _tar(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
+    plain, infos = _opened_tar(path)
     members = {}
     for info in infos:
         _check_member(path, info.name, info.size, not (info.isfile() or info.isdir()), members)
@@ -296,7 +295,15 @@ def _tar(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
     return list(members), read
 
 
-def _unpacked(path: Path):
+def _opened_tar(path: Path) -> tuple[BinaryIO, list[tarfile.TarInfo]]:
+    try:
+        plain = _unpacked(path)
+        return plain, tarfile.open(fileobj=plain, mode="r:").getmembers()
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zipfile.zlib.error) as error:
+        raise InputError(f"{path}: corrupt archive ({error}); get it again") from error
+
+
+def _unpacked(path: Path) -> BinaryIO:
     """The plain tar of a .tar.gz, in a nameless temporary file: members can then be read in any order."""
     if not _begins(path, b"\x1f\x8b"):
         return path.open("rb")

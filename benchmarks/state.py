@@ -74,12 +74,17 @@ def typed(where: str, found: object, schema: Schema, remedy: str = "") -> dict:
     for key, kind in schema.items():
         if key not in found:
             raise InputError(f"{where}: {key!r} is missing{then(remedy)}")
-        if not isinstance(found[key], kind) or isinstance(found[key], bool) and kind is not bool:
+        if not _is_a(found[key], kind):
             name = getattr(kind, "__name__", str(kind))
             raise InputError(f"{where}: {key!r} is {_short(found[key])}, must be of type {name}{then(remedy)}")
         if isinstance(found[key], float) and not math.isfinite(found[key]):
             raise InputError(f"{where}: {key!r} is {found[key]}, must be a finite number{then(remedy)}")
     return found
+
+
+def _is_a(value: object, kind: type | UnionType) -> bool:
+    """isinstance, but True and False are no numbers."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _short(value: object) -> str:
