@@ -142,6 +142,7 @@ SMALL = {  # baseline at 100 % -> fractions
     replace(THIN_DCGAN, dataset="100-shot-panda").id: (1.0,),
     THIN_WGAN.id: (0.1, 1.0),
     THIN_BIGGAN.id: (0.1, 1.0),
+    replace(THIN_BIGGAN, dataset="cifar-100").id: (0.004, 1.0),
 }
 READINGS = ("gradgap_lazy", "gradgap_pairs", "gradgap_single")  # these have the tuned weight of gradgap
 CONTEST = {  # what else competes at the smallest fraction, by model and data set
