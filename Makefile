@@ -37,7 +37,7 @@ env: $(ENV)  ## install what is needed into .venv; done by the others when missi
 
 .venv/installed: requirements.txt | options
 	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
 $(TABLES): env  ## train, evaluate and render a table: the paper's; on open data: open; for a CPU: the others
