@@ -15,9 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import mannwhitneyu
-from sklearn.cluster import KMeans
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -462,6 +459,8 @@ def data_copying(pair: Comparison) -> Score:
     Mann-Whitney statistic of the distances to the nearest training image as a z-score; cells weighted by held-out
     images, and left out below 20 generated ones. With no cell left, all images are one cell.
     """
+    from sklearn.cluster import KMeans  # here, as below: it takes a second to load, and no other metric needs it
+
     mean, axes = _principal(pair.trained)
     trained, heldout, generated = [
         ((x.double() - mean) @ axes).cpu().numpy() for x in (pair.trained, pair.heldout, pair.generated)]  # fmt: skip
@@ -486,6 +485,9 @@ def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _nearness(trained: np.ndarray, heldout: np.ndarray, generated: np.ndarray) -> float:
     """z-score of the Mann-Whitney statistic of the distances to training images: below 0, generated ones are nearer."""
+    from scipy.stats import mannwhitneyu
+    from sklearn.neighbors import NearestNeighbors
+
     tree = NearestNeighbors(n_neighbors=1).fit(trained)
     of_generated = tree.kneighbors(generated)[0][:, 0]
     of_heldout = tree.kneighbors(heldout)[0][:, 0]
