@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.runs import InputError, TryLaterError
+from benchmarks.runs import InputError, Run, TryLaterError
 from benchmarks.state import read_json
 from reproduce.settings import Settings
 
@@ -49,15 +49,25 @@ METRIC_NAMES = _metric_names()
 def finished(run_id: str, settings: Settings) -> bool:
     """Is the run evaluated just so, or has it diverged? A damaged record is not finished: evaluation names it.
 
-    A run that was evaluated before a metric was written is not finished, and gets it from its stored features.
+    A run that was evaluated before a metric was written is not finished: it gets it from its stored features, unless
+    its record is all that is here.
     """
     try:
         known = read_json(settings.results / run_id / "metrics.json")
         if known["status"] == "diverged":
             return True
-        return str(settings.protocol) in known["evaluated"] and METRIC_NAMES <= set(known["considered"])
+        complete = METRIC_NAMES <= set(known["considered"]) or is_record_alone(run_id, settings.results)
+        return str(settings.protocol) in known["evaluated"] and complete
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def is_record_alone(run_id: str, results: Path) -> bool:
+    """Whether a training has its record here and no weights, as in a clone, since git tracks none."""
+    folder = results / run_id
+    weights = (folder / "generator.safetensors", folder / "checkpoint.pt")
+    trained = Run.from_id(run_id).iterations > 0
+    return trained and (folder / "metrics.json").exists() and not any(path.exists() for path in weights)
 
 
 @dataclass(frozen=True)

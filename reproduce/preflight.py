@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES
-from reproduce.cell import answered
+from reproduce.cell import answered, finished, is_record_alone
 from reproduce.settings import Settings, split
 
 LARGE = 6e9  # bytes: no run of the tables leaves more, generators that are kept on the way apart
@@ -27,7 +27,7 @@ class Findings:
     """What a preflight has found.
 
     faults    what keeps the sweep from starting, one line each
-    left_out  run id -> why it cannot be trained here, where the others can: its data set is not there
+    left_out  run id -> why it cannot be made here, where the others can: its data set or its generator is not there
     run_ids   the other runs, in the order in which they are to be made
     """
 
@@ -46,7 +46,7 @@ def look_apart(run_ids: list[str], settings: Settings) -> Findings:
 
 def look(runs: list[Run], settings: Settings) -> Findings:
     """Look for everything that can be known to fail."""
-    left_out = missing_data(runs, settings.data)
+    left_out = missing_data(runs, settings.data) | missing_weights(runs, settings)
     able = [run for run in runs if run.id not in left_out]
     faults = list(dict.fromkeys(_faults(able, settings)))
     if settings.order == "cost" and not faults:
@@ -113,6 +113,14 @@ def missing_data(runs: list[Run], data: Path) -> dict[str, str]:
         except InputError as error:
             missing |= dict.fromkeys(run_ids, f"{error} (runs that need it: {len(run_ids)})")
     return missing
+
+
+def missing_weights(runs: list[Run], settings: Settings) -> dict[str, str]:
+    """Run id -> what to do, for the runs that would be trained anew over the record that they have here."""
+    alone = [run.id for run in runs if is_record_alone(run.id, settings.results) and not finished(run.id, settings)]
+    reason = (f"RESULTS={settings.results}: {len(alone)} records are here without their generators, which cannot be "
+              f"measured with {settings.protocol}; to train anew, give another RESULTS or remove their folders")
+    return dict.fromkeys(alone, reason)
 
 
 def require_method(settings: Settings) -> None:

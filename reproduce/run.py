@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.runs import InputError, Run, TryLaterError, command
-from reproduce.cell import STOP, end_with, stop_on_signals
+from reproduce.cell import STOP, end_with, finished, stop_on_signals
 from reproduce.preflight import look
 from reproduce.settings import Settings, split
 
@@ -24,6 +24,9 @@ def main() -> int:
     if len(named) != 1:
         raise InputError(f"{len(named)} run ids: give one, as listed by `python -m benchmarks.tables TABLE`")
     run, settings = Run.from_id(named[0]), Settings.parse(given)
+    if finished(run.id, settings):
+        print(f"{run.id}: done")
+        return 0
     if faults(run, settings):
         return InputError.status
     if settings.gpus_per_run > 1:

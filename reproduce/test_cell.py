@@ -123,6 +123,7 @@ time.sleep(600)"""
 def test_what_finished_means(tmp_path):
     settings = Settings(results=tmp_path, extractor="effnet", samples=300)
     (tmp_path / RUN_ID).mkdir()
+    (tmp_path / RUN_ID / "generator.safetensors").touch()
     metrics = tmp_path / RUN_ID / "metrics.json"
     assert not finished(RUN_ID, settings)
     assert METRIC_NAMES == set(METRICS)

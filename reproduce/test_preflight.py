@@ -12,6 +12,7 @@ from PIL import Image
 from benchmarks.runs import InputError, Run
 from benchmarks.tables import TABLES
 from reproduce import preflight, record
+from reproduce.cell import finished
 from reproduce.preflight import look
 from reproduce.settings import Settings
 from reproduce.train import train
@@ -74,6 +75,23 @@ def test_runs_without_their_data_set_are_left_out_with_what_mends_it(settings):
     assert found.faults == [] and found.run_ids == [TINY.id] and list(found.left_out) == [run.id for run in runs[1:]]
     (line,) = set(found.left_out.values())
     assert "(runs that need it: 2)" in line and "make data DATASET=cifar-100" in line
+
+
+def test_a_record_of_a_clone_is_not_trained_over(settings):
+    """git tracks no weights. Of two such runs none is trained by itself; the one that lacks nothing is done."""
+    train(TINY, settings, torch.device("cpu"))
+    folder = settings.results / TINY.id
+    record.write_json(folder / "metrics.json", {"status": "done", "evaluated": [str(settings.protocol)],
+                                                "considered": []})  # fmt: skip
+    assert look([TINY], settings).run_ids == [TINY.id]  # a new metric is worked out from what is there
+    for path in (folder / "generator.safetensors", folder / "checkpoint.pt"):
+        path.unlink()
+    assert finished(TINY.id, settings) and look([TINY], settings).left_out == {}
+    other = replace(TINY, seed=1)
+    found = look([TINY, other], replace(settings, samples=20))
+    assert (found.faults, found.run_ids) == ([], [other.id])
+    line = found.left_out[TINY.id]
+    assert str(settings.results) in line and "1 records are here without their generators" in line and "\n" not in line
 
 
 def test_a_source_that_is_not_the_set_leaves_its_runs_out(settings):
