@@ -47,12 +47,16 @@ class Method:
 
 
 def compared(rows: list[Run], method: Method) -> list[Run]:
-    """The trained runs among `rows`, and the method in the place of each baseline."""
-    trained = [run for run in rows if run.iterations]
-    for run in list(trained):
-        if not run.regularizers and not run.augment and method.of(run) not in trained:
-            trained.append(method.of(run))
-    return trained
+    """Each baseline among `rows` and the method in its place, then what has the paper's regularizer alone."""
+    chosen = {}
+    for run in rows:
+        if run.iterations and not run.regularizers and not run.augment:
+            own = method.of(run)
+            chosen |= {run.id: run, own.id: own}
+    for run in rows:
+        if list(run.regularizers) == ["gradgap"] and not run.augment:
+            chosen[run.id] = run
+    return list(chosen.values())
 
 
 # --- Reading, in this process -----------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Bring the runs of a table to their end: `python -m reproduce.sweep TABLE NAME=value ...`, or RUN_ID ... for TABLE.
 
-With METHOD the table's baselines are trained with it too: `compare METHOD=...` is that for TABLE=smoke or another. And
-`lambda` is the baselines of TABLE with gradgap at every weight from 1 to 10,000. reproduce.settings lists the options.
+With METHOD, of the table only the baselines and gradgap are trained, and the method beside each baseline: `compare
+METHOD=...` is that for TABLE=small or another. And `lambda` is the baselines of TABLE with gradgap at every weight from
+1 to 10,000. reproduce.settings lists the options.
 
 Runs that are done are left alone, interrupted ones go on, so the same command may be given again at any time, also
 twice at once. Exit status: 0 when all are done; 1 when some are not; 2 when none could be begun for what the user must

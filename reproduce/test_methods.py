@@ -132,14 +132,20 @@ def test_a_file_that_raises_late_is_blamed_with_its_line(write, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_replaces_each_baseline_and_nothing_else(write):
+def test_the_method_comes_right_after_each_baseline_and_gradgap_last(write):
     method = methods.read(f"diffaugment+{write(MINE)}2.5")
-    own = tables.runs("table3", seeds=2)
+    own = tables.runs("open", seeds=2)
     runs = methods.compared(own, method)
-    assert runs[:len(own)] == own
-    assert [run.id for run in runs[len(own):]] == [
-        replace(run, regularizers={"mine": 2.5}, augment="diffaugment").id for run in own if not run.regularizers]
-    assert methods.compared(own, methods.read("gradgap")) == own
+    pairs, others = runs[: 4 * 9], runs[4 * 9 :]
+    assert pairs[::2] == [run for run in own if run.method == "baseline"]
+    for baseline, mine in zip(pairs[::2], pairs[1::2], strict=True):
+        assert mine == replace(baseline, regularizers={"mine": 2.5}, augment="diffaugment")
+    assert others == [run for run in own if run.method == "gradgap100"]
+
+
+def test_a_method_that_the_table_has_is_there_once():
+    own = tables.runs("table3", seeds=1)
+    assert {run.id for run in methods.compared(own, methods.read("gradgap"))} == {run.id for run in own}
 
 
 def test_the_sweep_is_every_baseline_at_every_weight():
