@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run
-from benchmarks.tables import TABLES
 from reproduce.cell import answered, finished, is_record_alone
 from reproduce.settings import Settings, split
 
@@ -186,23 +185,17 @@ def require_device(runs: list[Run], settings: Settings) -> None:
     device = machine.device(settings.device).type
     if settings.graphs and device != "cuda":
         raise InputError("GRAPHS=1: needs a CUDA device")
-    if device == "cpu" and settings.device == "auto" and any(map(full_size, runs)):
+    if device == "cpu" and settings.device == "auto" and any(map(is_large, runs)):
         raise InputError("no GPU here, and networks of full size take a CPU days for each run (`make plan` measures "
-                         "how many); give DEVICE=cpu to go on all the same")
+                         "how many): give a run id with fewer iterations (-i200) or of less width (-width0.25), or "
+                         "DEVICE=cpu to go on all the same")
 
 
-def full_size(run: Run) -> bool:
-    """Is it like the runs of a table that is not small?"""
-    return _shape(run) in _full_shapes()
-
-
-@cache
-def _full_shapes() -> set[str]:
-    shapes = set()
-    for table in TABLES.values():
-        if not table.small:
-            shapes.update(_shape(cell.run) for cell in table.cells)
-    return shapes
+def is_large(run: Run) -> bool:
+    """Whether networks of the published width are trained long enough to take a CPU hours or more: 1,000 iterations at
+    32 px, or as many pixels."""
+    narrow = float(run.override.get("width", 1)) < 1
+    return not narrow and run.iterations * (run.resolution / 32) ** 2 > 1000
 
 
 def _shape(run: Run) -> str:

@@ -107,12 +107,20 @@ def test_a_source_that_is_not_the_set_leaves_its_runs_out(settings):
 
 def test_a_cpu_trains_networks_of_full_size_only_when_told_to(settings, monkeypatch):
     monkeypatch.setattr(preflight, "missing_data", lambda runs, data: {})
-    run = TABLES["table3"].cells[0].run
     auto = replace(settings, device="auto")
-    if not torch.cuda.is_available():
-        (line,) = look([run], auto).faults
-        assert "DEVICE=cpu" in line and "make plan" in line
-    assert look([run], settings).faults == [] and look([TINY], auto).faults == []
+    own = Run("wgan", "noise", 64)  # of no table
+    for run in (TABLES["table3"].cells[0].run, own):
+        if not torch.cuda.is_available():
+            (line,) = look([run], auto).faults
+            assert "DEVICE=cpu" in line and "make plan" in line
+        assert look([run], settings).faults == []
+    assert look([TINY, replace(own, iterations=100)], auto).faults == []
+
+
+def test_the_small_tables_are_for_a_cpu_and_the_others_are_not():
+    for table in TABLES.values():
+        large = {preflight.is_large(cell.run) for cell in table.cells if cell.run.iterations}
+        assert large == {not table.small}
 
 
 def test_a_run_that_kept_no_generators_is_not_measured_on_the_way(settings):
