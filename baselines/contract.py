@@ -132,7 +132,8 @@ def penalise(regularizer: Regularizer, network: nn.Module, update: int) -> Tenso
         z = torch.randn(BATCH, network.latent)
         return _attempt("forward(G, z, y) failed", lambda: regularizer(Drawer(network), z, y))
     D = Scorer(network)
-    real, fake = D.pair(torch.randn(BATCH, *SHAPE), y, torch.randn(BATCH, *SHAPE), y)
+    images = torch.randn(BATCH, *SHAPE), y, torch.randn(BATCH, *SHAPE), y
+    real, fake = D.pair(*images, gradient=regularizer.uses_gradients)
     return _attempt("forward(D, real, fake) failed", lambda: regularizer(D, real, fake))
 
 

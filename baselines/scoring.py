@@ -29,6 +29,8 @@ class Scored(NamedTuple):
 
     def norms(self) -> Tensor:
         """|| dD/dx_i ||_2 of every image, [N]; differentiable by the discriminator's parameters."""
+        if self.gradient is None:
+            raise ValueError("gradients are not there: a regularizer that reads them has uses_gradients = True")
         return self.gradient.norm(dim=1)
 
 

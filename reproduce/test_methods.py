@@ -46,6 +46,8 @@ BROKEN = {
     "shape": (HEAD + "        return real.norms()\n", "shape [5]"),
     "NaN": (HEAD + "        return real.norms().mean() / 0 * 0\n", "nan"),
     "no gradient": (HEAD + "        return real.norms().mean().detach()\n", "no gradient"),
+    "gradients that it does not ask for": (HEAD.replace("def", "uses_gradients = False\n    def", 1)
+                                           + "        return real.norms().mean()\n", "uses_gradients = True"),
 }
 
 
