@@ -340,7 +340,9 @@ def _counts(manifest: dict) -> str:
     counts = f"{manifest['count']} images"
     if "heldout" in manifest:
         counts += f" and {manifest['heldout']['count']} of the test part"
-    return counts
+    if manifest["classes"]:
+        return f"{counts}, {manifest['classes']} classes"
+    return f"{counts}, no classes"
 
 
 def _given_source(name: str, row: Row, root: Path, source: str) -> Path | None:

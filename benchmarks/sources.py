@@ -132,7 +132,7 @@ def _choose(path: Path, names: list[str], read: Callable[[str], bytes], classes:
     if classes and not folders:
         folders = _by_name(path, train, classes)
     source = _images(path, train, read, folders)
-    source.aside = aside
+    source.aside = [name for name in aside if PurePosixPath(name).name != CLASSES]
     if test:
         source.heldout = _images(path, test, read, folders)
     return source
