@@ -177,10 +177,11 @@ def _named(row: Row) -> str:
 
 
 def _follows(row: Row, named: Named) -> bool:
-    """Whether a row's number was measured as a protocol says, its network apart."""
+    """Whether a row's number was measured as a protocol says; one whose network is not known may have been."""
     same_reference = row.metric == "IS" or row.split == named.reference
     right_set = named.dataset in ("", row.slug) and named.resolution in (0, row.resolution)
-    return row.n_generated == named.n_generated and same_reference and right_set
+    same_network = row.network == "" or named.extractor == "inception"  # which clean-fid takes
+    return row.n_generated == named.n_generated and same_reference and right_set and same_network
 
 
 def _section(group: list[Row]) -> Section:
