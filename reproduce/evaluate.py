@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.datasets import Dataset, load, subset
+from benchmarks.datasets import Dataset, load
 from benchmarks.extractors import load_extractor
 from benchmarks.metrics import METRICS, Comparison, Features, Score
 from benchmarks.runs import MINIMUM, InputError, Protocol, Run
 from reproduce import generators, machine, names, record
 from reproduce.checkpoint import trained_peak
-from reproduce.features import RealImages, batches, data_of, labels_of, printed, stored, trained_on
+from reproduce.features import RealImages, batches, data_of, labels_of, printed, rows_of, stored, trained_on
 from reproduce.generators import Trained
 from reproduce.log import trained_seconds
 
@@ -278,6 +278,6 @@ def open_heldout(run: Run, data: Path, folder: Path, device: torch.device) -> No
         raise InputError(f"run {run.id}: held-out images are not trained, so it must be {plain.id}")
     dataset = load(run.dataset, run.resolution, data)
     _unseen(run, dataset)
+    rows = rows_of(dataset, run.fraction, run.seed)
     with record.locked(folder):
-        rows = subset(len(dataset.images), run.fraction, run.seed)
         record.open_config(folder, run, {}, dataset, rows, device)

@@ -83,12 +83,15 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     machine.reset_peak(device)
     opened, dataset = _opened(order), _dataset(order, data)
     sha256, size = images.check(opened, order.resolution, order.resize)
-    folder = record.folder(results, order.id)
-    known = _known(folder, sha256)
     trained, train = _trained(order)
+    subject = {"images_sha256": sha256, "train": train, "dataset": {
+        "name": dataset.name, "count": len(dataset.images), "digest": dataset.digest}}  # fmt: skip
+    folder = record.folder(results, order.id)
+    _known(folder, subject)  # before the network is loaded, which may take a download
     extractor = load_extractor(order.protocol.extractor, device, order.protocol.weights, data / "weights")
     real = RealImages(dataset, _mask(order, dataset), extractor, data, device)
     with record.locked(folder):
+        known = _known(folder, subject)  # again: another process may have written it
         asked = f"{order.protocol} against {order.against}"
         same = {"n_generated": opened.count, "reference": order.against, **extractor.facts}
         others = [entry for entry in known["metrics"] if not agree(entry, same)]
@@ -98,9 +101,8 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
         entries = _entries(order, real, trained, extractor(images.stream(opened, order.resolution)))
         evaluated = [other for other in known["evaluated"] if other != asked]
         record.write_json(folder / "metrics.json", {
-            **_about(order, opened, sha256, size), "evaluated": [*evaluated, asked], "metrics": [*others, *entries],
-            "dataset": {"name": dataset.name, "count": len(dataset.images), "digest": dataset.digest},
-            "train": train, "provenance": machine.provenance(device),
+            **_about(order, opened, size), **subject, "evaluated": [*evaluated, asked],
+            "metrics": [*others, *entries], "provenance": machine.provenance(device),
             "seconds": {"evaluate": round(time.monotonic() - began, 2)},
             "peak_bytes": {"train": None, "evaluate": machine.peak_bytes(device)}})  # fmt: skip
     return f"{order.id}: {shown(entries)}"
@@ -124,7 +126,7 @@ def _dataset(order: Order, data: Path) -> Dataset:
     return dataset
 
 
-def _about(order: Order, opened: images.Images, sha256: str, size: tuple[int, int]) -> dict:
+def _about(order: Order, opened: images.Images, size: tuple[int, int]) -> dict:
     """What the record says of the images."""
     resize = "none"
     if size[0] != order.resolution:
@@ -133,7 +135,6 @@ def _about(order: Order, opened: images.Images, sha256: str, size: tuple[int, in
             "run": {"name": order.name, "dataset": order.dataset, "resolution": order.resolution,
                     "fraction": order.fraction, "seed": order.seed},
             "status": "external",
-            "images_sha256": sha256,
             "images": {"count": opened.count, "height": size[0], "width": size[1], "resize": resize}}  # fmt: skip
 
 
@@ -155,14 +156,19 @@ def _mask(order: Order, dataset: Dataset) -> np.ndarray:
     return trained_on(dataset, order.fraction, order.seed)
 
 
-def _known(folder: Path, sha256: str) -> dict:
-    """The record that is there, an empty one where there is none. Raises InputError where it is of other images."""
-    path = folder / "metrics.json"
+def _known(folder: Path, subject: dict) -> dict:
+    """The record that is there, an empty one where there is none. Raises InputError where it is of something else.
+
+    subject  the images, those that the generator was trained on, and the data set, as the record has them
+    """
+    path, remedy = folder / "metrics.json", f"remove {folder} to have the images scored anew"
     if not path.exists():
         return {"evaluated": [], "metrics": []}
-    known = read_record(path, f"remove {folder} to have the images scored anew")
-    if known["images_sha256"] != sha256:
-        raise InputError(f"{path}: the record of other images; give these another METHOD, or remove {folder}")
+    known = read_record(path, remedy)
+    for key, what in (("images_sha256", "other images"), ("train", "other TRAIN images"),
+                      ("dataset", "another state of the data set")):  # fmt: skip
+        if known.get(key, subject[key]) != subject[key]:
+            raise InputError(f"{path}: the record of {what}; give these another METHOD, or {remedy}")
     return known
 
 

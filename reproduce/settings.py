@@ -68,7 +68,7 @@ class Settings:
 
     data: Path = option(Path("data"), path, "folder of the data sets")
     results: Path = option(Path("results"), path, "folder of the runs")
-    reports: Path = option(Path("reports"), path, "folder of what is rendered")
+    reports: Path = option(Path("reports"), path, "folder of what is rendered; inside RESULTS, where another is given")
 
     extractor: str = option(Protocol.extractor, str, "the feature network of the metrics; effnet needs no download")
     weights: Path | None = option(None, path, "file of its weights, instead of a download")
@@ -104,7 +104,10 @@ class Settings:
     @classmethod
     def parse(cls, arguments: list[str], table: str = "") -> "Settings":
         """The settings that NAME=value arguments give; an empty value gives none. The rest is the table's, or ours."""
-        values = _own_defaults() | _given(arguments)
+        given = _given(arguments)
+        values = _own_defaults() | given
+        if "reports" not in given and values["results"] != cls.results.absolute():
+            values["reports"] = values["results"] / "reports"
         if table:
             values = defaults(TABLES[table], values) | values
         values.setdefault("weights", weights_in_environment(values.get("extractor", cls.extractor)))

@@ -77,14 +77,17 @@ def main() -> int:
             method = read_apart(settings.method)
         run_ids = listed(table, settings, method, weights="lambda" in sys.argv[1:])
     left = [run_id for run_id in run_ids if not finished(run_id, settings)]
+    if settings.method:  # its file may have changed since runs were finished
+        left = run_ids
     findings = looked_for(left, settings)
     if findings.faults or (run_ids and len(findings.left_out) == len(run_ids)):
         return InputError.status
     if method:
         note(method, settings)
     outcome = {run_id: Attempt(run_id, "left out", reason) for run_id, reason in findings.left_out.items()}
-    if findings.run_ids:
-        outcome |= ENGINES[settings.engine](findings.run_ids, settings)
+    left = [run_id for run_id in findings.run_ids if not finished(run_id, settings)]
+    if left:
+        outcome |= ENGINES[settings.engine](left, settings)
     return conclude(run_ids, outcome, settings)
 
 

@@ -58,3 +58,12 @@ def test_what_was_rendered_goes_and_other_files_stay(settings):
     (folder / "thesis.docx").unlink()
     clean.remove_report(folder)
     assert not folder.exists() and settings.reports.exists()
+
+
+def test_the_report_of_other_results_stays(settings, tmp_path, monkeypatch):
+    for folder in ("reports/smoke", "keep me/reports/smoke"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "table.md").touch()
+    monkeypatch.setattr("sys.argv", ["", "RESULTS=keep me"])
+    clean.main()
+    assert (tmp_path / "reports/smoke/table.md").exists() and not (tmp_path / "keep me/reports/smoke").exists()

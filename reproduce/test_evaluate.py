@@ -321,6 +321,8 @@ def test_with_all_held_out_images_drawn_none_is_left_to_compare_with(data, tmp_p
 def test_without_held_out_images_there_is_nothing_to_score(data, tmp_path):
     with pytest.raises(InputError, match="few has no test part, and fraction 1 leaves out 0 images"):
         evaluate(replace(HELDOUT, fraction=1.0), Protocol("cheap"), data, tmp_path, CPU)
+    with pytest.raises(InputError, match="fraction 0.01: .* metrics need at least 10"):
+        evaluate(replace(HELDOUT, fraction=0.01), Protocol("cheap"), data, tmp_path, CPU)
     with pytest.raises(InputError, match=f"it must be {HELDOUT.id}"):
         evaluate(replace(HELDOUT, iterations=5), Protocol("cheap"), data, tmp_path, CPU)
     assert not list(tmp_path.iterdir())

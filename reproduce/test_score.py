@@ -296,7 +296,14 @@ def test_a_record_of_other_images_is_kept(pixels, data, tmp_path):
     with pytest.raises(InputError, match="record of other images"):
         score(asked(tmp_path / "theirs.npy"), data, results, CPU)
     assert read(results, asked(tmp_path / "theirs.npy")) == before
-    (results / asked(tmp_path).id / "metrics.json").write_text("{}")
+    np.save(tmp_path / "theirs.npy", pixels)
+    with pytest.raises(InputError, match="record of other TRAIN images"):
+        score(asked(tmp_path / "theirs.npy", train=tmp_path / "theirs.npy"), data, results, CPU)
+    file = results / asked(tmp_path).id / "metrics.json"
+    file.write_text(json.dumps(before | {"dataset": before["dataset"] | {"digest": "0" * 64}}))
+    with pytest.raises(InputError, match="record of another state of the data set"):
+        score(asked(tmp_path / "theirs.npy"), data, results, CPU)
+    file.write_text("{}")
     with pytest.raises(InputError, match="metrics.json: 'id' is missing; remove"):
         score(asked(tmp_path / "theirs.npy"), data, results, CPU)
 

@@ -96,6 +96,18 @@ def test_the_name_of_a_method_is_left_for_those_who_show_its_runs(where):
         assert done.stdout == f"{name}\n"
 
 
+def test_a_changed_method_file_is_refused_though_its_run_is_done(where, tmp_path):
+    """Its finished seeds and those to come would be of two formulas."""
+    (tmp_path / "mine.py").write_text("from baselines.regularizers import Regularizer\n\nclass Mine(Regularizer):\n"
+                                      "    def forward(self, D, real, fake):\n        return real.norms().mean()\n")
+    done = TINY[0].replace("baseline", "mine1")
+    (tmp_path / "results" / done).mkdir(parents=True)
+    (tmp_path / "results" / done / "metrics.json").write_text('{"status": "diverged"}')
+    (tmp_path / "results" / done / "config.json").write_text('{"method_files": {"mine": "sha256 of another"}}')
+    tried = run(done, *where, f"METHOD={tmp_path / 'mine.py'}")
+    assert tried.returncode == 2 and "begun with another file of that name" in tried.stderr, tried.stderr
+
+
 def test_interrupted_it_saves_ends_and_goes_on(where, tmp_path):
     """Ctrl-C in the middle of a training of 4,000 iterations, which the same command then resumes."""
     run_id = TINY[0].replace("-i40-", "-i4000-")
