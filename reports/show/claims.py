@@ -69,9 +69,8 @@ C4 = Claim("C4", "R costs almost nothing", "cost", 1, "claimed", "models")  # wh
 
 @dataclass
 class Finding:
-    """The outcome of a claim's test on a source: how large the effect is, which cells it covers, what it could see."""
+    """The outcome of a claim's test: how large the effect is, which cells it covers, what it could see."""
 
-    source: str
     claim: Claim
     verdict: str
     effect: str = NOTHING
@@ -122,21 +121,18 @@ def contrasts_of(claim: Claim, cells: pd.DataFrame) -> Contrasts:
     return found
 
 
-def judge(claim: Claim, view: View, printed: bool = False) -> Finding:
-    """The verdict of a table on a claim, without regard to its precondition.
-
-    printed  whether the numbers are the paper's, single runs
-    """
+def judge(claim: Claim, view: View) -> Finding:
+    """The verdict of a table, or of the paper's numbers, on a claim, without regard to its precondition."""
     metric = {"distance": view.headline[0], "is": view.headline[-1], "gap": GAP}[claim.quantity]
     cells, logs = _spoken_of(view, metric), view.logs(metric)
     contrasts = contrasts_of(claim, cells)
-    if printed:
+    if view.name == PAPER:
         outcome = _printed(claim, cells, logs, contrasts)
     elif not contrasts:
         outcome = UNTESTABLE, "no such cells in this table"
     else:
         outcome = _measured(claim, logs, contrasts)
-    return Finding(view.name, claim, *outcome)
+    return Finding(claim, *outcome)
 
 
 def _spoken_of(view: View, metric: str) -> pd.DataFrame:
@@ -208,11 +204,11 @@ def _printed(claim: Claim, cells: pd.DataFrame, logs: pd.DataFrame, contrasts: C
     return (verdict, f"{text}, by {unit} ({effect.n}), {len(values)} numbers", f"{len(values)} of {len(contrasts)}")
 
 
-def verdicts(view: View, printed: bool = False) -> list[Finding]:
+def verdicts(view: View) -> list[Finding]:
     """The findings of a table; a claim whose precondition does not hold is not judged."""
     found: dict[str, Finding] = {}
     for claim in CLAIMS:
-        finding = found[claim.name] = judge(claim, view, printed)
+        finding = found[claim.name] = judge(claim, view)
         judged = finding.verdict in (CONSISTENT, INCONSISTENT) or finding.detectable != NOTHING
         if judged and claim.needs and found[claim.needs].verdict not in (SUPPORTED, CONSISTENT):
             finding.verdict = UNTESTABLE
@@ -221,7 +217,7 @@ def verdicts(view: View, printed: bool = False) -> list[Finding]:
 
 def cost(results: Path) -> Finding:
     """C4 from the controlled measurement of `make bench-regularizers`: the update itself, in turn, on one thread."""
-    found = Finding(BENCH, C4, OPEN, "not measured: `make bench-regularizers` does")
+    found = Finding(C4, OPEN, "not measured: `make bench-regularizers` does")
     try:
         rows = parsed((results / "bench" / "regularizers.json").read_bytes())["rows"]
         extra = pd.DataFrame([row["forms"]["gradgap"] for row in rows])[["ratio", "ratio_low", "ratio_high"]] - 1
@@ -237,37 +233,34 @@ def cost(results: Path) -> Finding:
     return found
 
 
-def judge_all(views: list[View], results: Path) -> list[Finding]:
+def judge_all(views: list[View], results: Path) -> dict[str, list[Finding]]:
     """The findings of every source: the printed numbers, ours for the paper's tables together, ours for each other
     table that is meant for verdicts and has any, and the measurement of the cost."""
-    paper, sources, found = [view for view in views if len(view.published)], [], []
+    paper = [view for view in views if len(view.published)]
+    sources = [view for view in views if view not in paper and is_judged(view)]
     if paper:
         joined = {}
         for name in ("cells", "values", "summary"):
             joined[name] = pd.concat(getattr(view, name) for view in paper)
-        sources.append(replace(paper[0], name=OURS, headline=["fid", "is"], cache={}, **joined))
-        printed = sources[0].published
-        printed = replace(sources[0], name=PAPER, values=printed.assign(seed=0, value=printed["published"]), cache={})
-        found += verdicts(printed, printed=True)
-    sources += [view for view in views if view not in paper and is_judged(view)]
-    for source in sources:
-        if len(source.values):
-            found += verdicts(source)
-    return [*found, cost(results)]
+        ours = replace(paper[0], name=OURS, headline=["fid", "is"], cache={}, **joined)
+        printed = ours.published.assign(seed=0, value=ours.published["published"])
+        sources = [replace(ours, name=PAPER, values=printed, cache={}), ours, *sources]
+    found = {source.name: verdicts(source) for source in sources if len(source.values)}
+    return found | {BENCH: [cost(results)]}
 
 
-def sections(findings: list[Finding]) -> list[Section]:
+def sections(findings: dict[str, list[Finding]]) -> list[Section]:
     """What each source says about each claim, with what stands behind it, and how a verdict is reached."""
     overview: dict[str, dict[str, str]] = {}
-    behind: dict[str, list[dict[str, str]]] = {}
-    for finding in findings:
-        claim = str(finding.claim)
-        overview.setdefault(claim, {"claim": claim})[finding.source] = finding.verdict
-        behind.setdefault(finding.source, []).append(
-            {"claim": claim, "verdict": finding.verdict, "effect [95 % interval]": finding.effect,
-             "cells covered": finding.covered, "detectable": finding.detectable})  # fmt: skip
-    made = [Section("", [simple(overview.values(), "What each source says about each claim. A source without any "
-                                "record is not shown.")])]  # fmt: skip
-    for source, rows in behind.items():
-        made.append(Section(f"Behind the verdicts: {source}", [simple(rows, "Effects and coverage.")], folded=True))
-    return [*made, Section("How a verdict is reached", NOTES, folded=True)]
+    behind = []
+    for source, found in findings.items():
+        rows = []
+        for finding in found:
+            claim = str(finding.claim)
+            overview.setdefault(claim, {"claim": claim})[source] = finding.verdict
+            rows.append({"claim": claim, "verdict": finding.verdict, "effect [95 % interval]": finding.effect,
+                         "cells covered": finding.covered, "detectable": finding.detectable})  # fmt: skip
+        behind.append(Section(f"Behind the verdicts: {source}", [simple(rows, "Effects and coverage.")], folded=True))
+    first = simple(overview.values(), "What each source says about each claim. A source without any record is not "
+                   "shown.")  # fmt: skip
+    return [Section("", [first]), *behind, Section("How a verdict is reached", NOTES, folded=True)]

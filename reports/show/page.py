@@ -35,7 +35,7 @@ class Part:
     sections: list[Section]
 
 
-def page(results: Results, reports: Path, parts: list[Part], findings: list[Finding],
+def page(results: Results, reports: Path, parts: list[Part], findings: dict[str, list[Finding]],
          benches: dict[str, Section], fields: list[Path]) -> str:  # fmt: skip
     """The whole page. `fields` are the files with the published numbers of each data set."""
     root, records = relative(ROOT, reports), relative(results.folder, reports)
@@ -62,25 +62,22 @@ def _introduction(root: str) -> Section:
         f"[How to run it]({root}/README.md)."])  # fmt: skip
 
 
-def _answer(parts: list[Part], findings: list[Finding]) -> Section:
+def _answer(parts: list[Part], findings: dict[str, list[Finding]]) -> Section:
     """A few sentences made from the contests and the verdicts."""
-    by_source: dict[str, list[Finding]] = {}
-    for finding in findings:
-        by_source.setdefault(finding.source, []).append(finding)
     lines = [f"Did it reproduce? The paper's {OURS} are not run yet: they need a GPU."]
-    if OURS in by_source:
-        lines = [f"Did it reproduce? The paper's {OURS}: {_sentence(by_source[OURS])}"]
+    if OURS in findings:
+        lines = [f"Did it reproduce? The paper's {OURS}: {_sentence(findings[OURS])}"]
     for view in [part.view for part in parts]:
-        if view.name in by_source:
+        if view.name in findings:
             found = contest(view)
             if found:
                 lines.append(f"Where data are fewest, on the {view.name} table: {in_words(view, found, 'gradgap')}")
             lines.append(f"Of the claims, on the {view.name} table ({coverage(view).removesuffix('.')}): "
-                         f"{_sentence(by_source[view.name])}")  # fmt: skip
-    for cost in by_source[BENCH]:
+                         f"{_sentence(findings[view.name])}")  # fmt: skip
+    for cost in findings[BENCH]:
         if cost.verdict != OPEN:
             lines.append(f"Cost: {cost.effect} (\"almost nothing\" is {cost.verdict}).")
-    return Section("", [*lines, f"The paper's own numbers, single runs, are {_sentence(by_source[PAPER])}"])
+    return Section("", [*lines, f"The paper's own numbers, single runs, are {_sentence(findings[PAPER])}"])
 
 
 def _sentence(found: list[Finding]) -> str:

@@ -21,10 +21,8 @@ BY_NAME = {claim.name: claim for claim in CLAIMS}
 
 def judged(writer, *tables):
     results = read(writer.folder)
-    found: dict[str, dict] = {}
-    for finding in claims.judge_all([view(results, name) for name in tables or PAPER_TABLES], writer.folder):
-        found.setdefault(finding.source, {})[finding.claim.name] = finding
-    return found
+    findings = claims.judge_all([view(results, name) for name in tables or PAPER_TABLES], writer.folder)
+    return {source: {finding.claim.name: finding for finding in found} for source, found in findings.items()}
 
 
 def test_known_effects(writer):
