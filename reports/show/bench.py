@@ -6,6 +6,8 @@ A new measurement is a line of BENCHES.
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.state import parsed
 from reports.data.records import DAMAGE
 from reports.show.document import Section, simple
@@ -84,9 +86,8 @@ def benches(results: Path, problems: list[str]) -> dict[str, Section]:
 def _section(bench: Bench, data: dict) -> Section:
     parts, origin = [], data["provenance"]
     for (part, *columns), caption in bench.tables.items():
-        grid = simple(_rows(data[part], columns), caption, max(1, len(columns)))
-        grid.text = grid.text.rename(columns=lambda name: str(name).replace("_", " "))
-        parts.append(grid)
+        rows = pd.DataFrame(_rows(data[part], columns), dtype=object)
+        parts += simple(rows.rename(columns=lambda name: name.replace("_", " ")), caption, max(1, len(columns)))
     changed = " (changed)" if origin["dirty"] else ""
     versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
     parts += [note.format_map(data) for note in bench.notes]

@@ -260,7 +260,7 @@ def sections(findings: dict[str, list[Finding]]) -> list[Section]:
             overview.setdefault(claim, {"claim": claim})[source] = finding.verdict
             rows.append({"claim": claim, "verdict": finding.verdict, "effect [95 % interval]": finding.effect,
                          "cells covered": finding.covered, "detectable": finding.detectable})  # fmt: skip
-        behind.append(Section(f"Behind the verdicts: {source}", [simple(rows, "Effects and coverage.")], folded=True))
+        behind.append(Section(f"Behind the verdicts: {source}", simple(rows, "Effects and coverage."), folded=True))
     first = simple(overview.values(), "What each source says about each claim. A source without any record is not "
                    "shown.")  # fmt: skip
-    return [Section("", [first]), *behind, Section("How a verdict is reached", NOTES, folded=True)]
+    return [Section("", first), *behind, Section("How a verdict is reached", NOTES, folded=True)]

@@ -78,11 +78,9 @@ def _against(made: View, pairs: dict[str, str], name: str) -> list[Grid]:
                          "against the baseline": interval(row["effect"]),
                          "against gradgap": interval(made.change(cell, gradgap.get(baseline), metric)),
                          "rank": f"{same.rank(method='min')[cell]:.0f} of {len(same)}"})  # fmt: skip
-    if not rows:
-        return []
     each = simple(rows, f"{name} in each cell: {title(metric)} (lower is better), and its change against the baseline "
                         "and the paper's regularizer.", labels=2)  # fmt: skip
-    return [*duel_grid(made, duels(made, pairs), name), each]
+    return [*duel_grid(made, duels(made, pairs), name), *each]
 
 
 def measured(made: View, pairs: dict[str, str]) -> int:

@@ -115,11 +115,11 @@ def preconditions(view: View) -> list[Grid]:
             "most data": _score(baselines[baselines["fraction"] == 1], metric), "fewest data": _score(fewest, metric),
             "untrained": _score(own[own["kind"] == "untrained"], metric), "fewer data": _effect(fewest),
             "DiffAugment": _effect(own[own["control"] & (own["baseline"] == least)])})  # fmt: skip
-    return [simple(rows, f"{title(metric)} from what a perfect generator would reach (held-out real images, scored as "
-                   "if generated; without a test part these are among the references, and the value is too low), over "
-                   "the baseline with the most and the fewest data, to where training starts. A table can answer only "
-                   "where fewer data make the baseline worse (above zero) and DiffAugment, which is known to help, is "
-                   "seen to help (below zero) where data are fewest.", 2)]  # fmt: skip
+    return simple(rows, f"{title(metric)} from what a perfect generator would reach (held-out real images, scored as "
+                  "if generated; without a test part these are among the references, and the value is too low), over "
+                  "the baseline with the most and the fewest data, to where training starts. A table can answer only "
+                  "where fewer data make the baseline worse (above zero) and DiffAugment, which is known to help, is "
+                  "seen to help (below zero) where data are fewest.", 2)  # fmt: skip
 
 
 def _score(cells: pd.DataFrame, metric: str) -> str:
@@ -139,12 +139,10 @@ def duel_grid(view: View, found: list[Duel], name: str) -> list[Grid]:
         rows.append({f"{name} against": duel.opponent, metric: interval(duel.effect), "verdict": duel.verdict,
                      "cells": duel.cells, "seeds": duel.effect.n,
                      "detectable": detectable(duel.effect, duel.tests)})  # fmt: skip
-    if not rows:
-        return []
-    return [simple(rows, f"Change of {metric} (below zero: {name} is better) against each other method on the same "
-                   "data, mean over the cells that have both, with its 95 % interval over the training seeds. Verdicts "
-                   "are at the 5 % level, Holm-corrected for the number of competitors. Detectable: the smallest "
-                   "change that would have been found 4 times in 5.")]  # fmt: skip
+    return simple(rows, f"Change of {metric} (below zero: {name} is better) against each other method on the same "
+                  "data, mean over the cells that have both, with its 95 % interval over the training seeds. Verdicts "
+                  "are at the 5 % level, Holm-corrected for the number of competitors. Detectable: the smallest "
+                  "change that would have been found 4 times in 5.")  # fmt: skip
 
 
 def in_words(view: View, found: list[Duel], name: str) -> str:

@@ -44,11 +44,13 @@ class Section:
     folded: bool = False
 
 
-def simple(rows: Iterable[dict] | pd.DataFrame, caption: str, labels: int = 1, missing: str = "-") -> Grid:
-    """A grid from one dictionary for each row; the first `labels` columns name the row."""
+def simple(rows: Iterable[dict] | pd.DataFrame, caption: str, labels: int = 1) -> list[Grid]:
+    """A grid from one dictionary for each row, of which the first `labels` columns name the row; [] without rows."""
     frame = pd.DataFrame(rows, dtype=object)
-    text = frame.where(frame.notna(), missing).map(_text)
-    return Grid(text.set_index(list(text.columns[:labels])), caption)
+    if frame.empty:
+        return []
+    text = frame.where(frame.notna(), "-").map(_text)
+    return [Grid(text.set_index(list(text.columns[:labels])), caption)]
 
 
 def _text(value: object) -> str:

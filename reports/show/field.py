@@ -47,11 +47,11 @@ def field_markdown(dataset: str, rows: list[Row]) -> str:
         name, ranked = part["protocol"].iloc[0], "Not ranked."
         if name:
             ranked = f"Protocol `{name}`: {field.PROTOCOLS[name].about}."
-        sections.append(Section(title, [ranked, _grid(part)]))
+        sections.append(Section(title, [ranked, *_grid(part)]))
     return report(f"The field: {dataset}", sections)
 
 
-def _grid(part: pd.DataFrame) -> Grid:
+def _grid(part: pd.DataFrame) -> list[Grid]:
     """Some lines of the frame as a table; what is not known is blank."""
     spread, marks = part["sd"].fillna(part["tolerance"]), part["kind"].map(MARKS)
     shown = part.assign(value=part["value"].map("{:g}".format), method=marks + part["method"] + marks)

@@ -142,7 +142,7 @@ def _other_runs(results: Results, parts: list[Part]) -> list[Section]:
         others = others[~others["cell"].isin([*part.view.cells.index, *beside])]
     rows = [{"run": f"{cell}-s*", "seeds": linked(str(count), cell)}
             for cell, count in others.groupby("cell")["seed"].nunique().items()]
-    return [Section("", [simple(rows, "Runs of no table; each leads to its scores.")])] if rows else []
+    return [Section("", simple(rows, "Runs of no table; each leads to its scores."))] if rows else []
 
 
 def records_page(results: Results, address: str) -> str:

@@ -152,10 +152,8 @@ def _weights(made: View) -> list[Grid]:
             rows.append({"model": title(task.model), "data set": f"{task.dataset} {share(task.fraction)}",
                          "regularizer": tuning["regularizer"], "tuned weight": tuning["weight"],
                          "tries": tuning["tries"].replace(" ", ", ").replace("=", ": ")})  # fmt: skip
-    if not rows:
-        return []
-    return [simple(rows, f"Each weight that was tried and the {title(made.headline[0])} that it ended with, on one "
-                         "seed that no other table shows; the lowest is tuned, even at the edge of what was tried.", 3)]
+    return simple(rows, f"Each weight that was tried and the {title(made.headline[0])} that it ended with, on one "
+                  "seed that no other table shows; the lowest is tuned, even at the edge of what was tried.", 3)
 
 
 def notes(made: View, results: Results) -> list[str]:
