@@ -8,11 +8,10 @@ Student's t interval.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # Student's t: its distribution and its quantiles
 
 MIN_SEEDS = 3  # below, no interval is shown and no verdict is given
 LEVEL = 0.05
@@ -39,13 +38,7 @@ class Estimate:
         """The smallest detectable log ratio: found with probability POWER, at LEVEL shared by `tests`."""
         if self.n < MIN_SEEDS:
             return math.inf
-        return (quantile(1 - LEVEL / 2 / tests, self.n - 1) + quantile(POWER, self.n - 1)) * self.error
-
-
-@cache
-def quantile(probability: float, freedom: int) -> float:
-    """Of Student's t."""
-    return float(stats.t.ppf(probability, freedom))
+        return float(stdtrit(self.n - 1, [1 - LEVEL / 2 / tests, POWER]).sum()) * self.error
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -55,8 +48,8 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(mean, n=n)
     error = float(np.std(values, ddof=1)) / math.sqrt(n)
     error = max(error, 1e-12)  # equal values: an interval of no width, not a division by zero
-    half = quantile(1 - LEVEL / 2, n - 1) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
+    half = float(stdtrit(n - 1, 1 - LEVEL / 2)) * error
+    p = 2 * float(stdtr(n - 1, -abs(mean) / error))
     return Estimate(mean, mean - half, mean + half, p, n, error)
 
 
@@ -70,11 +63,7 @@ def contrast(logs: pd.DataFrame, weights: Mapping[str, float]) -> pd.Series:
 
 def average(contrasts: Contrasts) -> Weights:
     """The mean of several contrasts, as one."""
-    mean: Weights = {}
-    for weights in contrasts.values():
-        for cell, weight in weights.items():
-            mean[cell] = mean.get(cell, 0.0) + weight / len(contrasts)
-    return mean
+    return pd.DataFrame(contrasts).fillna(0.0).mean(axis=1).to_dict()
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -85,8 +74,3 @@ def holm(p: Sequence[float]) -> np.ndarray:
     result = np.empty(len(order))
     result[order] = np.minimum(adjusted, 1)
     return result
-
-
-def percent(log_ratio: float) -> float:
-    """A log ratio as percent of change: -10 is a tenth less."""
-    return 100 * math.expm1(min(log_ratio, 700))

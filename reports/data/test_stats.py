@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.data.stats import contrast, estimate, holm, percent
+from reports.data.stats import contrast, estimate, holm
 
 
 def test_an_estimate_is_the_paired_t_test_of_the_logs():
@@ -63,7 +63,3 @@ def test_the_smallest_effect_is_seen_four_times_in_five():
     for _ in range(1000):
         found += estimate(list(random.normal(size, spread, n))).p < 0.05
     assert 0.7 < found / 1000 < 0.9
-
-
-def test_percent():
-    assert percent(math.log(0.9)) == pytest.approx(-10) and percent(math.log(2)) == pytest.approx(100)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from html import unescape
@@ -182,3 +183,4 @@ def test_benches(writer):
 
 def test_a_change_in_words():
     assert [change(x) for x in (0.0, -0.105, 0.02, float("inf"))] == ["+0.0 %", "-10 %", "+2.0 %", "-"]
+    assert change(math.log(0.91)) == "-9.0 %" and change(math.log(2)) == "+100 %"

@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.runs import BATCH, ITERATIONS
 from benchmarks.tables import Table
 from reports.data.records import GAP
-from reports.data.stats import MIN_SEEDS, Estimate, percent
+from reports.data.stats import MIN_SEEDS, Estimate
 from reports.data.views import decimals
 
 NAMES = {"wgan": "WGAN", "stylegan2": "StyleGAN2", "biggan": "BigGAN", "dcgan": "DCGAN", "heldout": "",
@@ -41,10 +41,10 @@ def score(mean: float, sd: float, metric: str) -> str:
 
 
 def change(value: float) -> str:
-    """A log ratio as percent of change."""
+    """A log ratio as percent of change: "-10 %" is a tenth less."""
     if math.isinf(value):
         return NOTHING
-    size = percent(value)
+    size = 100 * math.expm1(min(value, 700))
     return f"{size:+.1f} %" if abs(size) < 9.95 else f"{size:+.0f} %"
 
 
