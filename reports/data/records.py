@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,41 +25,43 @@ GAP = "norm_gap"  # mean |n_R - n_F| over the second half of training, from the 
 DIRECTIONS = {"fid": "lower", "fd": "lower", "kid": "lower", "memorised": "lower", "is": "higher",
               "precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher"}  # fmt: skip
 LITERATURE = ("fid", "kid", "is")  # names of Inception's scores alone; any other is called METRIC_EXTRACTOR
-COPIED = ("better", "n_generated", "n_reference", "extractor", "extractor_sha256", "resize", "weights")
-NO_CHECKPOINT = {"weights": "", "checkpoint": "last", "eval_seed": 0}  # of images that other code made
+ELSEWHERE = {"kind": "external", "model": "external", "iterations": 0, "batch": 0, "override": "", "weights": "",
+             "checkpoint": "last", "eval_seed": 0}  # of images that other code made
 EXTERNAL = re.compile(r"external-.+-f\d+\.\d+-s\d+")
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a file of another form raises
 
 
 @dataclass
 class Results:
-    """A results folder, read once. `problems` has a line for each thing that was left out."""
+    """A results folder, read once.
+
+    logs      the gaps of the gradient norms of all runs: cell, seed, iterations (of the run), iteration, gap
+    problems  a line for each thing that was left out
+    """
 
     folder: Path
     frame: pd.DataFrame
-    logs: dict[str, pd.DataFrame] = field(default_factory=dict)  # run id -> iteration, n_R, n_F, gap
-    problems: list[str] = field(default_factory=list)
+    logs: pd.DataFrame
+    problems: list[str]
 
 
 def read(folder: Path) -> Results:
     """Every record under a results folder. A damaged one is a line in `problems`, not an error."""
     rows: list[dict] = []
-    logs: dict[str, pd.DataFrame] = {}
     problems: list[str] = []
+    logs = [pd.DataFrame(columns=["cell", "seed", "iterations", "iteration", "gap"])]
     for run in run_folders(folder):
         log = _log(folder / run.id / "log.jsonl", problems)
-        found = _rows(folder / run.id / "metrics.json", run, problems)
+        rows += _rows(folder / run.id / "metrics.json", run, log, problems)
         if log is not None:
-            logs[run.id] = log
-            found += _gap_rows(found, log)
-        rows += found
+            logs.append(log.assign(cell=cell_id(run), seed=run.seed, iterations=run.iterations))
     for path in sorted(folder.glob("external-*/metrics.json")):
         if EXTERNAL.fullmatch(path.parent.name):
-            rows += _rows(path, None, problems)
-    return Results(folder, pd.DataFrame(rows, columns=COLUMNS), logs, problems)
+            rows += _rows(path, None, None, problems)
+    return Results(folder, pd.DataFrame(rows, columns=COLUMNS), pd.concat(logs[1:] or logs), problems)
 
 
-def _rows(path: Path, run: Run | None, problems: list[str]) -> list[dict]:
+def _rows(path: Path, run: Run | None, log: pd.DataFrame | None, problems: list[str]) -> list[dict]:
     """A row for each metric of a record that can be believed; a row without one for a run that diverged.
 
     run  that of the record's folder; None for images that other code made
@@ -72,17 +74,22 @@ def _rows(path: Path, run: Run | None, problems: list[str]) -> list[dict]:
     except DAMAGE as error:
         problems.append(f"{path}: {type(error).__name__}: {error}; left out")
         return []
+    if not entries:
+        return [common]
     rows: dict[tuple, dict] = {}
     for entry in entries:
         try:
-            row = common | _metric(entry if run else NO_CHECKPOINT | entry, common["n_training"])
+            row = _metric(common | entry)
             key = row["metric"], row["protocol"], row["draw"]
             if key in rows:
                 raise ValueError(f"{row['metric']} is there twice under one protocol and eval_seed")
             rows[key] = row
         except DAMAGE as error:
             problems.append(f"{path}: a metric with {type(error).__name__}: {error}; left out")
-    return list(rows.values()) if entries else [common]
+    found = list(rows.values())
+    if found and log is not None and common["status"] == "done":
+        found += _gap(common, log)
+    return found
 
 
 def _facts(data: dict, path: Path, run: Run | None) -> dict:
@@ -104,11 +111,9 @@ def _facts(data: dict, path: Path, run: Run | None) -> dict:
     for key in ("dataset", "resolution", "fraction", "seed"):
         facts[key] = described[key]
     if run is None:
-        return facts | {"kind": "external", "model": "external", "method": described["name"], "iterations": 0,
-                        "batch": 0, "override": ""}  # fmt: skip
+        return ELSEWHERE | facts | {"method": described["name"]}
     override = " ".join(f"{key}={value}" for key, value in run.override.items())
-    return facts | {"kind": "run", "model": run.model, "method": run.method, "iterations": run.iterations,
-                    "batch": run.batch, "override": override}  # fmt: skip
+    return described | facts | {"kind": "run", "method": run.method, "override": override}
 
 
 def cell_id(run: Run) -> str:
@@ -116,8 +121,8 @@ def cell_id(run: Run) -> str:
     return run.id.rpartition("-s")[0]
 
 
-def _metric(entry: dict, n_training: int) -> dict:
-    """A checked entry of "metrics"; raises ValueError for one that cannot be believed."""
+def _metric(entry: dict) -> dict:
+    """The row of an entry of "metrics", which has its record's facts. Raises ValueError where it is not believed."""
     name, value, extractor = entry["name"], entry["value"], entry["extractor"]
     family = name.removesuffix(f"_{extractor}")
     if (family == name or family == "fid") and not (name in LITERATURE and extractor == "inception"):
@@ -125,37 +130,32 @@ def _metric(entry: dict, n_training: int) -> dict:
                          f"{', '.join(LITERATURE)} are Inception's")
     if not math.isfinite(value) or entry["better"] not in ("lower", "higher"):
         raise ValueError(f"{name}: value {value!r}, better {entry['better']!r}: not a finite number, lower or higher")
-    copied = {key: entry[key] for key in COPIED}
-    against = "the training set" if entry["n_reference"] == n_training else f"{entry['n_reference']} others"
+    against = "the training set"
+    if entry["n_reference"] != entry["n_training"]:
+        against = f"{entry['n_reference']} others"
     protocol = (f"{entry['n_generated']} images against {against}, {extractor} {entry['extractor_sha256'][:12]}, "
                 f"{entry['resize']}, {entry['weights'] or 'unknown'} weights, checkpoint {entry['checkpoint']}")
-    return copied | {"metric": name, "value": float(value), "sd": entry.get("sd"), "draw": entry["eval_seed"],
-                     "protocol": protocol, "checkpoint": str(entry["checkpoint"]),
-                     "iteration": entry.get("iteration")}  # fmt: skip
+    return entry | {"metric": name, "value": float(value), "draw": entry["eval_seed"], "protocol": protocol,
+                    "checkpoint": str(entry["checkpoint"])}  # fmt: skip
 
 
 def _log(path: Path, problems: list[str]) -> pd.DataFrame | None:
-    """The gradient norms of a log; None without one. A half-written last line is passed over: the run may be at it."""
+    """The gaps in a log; None without one. A half-written last line is passed over: the run may be at it."""
     if not path.exists():
         return None
     try:
         lines = path.read_text("utf-8").rpartition("\n")[0].splitlines()
         data = pd.DataFrame(parsed(f"[{','.join(lines)}]"))
-        return data[["iteration", "n_R", "n_F", "gap"]].astype(float) if len(data) else None
+        return data[["iteration", "gap"]].astype(float) if len(data) else None
     except DAMAGE as error:
         problems.append(f"{path}: {type(error).__name__}: {error}; left out")
         return None
 
 
-def _gap_rows(rows: list[dict], log: pd.DataFrame) -> list[dict]:
+def _gap(common: dict, log: pd.DataFrame) -> list[dict]:
     """The regularizer's own quantity as a metric of a run: how far apart the gradient norms were late in training."""
-    if not rows or rows[0]["status"] != "done":
-        return []
-    end = rows[0]["iterations"]
-    late = log.loc[log["iteration"] > end / 2, "gap"].abs().replace([np.inf], np.nan).dropna()
+    late = log.loc[log["iteration"] > common["iterations"] / 2, "gap"].abs().replace([np.inf], np.nan).dropna()
     if late.empty or late.mean() <= 0:
         return []
-    gap = dict.fromkeys(COPIED) | {"metric": GAP, "value": late.mean(), "sd": None, "better": "lower", "draw": 0,
-                                   "protocol": "from the log", "checkpoint": "last", "iteration": end,
-                                   "extractor": "log"}  # fmt: skip
-    return [rows[0] | gap]
+    return [common | {"metric": GAP, "value": late.mean(), "better": "lower", "draw": 0, "protocol": "from the log",
+                      "checkpoint": "last", "iteration": common["iterations"], "extractor": "log"}]  # fmt: skip

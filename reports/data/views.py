@@ -261,12 +261,7 @@ def curves(made: View, metric: str) -> pd.DataFrame:
 
 def norms(results: Results, made: View) -> pd.DataFrame:
     """|n_R - n_F| over training, from the logs: cell, seed, iteration, value (the median of each fiftieth)."""
-    parts = [pd.DataFrame(columns=["cell", "seed", "iteration", "value"])]
-    for run_id, log in results.logs.items():
-        run = Run.from_id(run_id)
-        if cell_id(run) in made.trained.index and run.seed < TUNING:
-            step = run.iterations / 50
-            end = np.ceil(log["iteration"] / step) * step
-            gaps = log["gap"].abs().groupby(end).median()
-            parts.append(gaps.rename("value").reset_index().assign(cell=cell_id(run), seed=run.seed))
-    return pd.concat(parts[1:] or parts)
+    logs = results.logs[results.logs["cell"].isin(made.trained.index) & (results.logs["seed"] < TUNING)]
+    step = logs["iterations"] / 50
+    logs = logs.assign(iteration=np.ceil(logs["iteration"] / step) * step, value=logs["gap"].abs())
+    return logs.groupby(["cell", "seed", "iteration"])["value"].median().reset_index()
