@@ -60,13 +60,9 @@ def _grid(part: pd.DataFrame) -> list[Grid]:
     return simple(shown[SHOWN], "")
 
 
-def render(results: Path, reports: Path) -> list[Path]:
-    """Write the field of every data set that others measured. Returns its Markdown files."""
+def render(results: Path, reports: Path) -> None:
+    """Write the field of every data set that others measured."""
     rows = [*field.read(), *field.paper_rows(), *field.scored_rows(results)]
-    written = []
     for dataset in field.DATASETS:
-        path = reports / "field" / f"{dataset}.md"
-        write(path, field_markdown(dataset, rows))
-        write(path.with_suffix(".csv"), field_frame(dataset, rows).to_csv(index=False))
-        written.append(path)
-    return written
+        write(reports / "field" / f"{dataset}.md", field_markdown(dataset, rows))
+        write(reports / "field" / f"{dataset}.csv", field_frame(dataset, rows).to_csv(index=False))

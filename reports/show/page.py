@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.field import DATASETS
 from reports.data.records import Results, cell_id
 from reports.data.views import TUNING, View, decimals, off_table
 from reports.show import claims
@@ -36,8 +37,8 @@ class Part:
 
 
 def page(results: Results, reports: Path, parts: list[Part], findings: dict[str, list[Finding]],
-         benches: dict[str, Section], fields: list[Path]) -> str:  # fmt: skip
-    """The whole page. `fields` are the files with the published numbers of each data set."""
+         benches: dict[str, Section]) -> str:  # fmt: skip
+    """The whole page."""
     root, records = relative(ROOT, reports), relative(results.folder, reports)
     ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", part.view.values.empty))
     picture = _taken_picture(ordered)
@@ -46,7 +47,7 @@ def page(results: Results, reports: Path, parts: list[Part], findings: dict[str,
         shown = [*part.sections, _files(part, root)]
         body += chapter(part.view.name, part.view.table.title, shown)
     body += chapter("bench", "The suite, measured", _benches(benches, records))
-    body += chapter("field", "The field", _fields(fields, reports))
+    body += chapter("field", "The field", _fields())
     body += chapter("others", "Other runs", _other_runs(results, parts))
     body += chapter("left-out", "Left out", [Section("", [problem]) for problem in dict.fromkeys(results.problems)])
     introduction, answer = section_html(_introduction(root)), section_html(_answer(ordered, findings))
@@ -97,10 +98,8 @@ def _taken_picture(parts: list[Part]) -> Section:
     measured = [part for part in parts if len(part.view.values) and is_judged(part.view)]
     printed = [part for part in reversed(parts) if len(part.view.published)]
     for section in [section for part in measured + printed for section in part.sections]:
-        for figure in section.parts:
-            if isinstance(figure, Figure):
-                section.parts.remove(figure)
-                return Section("", [figure])
+        if isinstance(section.parts[0], Figure):
+            return Section("", [section.parts.pop(0)])
     return Section("", [])
 
 
@@ -128,8 +127,8 @@ def _benches(benches: dict[str, Section], records: str) -> list[Section]:
     return shown
 
 
-def _fields(fields: list[Path], reports: Path) -> list[Section]:
-    links = [f"[{path.stem}]({path.relative_to(reports)})" for path in fields]
+def _fields() -> list[Section]:
+    links = [f"[{dataset}](field/{dataset}.md)" for dataset in DATASETS]
     return [Section("", ["What others published for each data set, ranked within one protocol only, with the paper's "
                          f"numbers and ours in place: {', '.join(links)}."])]  # fmt: skip
 

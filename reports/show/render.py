@@ -32,9 +32,9 @@ def everything(found: Results, reports: Path) -> int:
     findings = claims.judge_all([part.view for part in parts], found.folder)
     write(reports / "claims.md", report("Claims of the paper", claims.sections(findings), found.problems))
     suite = _write_benches(found, reports)
-    fields = field.render(found.folder, reports)
+    field.render(found.folder, reports)
     write(reports / "records.html", records_page(found, relative(found.folder, reports)))
-    write(reports / "index.html", page(found, reports, parts, findings, suite, fields))
+    write(reports / "index.html", page(found, reports, parts, findings, suite))
     print(f"wrote {reports / 'index.html'}, claims.md and a folder for each table")
     return 0
 
@@ -44,7 +44,7 @@ def comparison_of(found: Results, reports: Path, method: str, table: str) -> int
     made, pairs = compared(found, table, method)
     part = Part(made, comparison(made, pairs, method))
     folder = reports / "compare" / method / table
-    _write_folder(found, part, folder)
+    _write_folder(found, part, folder, [])
     _say(part, folder)
     return int(measured(made, pairs) < len(pairs))
 
@@ -57,27 +57,24 @@ def _table(found: Results, name: str, reports: Path) -> Part:
     if drawn:
         shown.append(Section("Figures", drawn, folded=not len(made.values)))
     part = Part(made, sorted(shown, key=lambda section: section.folded))
-    for path in folder.glob("*.svg"):
-        if path.name not in [figure.file for figure in drawn]:
-            path.unlink()
-    _write_folder(found, part, folder)
+    _write_folder(found, part, folder, drawn)
     return part
 
 
-def _write_folder(found: Results, part: Part, folder: Path) -> None:
-    """The table, its CSVs, and its pictures."""
+def _write_folder(found: Results, part: Part, folder: Path, drawn: list[Figure]) -> None:
+    """The table, its CSVs, and its pictures. Nothing stays that an earlier rendering had more to say about."""
     made = part.view
-    write(folder / "table.md", report(made.table.title, part.sections, found.problems))
-    write(folder / "table.tex", to_latex(made, part.sections))
-    write(folder / "table.csv", summary_csv(made))
+    files = {"table.md": report(made.table.title, part.sections, found.problems),
+             "table.tex": to_latex(made, part.sections), "table.csv": summary_csv(made)}  # fmt: skip
     if len(made.values):
-        write(folder / "seeds.csv", seeds_csv(made))
-    else:  # nothing may stay that an earlier rendering had more to say about
-        (folder / "seeds.csv").unlink(missing_ok=True)
-    for section in part.sections:
-        for figure in section.parts:
-            if isinstance(figure, Figure) and figure.data:
-                write(folder / figure.file, figure.data)
+        files["seeds.csv"] = seeds_csv(made)
+    files |= {figure.file: figure.data for figure in drawn}
+    for name, data in files.items():
+        if data:
+            write(folder / name, data)
+    for path in [*folder.glob("*.svg"), folder / "seeds.csv"]:
+        if path.name not in files:
+            path.unlink(missing_ok=True)
 
 
 def _write_benches(found: Results, reports: Path) -> dict[str, Section]:

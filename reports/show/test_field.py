@@ -26,10 +26,9 @@ def test_every_number_is_shown_once(dataset):
 
 
 def test_files_are_what_the_functions_say(tmp_path):
-    written = render(tmp_path / "results", tmp_path / "reports")
-    files = sorted((tmp_path / "reports" / "field").iterdir())
-    assert files == sorted([*written, *(path.with_suffix(".csv") for path in written)])
-    assert len(written) == len(DATASETS)
+    render(tmp_path / "results", tmp_path / "reports")
+    files = {path.name for path in (tmp_path / "reports" / "field").iterdir()}
+    assert files == {f"{name}.{suffix}" for name in DATASETS for suffix in ("md", "csv")}
     again = pd.read_csv(io.StringIO((tmp_path / "reports" / "field" / "animalface-dog.csv").read_text()))
     assert len(again) == sum(row.slug == "animalface-dog" for row in ROWS)
     text = (tmp_path / "reports" / "field" / "animalface-dog.md").read_text()
