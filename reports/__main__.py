@@ -10,12 +10,12 @@ RESULTS=folder of the runs (results), REPORTS=folder of what is written, ITERATI
 
 import sys
 
-from benchmarks.runs import InputError, Option, command, existing_folder, read_options, whole
+from benchmarks.runs import InputError, Option, command, existing_folder, one_of, read_options, whole
 from benchmarks.tables import TABLES
 from reports.data.folders import RESULTS, claim_reports, reports_folder, shortened
 
 SHARED = {"RESULTS": Option(str, RESULTS), "REPORTS": Option(str, ""), "ITERATIONS": Option(whole(1))}
-COMMANDS = {"render": {}, "all": {}, "status": {"REQUIRE": Option(str, "")},
+COMMANDS = {"render": {}, "all": {}, "status": {"REQUIRE": Option(one_of("all"), "")},
             "compare": {"METHOD": Option(str, ""), "TABLE": Option(str, "small")}}  # fmt: skip
 
 

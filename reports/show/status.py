@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.runs import InputError, Run
+from benchmarks.runs import Run
 from benchmarks.tables import TABLES, Cell
 from reports.data.folders import FINISHED, run_folders, state
 
@@ -15,21 +15,18 @@ from reports.data.folders import FINISHED, run_folders, state
 def board(table: str, runs: list[Run], results: Path) -> tuple[list[list[str]], dict]:
     """A header of data sets, then a line for each model and method, "" where it has no cell; and the states of the
     seeds of each cell, by its run."""
-    columns: dict[tuple[int, float], str] = {}  # place of the data set and fraction -> what it is called
-    rows: dict[str, dict[tuple, str]] = {}
-    datasets: dict[str, int] = {}
+    cells = TABLES[table].cells
+    datasets = list(dict.fromkeys(cell.run.dataset for cell in cells))
+    columns = sorted({(datasets.index(cell.run.dataset), cell.run.fraction) for cell in cells})
+    lines = {"": [table, *[f"{datasets[place]} {100 * fraction:.3g}%" for place, fraction in columns]]}
     states: dict[str, list[str]] = {}
-    for cell in TABLES[table].cells:
-        run = cell.run
+    for cell in cells:
+        run, name = cell.run, row(cell)
         own = [state(results, each) for each in runs if replace(each, seed=run.seed) == run] or ["missing"]
-        column = datasets.setdefault(run.dataset, len(datasets)), run.fraction
-        columns[column] = f"{run.dataset} {100 * run.fraction:.3g}%"
-        rows.setdefault(row(cell), {})[column] = text(own)
+        line = lines.setdefault(name, [name] + [""] * len(columns))
+        line[1 + columns.index((datasets.index(run.dataset), run.fraction))] = text(own)
         states[run.id] = own
-    lines = [[table, *[columns[column] for column in sorted(columns)]]]
-    for name, places in rows.items():
-        lines.append([name, *[places.get(column, "") for column in sorted(columns)]])
-    return lines, states
+    return list(lines.values()), states
 
 
 def row(cell: Cell) -> str:
@@ -51,8 +48,6 @@ def aligned(lines: list[list[str]]) -> str:
 
 def status(results: Path, tables: list[str], require: str = "") -> int:
     """Print the boards, below several the runs of no table; 1 where `require` is "all" and a cell is not finished."""
-    if require not in ("", "all"):
-        raise InputError(f"REQUIRE={require}: must be all, or not given")
     runs = run_folders(results)
     states: dict[str, list[str]] = {}
     for number, table in enumerate(tables):

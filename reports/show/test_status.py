@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.runs import InputError
 from benchmarks.tables import TABLES
 from reports import __main__
 from reports.conftest import entry
@@ -59,11 +58,6 @@ def test_runs_of_no_table_are_shown(writer, capsys):
     assert run.id in capsys.readouterr().out.split("other runs:")[1]
 
 
-def test_require_is_all_or_nothing(writer):
-    with pytest.raises(InputError, match="REQUIRE=some"):
-        status(writer.folder, [], require="some")
-
-
 def reports(*arguments):
     """The command with the standard library alone: no installed package can be imported."""
     return subprocess.run([sys.executable, "-S", "-m", "reports", *arguments], cwd=ROOT, capture_output=True, text=True)
@@ -79,7 +73,7 @@ def test_status_needs_no_installation(writer):
     (["all", "RESULTS=Makefile"], "RESULTS=Makefile: not a folder that exists"),
     (["status", "table9"], "'table9': not one of table1"), (["table"], "'table': not a command"),
     (["status", "RESULT=x"], "not an option"), (["render", "smoke", "ITERATIONS=x"], "ITERATIONS=x"),
-    (["all", "smoke"], "takes options"),
+    (["all", "smoke"], "takes options"), (["status", "REQUIRE=some"], "REQUIRE=some: must be one of all"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(arguments, message):
     results = [] if any("RESULT" in argument for argument in arguments) else [f"RESULTS={ROOT / 'benchmarks'}"]
