@@ -23,8 +23,7 @@ DECIMALS = {"fid": 2, "fd": 2, "is": 2, "kid": 4, "precision": 3, "recall": 3, "
 REAL, UNTRAINED = "held-out real images", "untrained generator"
 KINDS = ["baseline", "method", "untrained", "heldout", "external"]
 TRAINED = KINDS[:2]
-CELL = ["model", "dataset", "resolution", "fraction", "method", "kind", "baseline", "claimed", "control", "run",
-        "published"]  # fmt: skip
+PLACE = ["dataset", "resolution", "fraction"]
 
 
 @dataclass(eq=False)
@@ -154,28 +153,22 @@ def _cells(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
 
     Of several weights of gradgap, the first that the table lists stands for the paper's regularizer.
     """
-    rows: dict[str, dict] = {}
-    trained = {cell_id(cell.run) for cell in listed if kind(cell.run) == "baseline"}
-    claimed: set[str] = set()  # baselines that have it
-    for cell in listed:
-        run, baseline = cell.run, ""
-        if kind(run) == "method" and baseline_of(run) in trained:
-            baseline = baseline_of(run)
-        first = is_gradgap(run) and baseline not in claimed
-        if first:
-            claimed.add(baseline)
-        control = run.augment.startswith("diffaugment") and not run.regularizers
-        place = (run.dataset, run.resolution, run.fraction)
-        rows[cell_id(run)] = (run.model, *place, method(run, cell.label), kind(run), baseline, first, control, run,
-                              cell.published)  # fmt: skip
-    places = {row[1:4] for row in rows.values()}
-    for row in frame[frame["kind"] == "external"].drop_duplicates("cell").itertuples():
-        place = (row.dataset, row.resolution, row.fraction)
-        if place in places:
-            name = f"{row.method} (trained elsewhere)"
-            rows[row.cell] = ("external", *place, name, "external", "", False, False, None, {})
-    cells = pd.DataFrame.from_dict(rows, orient="index", columns=CELL)
-    baselines = cells[cells["kind"] == "baseline"]
+    runs = [cell.run for cell in listed]
+    cells = pd.DataFrame(runs, map(cell_id, runs))[["model", *PLACE]]
+    cells["method"] = [method(cell.run, cell.label) for cell in listed]
+    cells["kind"] = list(map(kind, runs))
+    cells["run"] = runs
+    cells["published"] = [cell.published for cell in listed]
+    baselines, baseline = cells[cells["kind"] == "baseline"], cells["run"].map(baseline_of)
+    cells["baseline"] = baseline.where((cells["kind"] == "method") & baseline.isin(baselines.index), "")
+    gradgap = cells["run"].map(is_gradgap)
+    cells["claimed"] = gradgap & (gradgap.groupby(cells["baseline"]).cumsum() == 1)
+    cells["control"] = [run.augment.startswith("diffaugment") and not run.regularizers for run in runs]
+    others = frame[frame["kind"] == "external"].drop_duplicates("cell").set_index("cell")
+    others = others[pd.MultiIndex.from_frame(others[PLACE]).isin(pd.MultiIndex.from_frame(cells[PLACE]))]
+    others = others.assign(method=others["method"] + " (trained elsewhere)", run=None, published=[{}] * len(others),
+                           baseline="", claimed=False, control=False)  # fmt: skip
+    cells = pd.concat([cells, others[cells.columns].astype(cells.dtypes)])
     most = baselines.groupby(["model", "dataset", "resolution"])["fraction"].transform("idxmax")
     cells["against"] = most.where(most != most.index, "").reindex(cells.index).fillna(cells["baseline"])
     kinds = cells["kind"].map(KINDS.index)
@@ -186,12 +179,8 @@ def off_table(results: Results, made: View) -> list[Run]:
     """What was trained on a table's baselines and is none of its cells, as runs of seed 0."""
     frame = results.frame[(results.frame["kind"] == "run") & (results.frame["seed"] < TUNING)]
     baselines = made.cells.index[made.cells["kind"] == "baseline"]
-    found = []
-    for cell in frame["cell"].unique():
-        run = Run.from_id(f"{cell}-s0")
-        if cell not in made.cells.index and baseline_of(run) in baselines:
-            found.append(run)
-    return found
+    runs = [Run.from_id(f"{cell}-s0") for cell in frame["cell"].unique() if cell not in made.cells.index]
+    return [run for run in runs if baseline_of(run) in baselines]
 
 
 def _is_own(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
