@@ -50,9 +50,6 @@ class Claim:
     every: bool = False
     needs: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.name}. {self.statement}"
-
 
 CLAIMS = [
     Claim("C0", "The baseline gets worse as data shrink", "distance", 1, "baseline", "fractions"),
@@ -256,7 +253,7 @@ def sections(findings: dict[str, list[Finding]]) -> list[Section]:
     for source, found in findings.items():
         rows = []
         for finding in found:
-            claim = str(finding.claim)
+            claim = f"{finding.claim.name}. {finding.claim.statement}"
             overview.setdefault(claim, {"claim": claim})[source] = finding.verdict
             rows.append({"claim": claim, "verdict": finding.verdict, "effect [95 % interval]": finding.effect,
                          "cells covered": finding.covered, "detectable": finding.detectable})  # fmt: skip

@@ -105,10 +105,9 @@ def markdown(part: Grid | Figure | str) -> str:
 def latex(grid: Grid) -> str:
     """A tabular that needs the package booktabs."""
     styler = grid.text.map(plain).style.format(lambda text: BOLD.sub(r"\\textbf{\1}", text), escape="latex")
-    for axis in (0, 1):
-        styler = styler.format_index(escape="latex", axis=axis)
-    styler = styler.set_caption(re.sub(r"([_%&#$])", r"\\\1", grid.caption))
-    return styler.to_latex(hrules=True, multicol_align="c", multirow_align="naive")
+    styler = styler.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
+    caption = re.sub(r"([_%&#$])", r"\\\1", grid.caption)
+    return styler.to_latex(hrules=True, multicol_align="c", multirow_align="naive", caption=caption)
 
 
 # --- HTML -------------------------------------------------------------------------------------------------------------
@@ -140,7 +139,12 @@ def section_html(section: Section) -> str:
 def _part_html(part: Grid | Figure | str) -> str:
     if isinstance(part, str):
         return f"<p>{_inline(html.escape(part))}</p>\n"
-    return _figure_html(part) if isinstance(part, Figure) else _grid_html(part)
+    if isinstance(part, Grid):
+        return _grid_html(part)
+    address, caption = f"{part.folder}/{part.file}", html.escape(part.caption)
+    return ('<figure><div class="scroll wide" tabindex="0" role="region" aria-label="figure">'
+            f'<img src="{address}" alt="{caption}" loading="lazy"></div>'
+            f'<figcaption>{caption} <a href="{address}">{part.file}</a></figcaption></figure>\n')  # fmt: skip
 
 
 def _inline(escaped: str) -> str:
@@ -148,27 +152,17 @@ def _inline(escaped: str) -> str:
     return LINK.sub(r'<a href="\2">\1</a>', text)
 
 
-def _figure_html(figure: Figure) -> str:
-    address, caption = f"{figure.folder}/{figure.file}", html.escape(figure.caption)
-    return ('<figure><div class="scroll wide" tabindex="0" role="region" aria-label="figure">'
-            f'<img src="{address}" alt="{caption}" loading="lazy"></div>'
-            f'<figcaption>{caption} <a href="{address}">{figure.file}</a></figcaption></figure>\n')  # fmt: skip
-
-
 def _grid_html(grid: Grid) -> str:
     """A table that scrolls sideways in a narrow window, and by keyboard."""
     caption, kind = html.escape(grid.caption), "scroll"
-    styler = grid.text.style.format(_place_html, escape="html").set_caption(f"<span>{caption}</span>")
-    for axis in (0, 1):
-        styler = styler.format_index(escape="html", axis=axis)
-    table = styler.to_html(exclude_styles=True)
-    table = table[table.index(">", table.index("<table")) + 1:table.rindex("</table>")]
+    styler = grid.text.style.format(_place_html, escape="html")
+    styler = styler.format_index(escape="html", axis=0).format_index(escape="html", axis=1)
+    table = styler.to_html(exclude_styles=True, caption=f"<span>{caption}</span>")
     if len(grid.text.columns) + grid.text.index.nlevels > 3:
         kind += " wide"
     if grid.text.map(plain).map(len).max(axis=None) > LONG:
         kind += " prose"
-    return (f'<div class="{kind}" tabindex="0" role="region" aria-label="{caption}">\n<table>{table}</table>\n'
-            "</div>\n")  # fmt: skip
+    return f'<div class="{kind}" tabindex="0" role="region" aria-label="{caption}">\n{table}</div>\n'
 
 
 def _place_html(escaped: str) -> str:
