@@ -121,22 +121,19 @@ def document(title: str, body: str) -> str:
             f"<style>\n{style}</style>\n</head>\n<body>\n{body}</body>\n</html>\n")  # fmt: skip
 
 
-def chapter(anchor: str, heading: str, sections: list[Section]) -> str:
-    """Sections below a heading that can be linked to; nothing without any."""
-    if not sections:
+def chapter(anchor: str, heading: str, parts: list[Section | Grid | Figure | str]) -> str:
+    """What stands below a heading that can be linked to; nothing without any."""
+    if not parts:
         return ""
-    return f'<h2 id="{html.escape(anchor)}">{html.escape(heading)}</h2>\n{"".join(map(section_html, sections))}'
+    return f'<h2 id="{html.escape(anchor)}">{html.escape(heading)}</h2>\n{part_html(Section("", parts))}'
 
 
-def section_html(section: Section) -> str:
-    body = "".join(map(_part_html, section.parts))
-    if section.folded:
-        return f"<details><summary>{html.escape(section.heading)}</summary>\n{body}</details>\n"
-    heading = f"<h3>{html.escape(section.heading)}</h3>\n" if section.heading else ""
-    return heading + body
-
-
-def _part_html(part: Grid | Figure | str) -> str:
+def part_html(part: Section | Grid | Figure | str) -> str:
+    if isinstance(part, Section):
+        body, heading = "".join(map(part_html, part.parts)), html.escape(part.heading)
+        if part.folded:
+            return f"<details><summary>{heading}</summary>\n{body}</details>\n"
+        return f"<h3>{heading}</h3>\n{body}" if heading else body
     if isinstance(part, str):
         return f"<p>{_inline(html.escape(part))}</p>\n"
     if isinstance(part, Grid):

@@ -15,11 +15,17 @@ from reports.data.views import TUNING, View, decimals, off_table
 from reports.show import claims
 from reports.show.claims import BENCH, CONSISTENT, INCONSISTENT, OPEN, OURS, PAPER, UNPUBLISHED, UNTESTABLE, Finding
 from reports.show.contest import contest, in_words, is_judged
-from reports.show.document import Figure, Grid, Section, chapter, document, section_html, simple
+from reports.show.document import Figure, Grid, Section, chapter, document, part_html, simple
 from reports.show.tables import coverage
 from reports.show.words import linked, relative, title
 
 DOI = "10.12677/aam.2023.123139"
+INTRODUCTION = (
+    f"The paper ([Adv. Appl. Math. 12(3), 2023, doi {DOI}](https://doi.org/{DOI})) adds to any discriminator's loss "
+    "the squared difference between the norms of its gradients at real and at generated images, and reports better "
+    "images in every cell of its tables. This page puts its claims to the test.")
+FIELD = ("What others published for each data set, ranked within one protocol only, with the paper's numbers and ours "
+         f"in place: {', '.join(f'[{dataset}](field/{dataset}.md)' for dataset in DATASETS)}.")
 QUESTION = "Do GANs trained on few images get better when the discriminator's gradient norms are held equal?"
 ROOT = Path(__file__).parents[2]  # of the project, with the Makefile
 WORDS = {CONSISTENT: "consistent with", INCONSISTENT: "not consistent with", OPEN: "not enough evidence for",
@@ -42,25 +48,17 @@ def page(results: Results, reports: Path, parts: list[Part], findings: dict[str,
     root, records = relative(ROOT, reports), relative(results.folder, reports)
     ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", part.view.values.empty))
     picture = _taken_picture(ordered)
-    body = chapter("claims", "The claims", [*claims.sections(findings), Section("", ["[claims.md](claims.md)"])])
+    body = chapter("claims", "The claims", [*claims.sections(findings), "[claims.md](claims.md)"])
     for part in ordered:
-        shown = [*part.sections, _files(part, root)]
-        body += chapter(part.view.name, part.view.table.title, shown)
+        body += chapter(part.view.name, part.view.table.title, [*part.sections, _files(part, root)])
     body += chapter("bench", "The suite, measured", _benches(benches, records))
-    body += chapter("field", "The field", _fields())
+    body += chapter("field", "The field", [FIELD])
     body += chapter("others", "Other runs", _other_runs(results, parts))
-    body += chapter("left-out", "Left out", [Section("", [problem]) for problem in dict.fromkeys(results.problems)])
-    introduction, answer = section_html(_introduction(root)), section_html(_answer(ordered, findings))
-    top = f'<h1>{QUESTION}</h1>\n{introduction}<div class="answer">\n{answer}</div>\n{section_html(picture)}'
+    body += chapter("left-out", "Left out", list(dict.fromkeys(results.problems)))
+    introduction = part_html(f"{INTRODUCTION} [How to run it]({root}/README.md).")
+    answer = part_html(_answer(ordered, findings))
+    top = f'<h1>{QUESTION}</h1>\n{introduction}<div class="answer">\n{answer}</div>\n{part_html(picture)}'
     return document("Gradient-norm-gap benchmark: results", top + _navigation(body) + body)
-
-
-def _introduction(root: str) -> Section:
-    return Section("", [
-        f"The paper ([Adv. Appl. Math. 12(3), 2023, doi {DOI}](https://doi.org/{DOI})) adds to any discriminator's "
-        "loss the squared difference between the norms of its gradients at real and at generated images, and reports "
-        "better images in every cell of its tables. This page puts its claims to the test. "
-        f"[How to run it]({root}/README.md)."])  # fmt: skip
 
 
 def _answer(parts: list[Part], findings: dict[str, list[Finding]]) -> Section:
@@ -111,12 +109,12 @@ def _navigation(body: str) -> str:
     return f"<nav>{' '.join(links)}</nav>\n"
 
 
-def _files(part: Part, root: str) -> Section:
+def _files(part: Part, root: str) -> str:
     made = f"made with [make {part.view.name}]({root}/Makefile)"
     if part.view.values.empty:
-        return Section("", [f"Not {made} yet."])
+        return f"Not {made} yet."
     links = [f"[{text}]({part.view.name}/{file})" for file, text in FILES.items()]
-    return Section("", [f"{', '.join(links)}; {made}"])
+    return f"{', '.join(links)}; {made}"
 
 
 def _benches(benches: dict[str, Section], records: str) -> list[Section]:
@@ -127,13 +125,7 @@ def _benches(benches: dict[str, Section], records: str) -> list[Section]:
     return shown
 
 
-def _fields() -> list[Section]:
-    links = [f"[{dataset}](field/{dataset}.md)" for dataset in DATASETS]
-    return [Section("", ["What others published for each data set, ranked within one protocol only, with the paper's "
-                         f"numbers and ours in place: {', '.join(links)}."])]  # fmt: skip
-
-
-def _other_runs(results: Results, parts: list[Part]) -> list[Section]:
+def _other_runs(results: Results, parts: list[Part]) -> list[Grid]:
     """Runs that belong to no table: a data set of one's own, other lengths of training."""
     others = results.frame[results.frame["seed"] < TUNING]
     for part in parts:
@@ -141,7 +133,7 @@ def _other_runs(results: Results, parts: list[Part]) -> list[Section]:
         others = others[~others["cell"].isin([*part.view.cells.index, *beside])]
     rows = [{"run": f"{cell}-s*", "seeds": linked(str(count), cell)}
             for cell, count in others.groupby("cell")["seed"].nunique().items()]
-    return [Section("", simple(rows, "Runs of no table; each leads to its scores."))] if rows else []
+    return simple(rows, "Runs of no table; each leads to its scores.")
 
 
 def records_page(results: Results, address: str) -> str:
@@ -155,7 +147,7 @@ def records_page(results: Results, address: str) -> str:
         for row in rows.drop_duplicates("seed").to_dict("records"):
             facts = ", ".join(f"{name} {row[name]}" for name in MADE)
             lines.append(f"Seed {row['seed']}: [{row['record']}]({address}/{row['record']}), {facts}.")
-        body += chapter(cell, cell, [Section("", [*_values(rows), *lines])])
+        body += chapter(cell, cell, [*_values(rows), *lines])
     return document("Records", body)
 
 
