@@ -121,7 +121,10 @@ def contrasts_of(claim: Claim, cells: pd.DataFrame) -> Contrasts:
 def judge(claim: Claim, view: View) -> Finding:
     """The verdict of a table, or of the paper's numbers, on a claim, without regard to its precondition."""
     metric = {"distance": view.headline[0], "is": view.headline[-1], "gap": GAP}[claim.quantity]
-    cells, logs = _spoken_of(view, metric), view.logs(metric)
+    logs, printed = view.logs(metric), view.published.loc[view.published["metric"] == metric, "cell"]
+    cells = view.trained[~view.trained["dataset"].isin(MEANINGLESS.get(metric, []))]
+    if len(printed):  # then the claim speaks of the cells that the paper printed
+        cells = view.cells.loc[printed]
     contrasts = contrasts_of(claim, cells)
     if view.name == PAPER:
         outcome = _printed(claim, cells, logs, contrasts)
@@ -130,14 +133,6 @@ def judge(claim: Claim, view: View) -> Finding:
     else:
         outcome = _measured(claim, logs, contrasts)
     return Finding(claim, *outcome)
-
-
-def _spoken_of(view: View, metric: str) -> pd.DataFrame:
-    """The trained cells that a claim about a metric speaks of: where the paper printed it for some, these."""
-    printed = view.published.loc[view.published["metric"] == metric, "cell"]
-    if len(printed):
-        return view.cells.loc[printed]
-    return view.trained[~view.trained["dataset"].isin(MEANINGLESS.get(metric, []))]
 
 
 def _measured(claim: Claim, logs: pd.DataFrame, contrasts: Contrasts) -> tuple[str, ...]:

@@ -136,11 +136,9 @@ def _other_runs(results: Results, parts: list[Part]) -> list[Grid]:
     return simple(rows, "Runs of no table; each leads to its scores.")
 
 
-def records_page(results: Results, address: str) -> str:
-    """A chapter for each cell that has records, of any table or of none.
-
-    address  of the results folder, as seen from the page
-    """
+def records_page(results: Results, reports: Path) -> str:
+    """A chapter for each cell that has records, of any table or of none."""
+    address = relative(results.folder, reports)
     body = "<h1>Records</h1>\n<p><a href='index.html'>all results</a></p>\n"
     for cell, rows in results.frame.groupby("cell", sort=False):
         lines = []

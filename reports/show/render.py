@@ -13,7 +13,6 @@ from reports.show.document import Figure, Section, report
 from reports.show.figures import figures
 from reports.show.page import Part, page, records_page
 from reports.show.tables import sections, seeds_csv, summary_csv, to_latex
-from reports.show.words import relative
 
 
 def tables(found: Results, reports: Path, names: list[str]) -> int:
@@ -33,7 +32,7 @@ def everything(found: Results, reports: Path) -> int:
     write(reports / "claims.md", report("Claims of the paper", claims.sections(findings), found.problems))
     suite = _write_benches(found, reports)
     field.render(found.folder, reports)
-    write(reports / "records.html", records_page(found, relative(found.folder, reports)))
+    write(reports / "records.html", records_page(found, reports))
     write(reports / "index.html", page(found, reports, parts, findings, suite))
     print(f"wrote {reports / 'index.html'}, claims.md and a folder for each table")
     return 0
