@@ -57,8 +57,7 @@ def contrast(logs: pd.DataFrame, weights: Mapping[str, float]) -> pd.Series:
     """The weighted sum of cells (columns) within each seed (row), for the seeds that all of these cells have."""
     if not weights or not set(weights) <= set(logs.columns):
         return pd.Series(dtype=float)
-    values = logs[list(weights)].to_numpy() @ np.array(list(weights.values()))
-    return pd.Series(values, index=logs.index).dropna()
+    return (logs[list(weights)] @ pd.Series(weights)).dropna()
 
 
 def average(contrasts: Contrasts) -> Weights:
@@ -68,9 +67,6 @@ def average(contrasts: Contrasts) -> Weights:
 
 def holm(p: Sequence[float]) -> np.ndarray:
     """Holm's adjusted p-values (Scand. J. Statist. 6, 1979): the chance of any false rejection stays below LEVEL."""
-    order = np.argsort(p)
-    factors = np.arange(len(order), 0, -1)
-    adjusted = np.maximum.accumulate(np.asarray(p)[order] * factors)
-    result = np.empty(len(order))
-    result[order] = np.minimum(adjusted, 1)
-    return result
+    ordered = pd.Series(p, dtype=float).sort_values()
+    adjusted = (ordered * np.arange(len(ordered), 0, -1)).cummax()
+    return adjusted.clip(upper=1).sort_index().to_numpy()
