@@ -65,7 +65,11 @@ def state(results: Path, run: Run) -> str:
     damaged or missing; of those under way also how far, as in "running 45 % 3h10m left"."""
     path = results / run.id
     if (path / "metrics.json").exists():
-        return _finished(path / "metrics.json")
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            status = parsed((path / "metrics.json").read_text("utf-8"))["status"]
+            if status in FINISHED:
+                return status
+        return "damaged"
     done, left = _progress(path / "log.jsonl", run)
     if _locked(path / ".lock"):
         return f"running {done:.0f} %{left}"
@@ -76,24 +80,14 @@ def state(results: Path, run: Run) -> str:
     return "missing"
 
 
-def _finished(path: Path) -> str:
-    try:
-        status = parsed(path.read_text("utf-8"))["status"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "damaged"
-    return status if status in FINISHED else "damaged"
-
-
 def _locked(path: Path) -> bool:
     """Does a process hold the run's lock? The probe is shared and let go at once."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+            return False
+    except OSError as error:  # without the file nobody has begun
+        return isinstance(error, BlockingIOError)
 
 
 def _progress(path: Path, run: Run) -> tuple[float, str]:
