@@ -42,11 +42,11 @@ def main() -> int:
 
     reports = reports_folder(results, given["REPORTS"])
     claim_reports(results, reports)
-    found = read(results)
+    found, code = read(results), 0
     if name == "render":
-        code = render.tables(found, reports, tables)
+        render.tables(found, reports, tables)
     elif name == "all":
-        code = render.everything(found, reports)
+        render.everything(found, reports)
     else:
         code = render.comparison_of(found, reports, given["METHOD"], *tables)
     for problem in dict.fromkeys(found.problems):

@@ -15,17 +15,16 @@ from reports.show.page import Part, page, records_page
 from reports.show.tables import sections, seeds_csv, summary_csv, to_latex
 
 
-def tables(found: Results, reports: Path, names: list[str]) -> int:
+def tables(found: Results, reports: Path, names: list[str]) -> None:
     """The folder of each table; "bench" stands for all measurements of the suite itself."""
     for name in names:
         if name == "bench":
             _write_benches(found, reports)
         else:
             _say(_table(found, name, reports), reports / name)
-    return 0
 
 
-def everything(found: Results, reports: Path) -> int:
+def everything(found: Results, reports: Path) -> None:
     """Every table, the claims, the benches, and the page."""
     parts = [_table(found, name, reports) for name in TABLES]
     findings = claims.judge_all([part.view for part in parts], found.folder)
@@ -35,7 +34,6 @@ def everything(found: Results, reports: Path) -> int:
     write(reports / "records.html", records_page(found, reports))
     write(reports / "index.html", page(found, reports, parts, findings, suite))
     print(f"wrote {reports / 'index.html'}, claims.md and a folder for each table")
-    return 0
 
 
 def comparison_of(found: Results, reports: Path, method: str, table: str) -> int:

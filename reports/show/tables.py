@@ -25,21 +25,16 @@ def sections(made: View, results: Results) -> list[Section]:
     shown = [Section("", [coverage(made), protocol(made.table)]),
              Section("gradgap against its competitors", duel_grid(made, contest(made), "gradgap")),
              Section("Can this table see it?", preconditions(made))]  # fmt: skip
-    for number, metrics in enumerate(_metrics(made)):
-        means, parts = made.of(metrics[0])["mean"], score_grid(made, metrics) + change_grid(made, metrics)
+    metrics = list(made.summary["metric"].unique())
+    together = len(made.headline) if len(made.published) else 1  # those that the paper has together share a table
+    for number, group in enumerate([metrics[:together], *[[metric] for metric in metrics[together:]]]):
+        means, parts = made.of(group[0])["mean"], score_grid(made, group) + change_grid(made, group)
         if number and len(means) and not means.any():
             parts = ["0 in every run."]
-        shown.append(Section(_names(metrics), parts, folded=number > 0))
+        shown.append(Section(_names(group), parts, folded=number > 0))
     shown += [Section("Weights that were tried", _weights(made), folded=True),
               Section("Notes", notes(made, results), folded=True)]  # fmt: skip
     return [section for section in shown if section.parts]
-
-
-def _metrics(made: View) -> list[list[str]]:
-    """The metrics of each section, the headline first; those that the paper has together share a table."""
-    metrics = list(made.summary["metric"].unique())
-    together = len(made.headline) if len(made.published) else 1
-    return [metrics[:together], *[[metric] for metric in metrics[together:]]]
 
 
 def coverage(made: View) -> str:
