@@ -18,8 +18,7 @@ from reports.data.stats import Estimate, contrast, estimate
 
 TUNING = 100  # training seeds from here on chose weights; they are never shown as results
 MEANINGLESS = {"is_effnet": ["digits"]}  # real held-out digits score below untrained generators
-DECIMALS = {"fid": 2, "fd": 2, "is": 2, "kid": 4, "precision": 3, "recall": 3, "density": 3, "coverage": 3,
-            "memorised": 3}  # fmt: skip
+DECIMALS = {"fid": 2, "fd": 2, "is": 2, "precision": 3, "recall": 3, "density": 3, "coverage": 3, "memorised": 3}
 REAL, UNTRAINED = "held-out real images", "untrained generator"
 KINDS = ["baseline", "method", "untrained", "heldout", "external"]
 TRAINED = KINDS[:2]
