@@ -22,8 +22,6 @@ COLUMNS = [
 # protocol: how the metric was measured, in words. n_reference is the number of images compared with, n_training that of
 # the whole training set. record: its path.
 GAP = "norm_gap"  # mean |n_R - n_F| over the second half of training, from the log
-DIRECTIONS = {"fid": "lower", "fd": "lower", "kid": "lower", "memorised": "lower", "is": "higher",
-              "precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher"}  # fmt: skip
 LITERATURE = ("fid", "kid", "is")  # names of Inception's scores alone; any other is called METRIC_EXTRACTOR
 ELSEWHERE = {"kind": "external", "model": "external", "iterations": 0, "batch": 0, "override": "", "weights": "",
              "checkpoint": "last", "eval_seed": 0}  # of images that other code made

@@ -13,9 +13,10 @@ import pandas as pd
 
 from benchmarks.runs import Protocol, Run
 from benchmarks.tables import TABLES, Cell, Table
-from reports.data.records import DIRECTIONS, Results, cell_id
+from reports.data.records import Results, cell_id
 from reports.data.stats import Estimate, contrast, estimate
 
+HEADLINES = {"fid": "lower", "fd": "lower", "is": "higher"}  # what tables are about -> which value is better
 TUNING = 100  # training seeds from here on chose weights; they are never shown as results
 MEANINGLESS = {"is_effnet": ["digits"]}  # real held-out digits score below untrained generators
 DECIMALS = {"fid": 2, "fd": 2, "is": 2, "precision": 3, "recall": 3, "density": 3, "coverage": 3, "memorised": 3}
@@ -197,22 +198,18 @@ def _is_own(rows: pd.DataFrame, protocol: Protocol) -> pd.Series:
     return own & (way == rows["dataset"].map(usual)) | (rows["extractor"] == "log")
 
 
-def _departures(rows: pd.DataFrame) -> pd.Series:
-    """What is in each row's protocol and in no row of the table's own: "checkpoint best"."""
+def _values(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean over the draws of each cell, metric and seed. Of other protocols, distances and the Inception Score
+    are kept; what was measured on the way of a training has a figure instead."""
+    rows = rows.dropna(subset="metric")
+    kept = rows["metric"].map(family).isin(HEADLINES) & ~rows["checkpoint"].str.isdigit()
     usual = set(", ".join(rows.loc[rows["own"], "protocol"].unique()).split(", "))
 
     def departure(protocol: str) -> str:
         return ", ".join(part for part in protocol.split(", ") if part not in usual) or protocol
 
-    return rows["protocol"].map(departure)
-
-
-def _values(rows: pd.DataFrame) -> pd.DataFrame:
-    """The mean over the draws of each cell, metric and seed. Of other protocols, distances and the Inception Score
-    are kept; what was measured on the way of a training has a figure instead."""
-    rows = rows.dropna(subset="metric")
-    kept = rows["metric"].map(family).isin(["fid", "fd", "is"]) & ~rows["checkpoint"].str.isdigit()
-    rows = rows.assign(metric=rows["metric"].where(rows["own"], rows["metric"] + ", " + _departures(rows)))
+    elsewise = rows["metric"] + ", " + rows["protocol"].map(departure)  # such as "fd_effnet, checkpoint best"
+    rows = rows.assign(metric=rows["metric"].where(rows["own"], elsewise))
     groups = rows[rows["own"] | kept].groupby(["cell", "metric", "seed"])
     return groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std")).reset_index()
 
@@ -232,7 +229,7 @@ def _summary(made: View) -> pd.DataFrame:
     frame["printed"] = np.log(frame["published"] / against.to_numpy())
     frame["effect"] = list(map(made.change, frame["cell"], frame["against"], frame["metric"]))
     recorded = made.rows.drop_duplicates("metric").set_index("metric")["better"]
-    frame["better"] = frame["metric"].map(lambda metric: DIRECTIONS.get(family(metric)) or recorded[metric])
+    frame["better"] = frame["metric"].map(lambda metric: HEADLINES.get(family(metric)) or recorded[metric])
     loss = frame["mean"].where(frame["better"] == "lower", -frame["mean"]).where(frame["kind"].isin(TRAINED))
     groups = loss.groupby([frame[name] for name in ("model", "dataset", "resolution", "fraction", "metric")])
     frame["wins"] = (loss == groups.transform("min")) & (groups.transform("count") > 1)
