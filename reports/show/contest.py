@@ -64,7 +64,9 @@ def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:
     """
     found, logs = [], view.logs(view.headline[0])
     for opponent, contrasts in _opponents(view, sides).items():
-        measured = _measured(logs, contrasts)
+        seeds = {cell: len(contrast(logs, weights)) for cell, weights in contrasts.items()}
+        enough = max(1, min(MIN_SEEDS, max(seeds.values())))  # or all that have any, where none has MIN_SEEDS
+        measured = {cell: contrasts[cell] for cell in contrasts if seeds[cell] >= enough}
         values = contrast(logs, average(measured))
         if len(values):
             effect = estimate(values)
@@ -73,13 +75,6 @@ def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:
     for duel, p in zip(others, holm([duel.effect.p for duel in others]), strict=True):
         duel.p, duel.tests = p, len(others)
     return found
-
-
-def _measured(logs: pd.DataFrame, contrasts: Contrasts) -> Contrasts:
-    """The contrasts with MIN_SEEDS seeds, or all that have any where none has as many."""
-    seeds = {cell: len(contrast(logs, weights)) for cell, weights in contrasts.items()}
-    enough = max(1, min(MIN_SEEDS, max(seeds.values())))
-    return {cell: contrasts[cell] for cell in contrasts if seeds[cell] >= enough}
 
 
 def _opponents(view: View, sides: Mapping[str, str]) -> dict[str, Contrasts]:
