@@ -98,6 +98,8 @@ def preconditions(view: View) -> list[Grid]:
     known, rows = view.of(metric), []
     if known.empty or not is_judged(view):
         return []
+    known["score"] = [linked(score(row.mean, row.sd, metric), row.Index) for row in known.itertuples()]
+    known["change"] = known["effect"].map(interval)
     for least in smallest(view.cells):
         cell = view.cells.loc[least]
         same = known[known["dataset"] == cell["dataset"]]
@@ -106,10 +108,11 @@ def preconditions(view: View) -> list[Grid]:
         fewest = baselines[baselines.index == least]
         rows.append({
             "model": title(cell["model"]), "data set": cell["dataset"],
-            "held-out real images": _score(same[same["kind"] == "heldout"], metric),
-            "most data": _score(baselines[baselines["fraction"] == 1], metric), "fewest data": _score(fewest, metric),
-            "untrained": _score(own[own["kind"] == "untrained"], metric), "fewer data": _effect(fewest),
-            "DiffAugment": _effect(own[own["control"] & (own["baseline"] == least)])})  # fmt: skip
+            "held-out real images": _first(same.loc[same["kind"] == "heldout", "score"]),
+            "most data": _first(baselines.loc[baselines["fraction"] == 1, "score"]),
+            "fewest data": _first(fewest["score"]), "untrained": _first(own.loc[own["kind"] == "untrained", "score"]),
+            "fewer data": _first(fewest["change"]),
+            "DiffAugment": _first(own.loc[own["control"] & (own["baseline"] == least), "change"])})  # fmt: skip
     return simple(rows, f"{title(metric)} from what a perfect generator would reach (held-out real images, scored as "
                   "if generated; without a test part these are among the references, and the value is too low), over "
                   "the baseline with the most and the fewest data, to where training starts. A table can answer only "
@@ -117,15 +120,8 @@ def preconditions(view: View) -> list[Grid]:
                   "seen to help (below zero) where data are fewest.", 2)  # fmt: skip
 
 
-def _score(cells: pd.DataFrame, metric: str) -> str:
-    """The score of the first cell, which leads to its records."""
-    if cells.empty:
-        return NOTHING
-    return linked(score(cells["mean"].iloc[0], cells["sd"].iloc[0], metric), cells.index[0])
-
-
-def _effect(cells: pd.DataFrame) -> str:
-    return interval(cells["effect"].iloc[0]) if len(cells) else NOTHING
+def _first(texts: pd.Series) -> str:
+    return next(iter(texts), NOTHING)
 
 
 def duel_grid(view: View, found: list[Duel], name: str) -> list[Grid]:
