@@ -154,10 +154,8 @@ def _cells(listed: Sequence[Cell], frame: pd.DataFrame) -> pd.DataFrame:
     Of several weights of gradgap, the first that the table lists stands for the paper's regularizer.
     """
     runs = [cell.run for cell in listed]
-    cells = pd.DataFrame(runs, map(cell_id, runs))[["model", *PLACE]]
+    cells = pd.DataFrame(runs, map(cell_id, runs))[["model", *PLACE]].assign(run=runs, kind=list(map(kind, runs)))
     cells["method"] = [method(cell.run, cell.label) for cell in listed]
-    cells["kind"] = list(map(kind, runs))
-    cells["run"] = runs
     cells["published"] = [cell.published for cell in listed]
     baselines, baseline = cells[cells["kind"] == "baseline"], cells["run"].map(baseline_of)
     cells["baseline"] = baseline.where((cells["kind"] == "method") & baseline.isin(baselines.index), "")
