@@ -86,8 +86,7 @@ NOTES = [
     "says how many have them.",
     f"\"In every cell\" (C1, C5) is tested with Holm's correction at {LEVEL:.0%}, and the claims on average by their "
     "95 % interval.",
-    "Detectable: the smallest change that a test with this many seeds and this spread would have found 4 "
-    "times in 5.",
+    "Detectable: the smallest change that a test with this many seeds and this spread would have found 4 times in 5.",
     "C0 is the precondition of C2 and C3: where the baseline does not get worse as data shrink, they are not testable.",
     "The control is no claim of the paper: DiffAugment is known to help with few images, so a benchmark that cannot "
     "see that may not see a gain of gradgap either.",

@@ -31,7 +31,7 @@ def sections(made: View, results: Results) -> list[Section]:
         means, parts = made.of(group[0])["mean"], score_grid(made, group) + change_grid(made, group)
         if number and len(means) and not means.any():
             parts = ["0 in every run."]
-        shown.append(Section(_names(group), parts, folded=number > 0))
+        shown.append(Section(", ".join(map(title, group)), parts, folded=number > 0))
     shown += [Section("Weights that were tried", _weights(made), folded=True),
               Section("Notes", notes(made, results), folded=True)]  # fmt: skip
     return [section for section in shown if section.parts]
@@ -50,10 +50,6 @@ def coverage(made: View) -> str:
     if lost:
         text += f"; {lost} runs diverged"
     return f"{text}."
-
-
-def _names(metrics: list[str]) -> str:
-    return ", ".join(map(title, metrics))
 
 
 def score_grid(made: View, metrics: list[str]) -> list[Grid]:
@@ -101,7 +97,8 @@ def change_grid(made: View, metrics: list[str]) -> list[Grid]:
                 found["detectable"] = detectable(row.effect)
         return found
 
-    return _pivot(made, metrics, texts, f"{_names(metrics)}: change against the same model's baseline, and of the "
+    names = ", ".join(map(title, metrics))
+    return _pivot(made, metrics, texts, f"{names}: change against the same model's baseline, and of the "
                   "baseline against itself on the most data, in percent (the log ratio), with its 95 % interval over "
                   "the training seeds that both have (Student's t). Detectable: the smallest change, down and up, that "
                   "a cell's seeds and their spread would have shown 4 times in 5 at the 5 % level.")  # fmt: skip
