@@ -1,7 +1,4 @@
-"""Run folders on disk: which there are, where each stands, and how a report is written. Standard library only.
-
-`make status` answers from this file alone, without any installation and while training runs.
-"""
+"""Run folders on disk: which there are, where each stands, and how a report is written. Standard library only."""
 
 import fcntl
 import os

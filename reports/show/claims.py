@@ -1,8 +1,6 @@
-"""The paper's claims, each put to the same test on every source of evidence: verdicts that a table may or may not give.
+"""The paper's claims, each put to the same test on every source of evidence. NOTES say how a verdict is reached.
 
-A claim is a set of contrasts of log values (a cell less its baseline, a small fraction less a large one). A verdict
-needs every cell that the claim speaks of, with at least 3 seeds each; otherwise there is "not enough evidence". "In
-every cell" tests each contrast, with Holm's correction; "on average" tests their mean within each seed.
+A claim is a set of contrasts of log values: a cell less its baseline, a small fraction less a large one.
 """
 
 from dataclasses import dataclass, replace
