@@ -73,13 +73,12 @@ class Finding:
     detectable: str = NOTHING
 
 
-COST = (f"CPU time of a whole training iteration with gradgap over that without, in the bench; up to {CHEAP:.0%} is "
-        "taken as \"almost nothing\"")  # fmt: skip
 NOTES = [
     "Every effect is the log ratio of two conditions, taken within each training seed, its mean over the seeds and "
     "Student's t interval, printed as percent of change.",
     *[f"{claim.name}: {WORDS[claim.quantity]}, {WORDS[claim.of]}, {WORDS[claim.between]}." for claim in CLAIMS],
-    f"C4: {COST}; iterations measured in turn on one thread, not the wall clock of shared machines.",
+    f"C4: CPU time of a whole training iteration with gradgap over that without, in the bench; up to {CHEAP:.0%} is "
+    "taken as \"almost nothing\"; iterations measured in turn on one thread, not the wall clock of shared machines.",
     f"A verdict needs every cell that the claim speaks of, with at least {MIN_SEEDS} seeds each; \"cells covered\" "
     "says how many have them.",
     f"\"In every cell\" (C1, C5) is tested with Holm's correction at {LEVEL:.0%}, and the claims on average by their "
