@@ -12,8 +12,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
-from PIL import Image, UnidentifiedImageError
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from PIL import Image
 
 from reports.data.records import Results
 from reports.data.stats import MIN_SEEDS
@@ -73,11 +73,10 @@ def duels(view: View, results: Results) -> Figure | None:
         axis.annotate(f"{interval(effect)}  {duel.verdict}, {duel.cells} cells", (1.02, y), va="center", fontsize=8,
                       xycoords=("axes fraction", "data"), annotation_clip=False)  # fmt: skip
     axis.axvline(0, color="0.3", lw=1)
-    axis.set_xlim(-limit, limit)
     axis.set_xticks([tick for tick in TICKS if tick == 0 or limit / 4 < abs(tick) < limit])
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * math.expm1(x):+.0f}".replace("+0", "0")))
+    axis.xaxis.set_major_formatter(lambda x, _: f"{100 * math.expm1(x):+.0f}".replace("+0", "0"))
     axis.set_yticks(range(len(found)), [f"against {duel.opponent}" for duel in found])
-    axis.set_ylim(len(found) - 0.5, -0.5)
+    axis.set(xlim=(-limit, limit), ylim=(len(found) - 0.5, -0.5))
     axis.set_xlabel(f"change of {title(view.headline[0])}, percent")
     axis.set_title("\u2190 better", loc="left")
     axis.set_title("worse \u2192", loc="right")
@@ -160,16 +159,15 @@ def _draw(name: str, caption: str, panels: Panels, x_label: str, y_label: str, l
 
 
 def _axes(axis: plt.Axes, heading: str, points: pd.DataFrame, log_x: bool) -> None:
-    axis.set_title(heading)
-    axis.set_yscale("log")
+    axis.set(title=heading, yscale="log")
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
     if log_x:
         axis.set_xscale("log")
         axis.set_xticks(sorted(points["x"].unique()))
         axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: share(x)))
+    axis.xaxis.set_major_formatter(lambda x, _: share(x))
 
 
 def _line(axis: plt.Axes, points: pd.DataFrame, colour: str) -> tuple[float, float]:
@@ -236,6 +234,6 @@ def _tile(cell: str, results: Results) -> np.ndarray | None:
                 side = image.width * SHOWN // 8
                 tile = image.convert("RGB").crop((0, 0, side, side))
                 return np.asarray(tile.resize((TILE, TILE), Image.Resampling.BOX))
-        except (UnidentifiedImageError, OSError) as error:
+        except OSError as error:
             results.problems.append(f"{path}: {error}; left out")
     return None
