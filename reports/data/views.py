@@ -206,8 +206,8 @@ def _values(rows: pd.DataFrame) -> pd.DataFrame:
     def departure(protocol: str) -> str:
         return ", ".join(part for part in protocol.split(", ") if part not in usual) or protocol
 
-    elsewise = rows["metric"] + ", " + rows["protocol"].map(departure)  # such as "fd_effnet, checkpoint best"
-    rows = rows.assign(metric=rows["metric"].where(rows["own"], elsewise))
+    otherwise = rows["metric"] + ", " + rows["protocol"].map(departure)  # such as "fd_effnet, checkpoint best"
+    rows = rows.assign(metric=rows["metric"].where(rows["own"], otherwise))
     groups = rows[rows["own"] | kept].groupby(["cell", "metric", "seed"])
     return groups.agg(value=("value", "mean"), draws=("value", "size"), draw_sd=("value", "std")).reset_index()
 
