@@ -23,8 +23,8 @@ COLUMNS = [
 # the whole training set. record: its path.
 GAP = "norm_gap"  # mean |n_R - n_F| over the second half of training, from the log
 LITERATURE = ("fid", "kid", "is")  # names of Inception's scores alone; any other is called METRIC_EXTRACTOR
-ELSEWHERE = {"kind": "external", "model": "external", "iterations": 0, "batch": 0, "override": "", "weights": "",
-             "checkpoint": "last", "eval_seed": 0}  # of images that other code made
+ELSEWHERE = {"kind": "external", "model": "external", "iterations": 0, "batch": 0, "override": ""}
+NO_CHECKPOINT = {"weights": "", "checkpoint": "last", "eval_seed": 0}  # like the former, of images that other code made
 EXTERNAL = re.compile(r"external-.+-f\d+\.\d+-s\d+")
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a file of another form raises
 
@@ -75,9 +75,10 @@ def _rows(path: Path, run: Run | None, log: pd.DataFrame | None, problems: list[
     if not entries:
         return [common]
     rows: dict[tuple, dict] = {}
+    defaults = {} if run else NO_CHECKPOINT
     for entry in entries:
         try:
-            row = _metric(common | entry)
+            row = _metric(defaults | entry | common)
             key = row["metric"], row["protocol"], row["draw"]
             if key in rows:
                 raise ValueError(f"{row['metric']} is there twice under one protocol and eval_seed")
@@ -109,7 +110,7 @@ def _facts(data: dict, path: Path, run: Run | None) -> dict:
     for key in ("dataset", "resolution", "fraction", "seed"):
         facts[key] = described[key]
     if run is None:
-        return ELSEWHERE | facts | {"method": described["name"]}
+        return facts | ELSEWHERE | {"method": described["name"]}
     override = " ".join(f"{key}={value}" for key, value in run.override.items())
     return described | facts | {"kind": "run", "method": run.method, "override": override}
 

@@ -64,6 +64,12 @@ def test_one_protocol_and_seed_twice_is_left_out(writer):
     assert made.frame["value"].tolist() == [1.0] and "twice" in made.problems[0]
 
 
+def test_a_metric_does_not_say_whose_it_is(writer):
+    writer.write(RUN, [entry("fid", 1.0, seed=7, cell="other")])
+    made = frame(writer.folder)
+    assert made["seed"].tolist() == [0] and set(made["cell"]) == {"dcgan-digits-32-f0.1-gradgap0.1-i100-width0.25"}
+
+
 @pytest.mark.parametrize("change", [
     {"id": "other"}, {"status": "finished"}, {"iteration": 7}, {"config": {}}, {"provenance": {}}, {"metrics": 3},
     {"run": []}, {"seconds": None},
