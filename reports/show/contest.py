@@ -46,15 +46,12 @@ def is_judged(view: View) -> bool:
     return len(view.published) > 0 or view.table.seeds >= MIN_SEEDS
 
 
-def champions(view: View) -> dict[str, str]:
-    """Baseline -> the paper's regularizer beside it, where data are fewest."""
-    claimed = view.cells[view.cells["claimed"] & view.cells["baseline"].isin(smallest(view.cells))]
-    return {baseline: cell for cell, baseline in claimed["baseline"].items()}
-
-
 def contest(view: View) -> list[Duel]:
     """The paper's regularizer against each competitor, where data are fewest; [] for a table without verdicts."""
-    return duels(view, champions(view)) if is_judged(view) else []
+    if not is_judged(view):
+        return []
+    claimed = view.cells[view.cells["claimed"] & view.cells["baseline"].isin(smallest(view.cells))]
+    return duels(view, {baseline: cell for cell, baseline in claimed["baseline"].items()})
 
 
 def duels(view: View, sides: Mapping[str, str]) -> list[Duel]:

@@ -11,7 +11,7 @@ from benchmarks.tables import TABLES, Cell
 from reports.conftest import entry
 from reports.data.records import cell_id, read
 from reports.data.views import share, view
-from reports.show.contest import ALIKE, BETTER, FEW, WORSE, champions, duel_grid, duels, in_words, preconditions
+from reports.show.contest import ALIKE, BETTER, FEW, WORSE, contest, duel_grid, in_words, preconditions
 from reports.show.document import markdown
 from reports.show.tables import change_grid, score_grid
 
@@ -51,7 +51,7 @@ def made(writer, small):
 
 
 def test_the_contest(made):
-    found = {duel.opponent: duel for duel in duels(made, champions(made))}
+    found = {duel.opponent: duel for duel in contest(made)}
     verdicts = {name: duel.verdict for name, duel in found.items()}
     assert verdicts == {"baseline": BETTER, "r1_1": WORSE, "lecam1": ALIKE, "diffaugment": WORSE,
                         "diffaugment, when added to it": BETTER}  # fmt: skip
@@ -62,7 +62,7 @@ def test_the_contest(made):
 
 
 def test_the_contest_in_words(made):
-    found = duels(made, champions(made))
+    found = contest(made)
     text = in_words(made, found, "gradgap")
     assert text.startswith("by fd_effnet, gradgap is better than baseline (-10 % [-11, -8.7]; 1 of 1 cells)")
     assert "; is worse than r1_1 (+29 % [+26, +31]; 1 of 1 cells), diffaugment (+50 % [" in text
@@ -75,7 +75,7 @@ def test_two_seeds_are_too_few_for_a_verdict(writer, small, seeds):
     write(writer, TASK, BASE[:seeds])
     write(writer, replace(TASK, **METHODS["gradgap"]), VALUES["gradgap"][:seeds])
     made = view(read(writer.folder), "small")
-    assert [(duel.opponent, duel.verdict) for duel in duels(made, champions(made))] == [("baseline", FEW)]
+    assert [(duel.opponent, duel.verdict) for duel in contest(made)] == [("baseline", FEW)]
 
 
 def test_what_a_table_can_see(made):
