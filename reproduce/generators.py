@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,22 +76,26 @@ def _content(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def built(run: Run, classes: int, state: dict[str, Tensor]) -> nn.Module:
-    """A run's generator with these weights, in evaluation mode. Raises InputError where they are another network's."""
-    G = untrained(run, classes)
-    require_fit(run, G, state)
+    """A run's generator on a data set of so many classes, 0 for none, with these weights, in evaluation mode.
+
+    Raises InputError where they are another network's, before any memory is taken for it: the run id may be nonsense.
+    """
+    model, recipe = names.resolve(run)
+    if not recipe.conditional:
+        classes = 0
+    make = partial(model.Generator, run.resolution, classes, **recipe.generator)
+    try:
+        with torch.device("meta"):
+            imagined = make()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"run {run.id}: the options in its id make no network") from error
+    _require_fit(run, imagined, state)
+    G = make()
     G.load_state_dict(state)
     return G.eval()
 
 
-def untrained(run: Run, classes: int) -> nn.Module:
-    """A run's generator on a data set of so many classes, 0 for none."""
-    model, recipe = names.resolve(run)
-    if not recipe.conditional:
-        classes = 0
-    return model.Generator(run.resolution, classes, **recipe.generator)
-
-
-def require_fit(run: Run, G: nn.Module, state: dict[str, Tensor]) -> None:
+def _require_fit(run: Run, G: nn.Module, state: dict[str, Tensor]) -> None:
     """Raises InputError where weights are not those of a network, by name, type and shape."""
     there, wanted = _shapes(state), _shapes(G.state_dict())
     wrong = sorted({name for name, _ in there.items() ^ wanted.items()})

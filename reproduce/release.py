@@ -58,17 +58,7 @@ def load(folder: Path) -> Released:
     """The generator in a run's folder. Raises InputError where a file is missing, damaged or at odds with the other."""
     run, classes, digest = _read_config(Path(folder) / "config.json")
     trained = generators.read(Path(folder) / "generator.safetensors", run)
-    generators.require_fit(run, _imagined(run, classes), trained.state)
     return Released(generators.built(run, classes, trained.state), run, classes, trained.iteration, digest)
-
-
-def _imagined(run: Run, classes: int) -> nn.Module:
-    """The run's generator without memory, however large it would be. Raises InputError for nonsense."""
-    try:
-        with torch.device("meta"):
-            return generators.untrained(run, classes)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"run {run.id}: the options in its id make no network") from error
 
 
 def _read_config(path: Path) -> tuple[Run, int, str]:
