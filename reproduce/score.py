@@ -45,16 +45,11 @@ OPTIONS = {"IMAGES": Option(Path), "DATASET": Option(str), "METHOD": Option(str)
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be scored, and how.
+    """What is to be scored, and how: the options that the head of this file explains.
 
-    images      where the images lie
-    name        what they are called
-    dataset     the data set they are compared with, at `resolution` pixels
-    fraction    share of it that the generator was trained on, the subset of `seed`
-    train       where the images lie that it was trained on, instead of that subset; or None
-    protocol    extractor, number of images, weights
-    against     "train": the full training set; "test": the test part
-    resize      whether images of another size are resized
+    name      METHOD
+    protocol  EXTRACTOR, SAMPLES and WEIGHTS
+    against   "train": the full training set; "test": the test part
     """
 
     images: Path
