@@ -5,6 +5,7 @@ A folder, a zip or a tar of image files; a .npz, .npy or .safetensors with one a
 
 import hashlib
 import io
+import math
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -65,13 +66,6 @@ def check(images: Images, resolution: int, resize: bool) -> tuple[str, tuple[int
     return digest.hexdigest(), batch.shape[1:3]
 
 
-def _with_progress(images: Images, doing: str) -> Iterator[np.ndarray]:
-    with tqdm(total=images.count, desc=f"{doing} {images.path.name}", unit="image", disable=None) as bar:
-        for batch in images.batches():
-            yield batch
-            bar.update(len(batch))
-
-
 def _require_size(path: Path, size: tuple[int, int], resolution: int, resize: bool) -> None:
     """Raises InputError for images that are not square, or not of the resolution where they are not to be resized."""
     if size[0] != size[1]:
@@ -79,6 +73,11 @@ def _require_size(path: Path, size: tuple[int, int], resolution: int, resize: bo
     if size[0] != resolution and not resize:
         raise InputError(f"{path}: images {_size(size)}, must be {_size((resolution, resolution))}; "
                          f"give RESOLUTION={size[0]}, or RESIZE=1 to have them resized")
+
+
+def _with_progress(images: Images, doing: str) -> Iterator[np.ndarray]:
+    count = math.ceil(images.count / BATCH)
+    return tqdm(images.batches(), f"{doing} {images.path.name}", count, unit="batch", disable=None)
 
 
 def stream(images: Images, resolution: int) -> Iterator[Tensor]:
