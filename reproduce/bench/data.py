@@ -86,7 +86,8 @@ def feeding(root: Path, device: torch.device) -> dict[str, float]:
     """Feeding from the device and from the memory map, against torchvision on the same pixels."""
     dataset = load("photos", RESOLUTION, root / "round0")
     everything = np.arange(len(dataset.images))
-    theirs = image_folder(png_files(dataset, root / "png"), device)
+    png_files(dataset, root / "png" / "all")  # ImageFolder reads a folder of folders, one for each class
+    theirs = image_folder(root / "png", device)
     ours = map(Feed(dataset, everything, BATCH, 0, device, True), itertools.count())
     streamed = map(Feed(dataset, everything, BATCH, 0, device, True, budget=0), itertools.count())
     few = max(10, len(everything) // BATCH)
@@ -96,13 +97,11 @@ def feeding(root: Path, device: torch.device) -> dict[str, float]:
                   "image_folder": (few * BATCH, lambda: take(few, theirs))})
 
 
-def png_files(dataset: Dataset, folder: Path) -> Path:
-    """The pixels of a data set as PNG files in one folder below `folder`, as torchvision's ImageFolder reads them."""
-    inside = folder / "all"
-    inside.mkdir(parents=True)
+def png_files(dataset: Dataset, folder: Path) -> None:
+    """The pixels of a data set as PNG files in a folder."""
+    folder.mkdir(parents=True)
     for i, image in enumerate(dataset.images):
-        Image.fromarray(image.transpose(1, 2, 0)).save(inside / f"{i:05d}.png")
-    return folder
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{i:05d}.png")
 
 
 def take(count: int, batches: Iterator) -> list:

@@ -26,11 +26,10 @@ from torchvision.models import inception_v3
 from benchmarks import extractors
 from benchmarks.metrics import METRICS, Comparison, Reference
 from benchmarks.runs import command
-from reproduce.bench.harness import begun, write
+from reproduce.bench.harness import CPU, begun, write
 
 IMAGES, REFERENCES = 1000, 100  # generated and real ones
 SIDES = 64, 256  # their sizes in pixels
-CPU = torch.device("cpu")
 
 
 class StandIn(nn.Module):

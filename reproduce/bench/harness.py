@@ -12,6 +12,7 @@ from reproduce import machine, record
 from reproduce.preflight import require_writable
 
 Work = Callable[[], object]
+CPU = torch.device("cpu")
 
 
 def begun(options: Mapping[str, Option] | None = None) -> dict:

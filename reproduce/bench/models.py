@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from baselines.models import MODELS
 from benchmarks.runs import Run, command
 from reproduce import machine, names
-from reproduce.bench.harness import begun, cpu_seconds, in_turn, write
+from reproduce.bench.harness import CPU, begun, cpu_seconds, in_turn, write
 from reproduce.counting import META, Operations, Stand, operations, peak_bytes
 
 BATCH, ROUNDS, CLASSES = 16, 3, 100
@@ -65,7 +65,7 @@ def speeds() -> Iterator[dict]:
     plain = convolution()
     plain_gflop, _ = gflop(plain)
     for run, classes in TIMED:
-        stand = Stand(run, classes, torch.device("cpu"))
+        stand = Stand(run, classes, CPU)
         stand.iterate()  # warms up
         taken = in_turn({"before": plain, "iteration": stand.iterate, "after": plain}, ROUNDS, cpu_seconds)
         counted = [operations_of_iteration(run, classes, step) for step in range(1, stand.step)]
@@ -110,7 +110,7 @@ def main() -> None:
     print(f"model       size    y  parameters G            D   GFLOP/image: G   D      iteration   GB, batch {BATCH}")
     sizes = printed(starmap(counts, every_size()), SIZES)
     print("\nmodel       size  batch  GFLOP per CPU second, and of a plain convolution    ratio of times per operation")
-    write("models", given, {"sizes": sizes, "speed": printed(speeds(), SPEEDS)}, torch.device("cpu"))
+    write("models", given, {"sizes": sizes, "speed": printed(speeds(), SPEEDS)}, CPU)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from baselines.regularizers import REGULARIZERS, GradGap
 from baselines.scoring import Scored, Scorer
 from benchmarks.runs import Run, command
 from reproduce import machine, names
-from reproduce.bench.harness import begun, cpu_seconds, in_turn, write
+from reproduce.bench.harness import CPU, begun, cpu_seconds, in_turn, write
 from reproduce.counting import Stand, operations, peak_bytes
 
 ROUNDS, CLASSES, WEIGHT = 3, 10, 0.1  # the weight does not matter for the cost
@@ -80,7 +80,7 @@ def iterations_of_a_round(run: Run) -> int:
 
 def times(run: Run) -> dict[str, np.ndarray]:
     """CPU seconds of an iteration with each form [ROUNDS]. The forms take turns, iteration by iteration."""
-    stands = {form: Stand(with_form(run, form), CLASSES, torch.device("cpu")) for form in FORMS}
+    stands = {form: Stand(with_form(run, form), CLASSES, CPU) for form in FORMS}
     for stand in stands.values():
         stand.iterate()  # warms up
     count = iterations_of_a_round(run)
@@ -99,7 +99,7 @@ def operation_ratios(run: Run) -> dict[str, float]:
 def gradient_error(run: Run) -> float:
     """|| finite differences - exact || / || exact ||, of gradgap's gradient by all parameters of an untrained D."""
     torch.manual_seed(0)
-    D = Stand(run, CLASSES, torch.device("cpu")).trainer.D
+    D = Stand(run, CLASSES, CPU).trainer.D
     real, fake = torch.rand(2, run.batch, 3, run.resolution, run.resolution) * 2 - 1
     fake = fake * 0.5
     y = torch.arange(run.batch) % CLASSES
@@ -144,8 +144,7 @@ def main() -> None:
         rows.append(measure(run))
         texts = [f"{name} {form['ratio']:.2f}" for name, form in rows[-1]["forms"].items()]
         print(f"{run.model}: " + ", ".join(texts), flush=True)
-    write("regularizers", given, {"command": "make bench-regularizers", "rounds": ROUNDS, "rows": rows},
-          torch.device("cpu"))
+    write("regularizers", given, {"command": "make bench-regularizers", "rounds": ROUNDS, "rows": rows}, CPU)
 
 
 if __name__ == "__main__":
