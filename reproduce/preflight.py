@@ -55,21 +55,20 @@ def look(runs: list[Run], settings: Settings) -> Findings:
 
 def cheapest_first(runs: list[Run]) -> list[Run]:
     """By the operations of a whole training, counted and not measured. Those of the model stand for every method."""
-    return sorted(runs, key=_cost)
 
+    def cost(run: Run) -> float:
+        if not run.iterations:
+            return 0.0
+        return run.iterations * _operations(_shape(run))
 
-def _cost(run: Run) -> float:
-    if not run.iterations:
-        return 0.0
-    plain = replace(run, fraction=1.0, regularizers={}, augment="", seed=0)
-    return run.iterations * _operations(plain.id)
+    return sorted(runs, key=cost)
 
 
 @cache
-def _operations(run_id: str) -> float:
+def _operations(shape: str) -> float:
     from reproduce.counting import operations
 
-    return operations(Run.from_id(run_id))
+    return operations(Run.from_id(shape))
 
 
 def _faults(runs: list[Run], settings: Settings) -> Iterator[str]:
@@ -199,8 +198,8 @@ def is_large(run: Run) -> bool:
 
 
 def _shape(run: Run) -> str:
-    """The id of the same networks and batch, untrained, without what a method adds."""
-    return replace(run, fraction=1.0, regularizers={}, augment="", iterations=0, seed=0).id
+    """The id of the same networks and batch, trained for an iteration, without what a method adds."""
+    return replace(run, fraction=1.0, regularizers={}, augment="", iterations=1, seed=0).id
 
 
 def require_processes(settings: Settings) -> None:
