@@ -35,7 +35,7 @@ def evaluate(run: Run, protocol: Protocol, data: Path, results: Path, device: to
 
     Raises InputError for a run that is not trained, a data set that has changed since, missing or wrong weights.
     """
-    folder = record.folder(results, run.id)
+    folder = results / run.id
     if run.model == names.HELDOUT:
         open_heldout(run, data, folder, device)
     if not (folder / "config.json").exists():

@@ -184,10 +184,10 @@ def blamed(error: Exception, text: str) -> str:
 
 def require_same_file(run: Run, results: Path) -> None:
     """Raises InputError where the run was begun with a file that has changed since."""
-    from reproduce import names, record
+    from reproduce import names
 
-    path = record.folder(results, run.id) / "config.json"
-    if path.exists() and record.read_json(path).get("method_files", {}) != names.method_files(run):
+    path = results / run.id / "config.json"
+    if path.exists() and read_json(path).get("method_files", {}) != names.method_files(run):
         raise InputError(f"run {run.id} was begun with another file of that name; remove {path.parent} to begin anew, "
                          "or give the changed file a name of its own")
 

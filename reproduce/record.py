@@ -25,10 +25,6 @@ ENTRY = {"name": str, "value": float | int, "extractor": str, "extractor_sha256"
          "n_generated": int, "checkpoint": str, "iteration": int, "eval_seed": int}  # fmt: skip
 
 
-def folder(results: Path, run_id: str) -> Path:
-    return Path(results) / run_id
-
-
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all. Of several processes of one training, the first one writes."""
     if not parallel.rank():

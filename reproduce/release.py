@@ -56,8 +56,8 @@ class Released(NamedTuple):
 
 def load(folder: Path) -> Released:
     """The generator in a run's folder. Raises InputError where a file is missing, damaged or at odds with the other."""
-    run, classes, digest = _read_config(Path(folder) / "config.json")
-    trained = generators.read(Path(folder) / "generator.safetensors", run)
+    run, classes, digest = _read_config(folder / "config.json")
+    trained = generators.read(folder / "generator.safetensors", run)
     return Released(generators.built(run, classes, trained.state), run, classes, trained.iteration, digest)
 
 

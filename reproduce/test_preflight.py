@@ -144,7 +144,7 @@ def test_a_disk_that_is_too_small_is_said_before(settings, monkeypatch):
 def test_the_bytes_that_a_run_leaves_are_as_estimated(settings):
     """Features apart, which a training alone does not leave."""
     train(TINY, settings, torch.device("cpu"))
-    left = sum(path.stat().st_size for path in record.folder(settings.results, TINY.id).iterdir())
+    left = sum(path.stat().st_size for path in (settings.results / TINY.id).iterdir())
     features = preflight.FEATURES * settings.samples
     estimate = preflight.bytes_left_by(TINY, settings)
     assert left == pytest.approx(estimate - features, rel=0.5)

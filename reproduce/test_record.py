@@ -109,7 +109,7 @@ def test_the_log_is_on_the_disk_before_the_checkpoint(tmp_path, monkeypatch):
 
 def test_another_number_of_threads_is_said_when_a_training_goes_on(tmp_path, capsys):
     dataset = Dataset("few", np.zeros((20, 3, 32, 32), np.uint8), np.zeros(20, np.int64), 0, True, "d")
-    folder, (_, recipe) = record.folder(tmp_path, RUN.id), names.resolve(RUN)
+    folder, (_, recipe) = tmp_path / RUN.id, names.resolve(RUN)
     record.open_config(folder, RUN, asdict(recipe), dataset, np.arange(20), CPU)
     checkpoint.save(folder, parts(), 2, 0.5, CPU)
     record.open_config(folder, RUN, asdict(recipe), dataset, np.arange(20), CPU)

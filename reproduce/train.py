@@ -49,7 +49,7 @@ def train(run: Run, settings: Settings, device: torch.device, recorder: Callable
     _, recipe = names.resolve(run)
     require_groups(run.batch, recipe.group, parallel.processes())
     feed = images_of(run, recipe, settings.data, device)
-    folder = record.folder(settings.results, run.id)
+    folder = settings.results / run.id
     with opened(folder, run, recipe, feed, device):
         for end in ("generator.safetensors", "diverged.json"):
             if (folder / end).exists():

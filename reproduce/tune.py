@@ -60,7 +60,7 @@ def tunings() -> list[Tuning]:
 
 def distance(run: Run, results: Path) -> float | None:
     """The run's distance at its end: infinity where it has diverged, None where it is not measured yet."""
-    metrics = record.read_metrics(record.folder(results, run.id))
+    metrics = record.read_metrics(results / run.id)
     if not metrics:
         return None
     if metrics["status"] == "diverged":
