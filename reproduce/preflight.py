@@ -34,6 +34,13 @@ class Findings:
     left_out: dict[str, str]
     run_ids: list[str]
 
+    def say(self) -> bool:
+        """Print what keeps runs from being made, each line once. Returns whether there is any."""
+        lines = dict.fromkeys([*self.faults, *self.left_out.values()])
+        for line in lines:
+            print(f"error: {line}", file=sys.stderr, flush=True)
+        return bool(lines)
+
 
 def look_apart(run_ids: list[str], settings: Settings) -> Findings:
     """The findings of a process of its own."""

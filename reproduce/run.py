@@ -27,7 +27,7 @@ def main() -> int:
     if finished(run.id, settings):
         print(f"{run.id}: done")
         return 0
-    if faults(run, settings):
+    if look([run], settings).say():
         return InputError.status
     if settings.gpus_per_run > 1:
         train_in_processes(run, settings)
@@ -37,15 +37,6 @@ def main() -> int:
             raise TryLaterError(f"run {run.id}: trained, and told to stop; the same command evaluates it")
     print(evaluate_here(run, settings), flush=True)
     return 0
-
-
-def faults(run: Run, settings: Settings) -> list[str]:
-    """What keeps the run from being made; it is said."""
-    found = look([run], settings)
-    lines = [*found.faults, *found.left_out.values()]
-    for line in lines:
-        print(f"error: {line}", file=sys.stderr)
-    return lines
 
 
 # torch takes seconds to load, so what needs it is imported where it is used

@@ -81,7 +81,7 @@ def score(order: Order, data: Path, results: Path, device: torch.device) -> str:
     trained, train = _trained(order)
     subject = {"images_sha256": sha256, "train": train, "dataset": {
         "name": dataset.name, "count": len(dataset.images), "digest": dataset.digest}}  # fmt: skip
-    folder = record.folder(results, order.id)
+    folder = results / order.id
     _known(folder, subject)  # before the network is loaded, which may take a download
     extractor = load_extractor(order.protocol.extractor, device, order.protocol.weights, data / "weights")
     real = RealImages(dataset, _mask(order, dataset), extractor, data, device)

@@ -96,8 +96,7 @@ def looked_for(run_ids: list[str], settings: Settings) -> Findings:
     if not run_ids:
         return Findings([], {}, [])
     findings = look_apart(run_ids, settings)
-    for line in dict.fromkeys([*findings.faults, *findings.left_out.values()]):
-        say(f"error: {line}")
+    findings.say()
     return findings
 
 
