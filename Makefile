@@ -11,7 +11,7 @@ BENCHES := bench-data bench-eval bench-models bench-regularizers bench-train
 GIVEN := $(foreach name,$(filter-out PYTHON,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
 quote  = '$(subst ','\'',$(value $1))'
 given  = $(foreach name,$(filter $1,$(GIVEN)),$(name)=$(call quote,$(name)))
-SHOWN  = RESULTS REPORTS ITERATIONS
+SHOWN  = RESULTS REPORTS ITERATIONS EXTRACTOR SAMPLES
 
 ifeq ($(CONDA_DEFAULT_ENV),gradient-norm-gap)  # that of environment.yml, when it is active
 PY  := python

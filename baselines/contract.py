@@ -5,7 +5,6 @@ The tests hold every registered member to the same functions.
 
 import copy
 import hashlib
-import math
 import re
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
@@ -70,7 +69,7 @@ def check(make: Callable[[], Regularizer]) -> None:
         torch.manual_seed(0)
         regularizer = _attempt("cannot be made without arguments", make)
         check_settings(regularizer)
-        regularizer.begin(TRAINING)
+        _attempt("begin failed", lambda: regularizer.begin(TRAINING))
         network = NETWORKS[regularizer.of]()
         check_value(regularizer, network)
         check_state(make, network)
@@ -78,13 +77,13 @@ def check(make: Callable[[], Regularizer]) -> None:
 
 def check_settings(regularizer: Regularizer) -> None:
     """Of a network that exists, at a whole interval and a weight of more than 0."""
-    weight, interval = regularizer.default_weight, regularizer.interval
+    weight, interval = _attempt("its settings", lambda: (regularizer.default_weight, regularizer.interval))
     if regularizer.of not in NETWORKS:
         raise Broken(f'of is {regularizer.of!r}; it must be "D" or "G"')
     if not isinstance(interval, int) or interval < 1:
         raise Broken(f"interval is {interval!r}; it must be a whole number of at least 1")
-    if not isinstance(weight, int | float) or not 0 < weight < math.inf:
-        raise Broken(f"default_weight is {weight!r}; it must be a number above 0")
+    if not isinstance(weight, int | float) or not 0 < weight <= 1e38:
+        raise Broken("default_weight must be a number above 0 and at most 1e38")
 
 
 def check_value(regularizer: Regularizer, network: nn.Module) -> None:
@@ -94,6 +93,8 @@ def check_value(regularizer: Regularizer, network: nn.Module) -> None:
     if not isinstance(value, Tensor) or value.shape != ():
         got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise Broken(f"forward returned {got}; it must return a scalar tensor (shape [])")
+    if not value.is_floating_point():
+        raise Broken(f"forward returned a scalar of {value.dtype}; it must return a real number")
     if not value.isfinite():
         raise Broken(f"forward returned {value.item()}; it must return a finite number")
     gradients = parameter_gradients(value, network)

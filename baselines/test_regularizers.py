@@ -279,6 +279,7 @@ class Forgets(GradGap):
     (lambda D, real, fake: real.logits.mean() * 0, "no gradient"),
     (lambda D, real, fake: (real.logits.mean() * 0).abs().sqrt(), "not finite"),
     (lambda D, real, fake: real.x @ fake.x.flatten(), r"forward\(D, real, fake\) failed: RuntimeError"),
+    (lambda D, real, fake: real.norms().mean() * 1j, "scalar of torch.complex64"),
     (lambda D: 1, "TypeError"),
 ])
 def test_a_broken_one_is_named(forward, reason):
@@ -294,11 +295,19 @@ class Fake(Regularizer):
 
 @pytest.mark.parametrize("settings, reason", [({"of": "X"}, "of is 'X'"), ({"interval": 0}, "interval is 0"),
                                               ({"interval": 1.5}, "interval is 1.5"),
-                                              ({"default_weight": -1}, "default_weight is -1")])
+                                              ({"default_weight": -1}, "default_weight must be"),
+                                              ({"default_weight": 10**400}, "default_weight must be")])
 def test_broken_settings_are_named(settings, reason):
     regularizer = GradGap()
     vars(regularizer).update(settings)
     with pytest.raises(Broken, match=reason):
+        check(lambda: regularizer)
+
+
+def test_a_begin_that_fails_is_named():
+    regularizer = GradGap()
+    regularizer.begin = lambda training: 1 / 0
+    with pytest.raises(Broken, match="begin failed: ZeroDivisionError"):
         check(lambda: regularizer)
 
 

@@ -315,7 +315,7 @@ def _scored(record: dict) -> list[Row]:
         name = IN_THE_LITERATURE.get((entry["name"], entry["extractor"]))
         if name is None or entry["checkpoint"] != "last":
             continue
-        run = record["run"]
+        run = typed("run", record["run"], PLACE)
         rows.append(Row(run.get("name") or record["id"], run.get("model", ""), run.get("augment", ""), "",
                         run["dataset"], run["resolution"], run["fraction"], None, name[0], float(entry["value"]),
                         entry["sd"], None, entry["n_generated"], entry.get("reference", "train"),
@@ -325,7 +325,8 @@ def _scored(record: dict) -> list[Row]:
 
 RECORD = {"id": str, "run": dict, "status": str, "images_sha256": str, "dataset": dict, "evaluated": list,
           "metrics": list, "provenance": dict, "seconds": dict}  # fmt: skip
-SUBJECT = {"name": str, "dataset": str, "resolution": int, "fraction": float | int, "seed": int}
+PLACE = {"dataset": str, "resolution": int, "fraction": float | int}
+SUBJECT = PLACE | {"name": str, "seed": int}
 ENTRY = {"name": str, "value": float | int, "better": str, "n_generated": int, "n_reference": int, "extractor": str,
          "extractor_sha256": str, "resize": str}  # fmt: skip
 

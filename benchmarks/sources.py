@@ -186,7 +186,7 @@ def _declared(path: Path, names: list[str], read: Callable[[str], bytes]) -> lis
     if not lists:
         return []
     try:
-        lines = read(lists[0]).decode().splitlines()
+        lines = read(lists[0]).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: {lists[0]} is not UTF-8 text") from error
     folders = [line.strip() for line in lines if line.strip()]

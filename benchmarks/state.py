@@ -60,11 +60,20 @@ def read_json(path: Path, schema: Schema = {}, remedy: str = "") -> dict:  # noq
 
 
 def parsed(text: str | bytes) -> object:
-    """The JSON value in a text. Raises ValueError where it is none."""
+    """The JSON value in a text. Raises ValueError where it is none, or holds what could not be worked with or shown."""
     try:
-        return json.loads(text)
+        value = json.loads(text, parse_int=_whole)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    if r"\ud" in str(text).lower():
+        json.dumps(value, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError, for half a character
+    return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 18:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def typed(where: str, found: object, schema: Schema, remedy: str = "") -> dict:

@@ -144,6 +144,7 @@ SMALL = {  # baseline at 100 % -> fractions
     THIN_BIGGAN.id: (0.1, 1.0),
     replace(THIN_BIGGAN, dataset="cifar-100").id: (0.004, 1.0),
 }
+TUNING = 100  # training seeds from here on choose weights; they are never shown as results
 READINGS = ("gradgap_lazy", "gradgap_pairs", "gradgap_single")  # these have the tuned weight of gradgap
 CONTEST = {  # what else competes at the smallest fraction, by model and data set
     ("dcgan", "digits"): (*READINGS, "gradgap_abs", "diggan", "lecam", "r1"),

@@ -157,10 +157,11 @@ def test_classes_of_files_are_their_folders(tmp_path):
 
 @pytest.mark.parametrize("pack", [in_folder, in_zip])
 def test_a_set_of_ones_own_with_classes_and_a_test_part(tmp_path, pack):
-    """classes.txt names the class folders in the order of their labels; train and test stand side by side."""
+    """classes.txt, here as Windows writes it, names the class folders in the order of their labels; train and test lie
+    side by side."""
     files = {f"{part}/{name}/{i}.png": png(100 * (part == "test") + 10 * c + i)
              for part in ("train", "test") for c, name in enumerate(("bee", "apple")) for i in range(2)}  # fmt: skip
-    pack(tmp_path / "mine", files | {"classes.txt": b"bee\napple\n"})
+    pack(tmp_path / "mine", files | {"classes.txt": b"\xef\xbb\xbfbee\r\napple\r\n"})
     dataset = load("mine", 16, tmp_path)
     assert (dataset.classes, dataset.heldout.classes) == (2, 2)
     for part, first in ((dataset, 0), (dataset.heldout, 100)):

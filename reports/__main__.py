@@ -5,16 +5,19 @@ all                                  every table, claims.md, the benches, the fi
 compare METHOD=NAME TABLE=NAME       a method beside a table's baselines; status 1 unless every cell is measured
 status [TABLE...] [REQUIRE=all]      done, running, failed and missing cells; 1 with REQUIRE=all unless all are done
 
-RESULTS=folder of the runs (results), REPORTS=folder of what is written, ITERATIONS=as they were given to the sweep.
+RESULTS=folder of the runs (results), REPORTS=folder of what is written; ITERATIONS, EXTRACTOR and SAMPLES as they were
+given to the sweep.
 """
 
 import sys
+from dataclasses import replace
 
-from benchmarks.runs import InputError, Option, command, existing_folder, one_of, read_options, whole
+from benchmarks.runs import MINIMUM, InputError, Option, command, existing_folder, one_of, read_options, whole
 from benchmarks.tables import TABLES
 from reports.data.folders import RESULTS, claim_reports, reports_folder, shortened
 
-SHARED = {"RESULTS": Option(str, RESULTS), "REPORTS": Option(str, ""), "ITERATIONS": Option(whole(1))}
+SHARED = {"RESULTS": Option(str, RESULTS), "REPORTS": Option(str, ""), "ITERATIONS": Option(whole(0)),
+          "EXTRACTOR": Option(str, ""), "SAMPLES": Option(whole(MINIMUM))}
 COMMANDS = {"render": {}, "all": {}, "status": {"REQUIRE": Option(one_of("all"), "")},
             "compare": {"METHOD": Option(str, ""), "TABLE": Option(str, "small")}}  # fmt: skip
 
@@ -32,7 +35,7 @@ def main() -> int:
     if words and name not in ("render", "status"):
         raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
     unnamed = {"status": list(TABLES), "compare": [given.get("TABLE")]}
-    tables = _tables(words or unnamed.get(name, []), name, given["ITERATIONS"])
+    tables = _tables(words or unnamed.get(name, []), name, given)
     if name == "status":
         from reports.show.status import status  # the others need pandas, and this one must not
 
@@ -54,15 +57,19 @@ def main() -> int:
     return code
 
 
-def _tables(names: list[str], command: str, iterations: int | None) -> list[str]:
-    """The tables that were asked for. `iterations` makes tables of shorter runs of them, such as smoke-i4."""
-    chosen = []
+def _tables(names: list[str], command: str, given: dict) -> list[str]:
+    """The tables that were asked for. Other ITERATIONS make tables of shorter runs of them, such as smoke-i4."""
+    chosen, iterations = [], given["ITERATIONS"]
+    measured = {key: given[key.upper()] for key in ("extractor", "samples") if given[key.upper()]}
     for name in names:
         if name not in TABLES and (name, command) != ("bench", "render"):
             raise InputError(f"table {name!r}: not one of {', '.join(TABLES)}")
-        if iterations and name in TABLES:
-            table, name = TABLES[name], f"{name}-i{iterations}"
-            TABLES[name] = shortened(table, iterations)
+        if name in TABLES:
+            table = replace(TABLES[name], protocol=replace(TABLES[name].protocol, **measured))
+            TABLES[name] = table
+            if iterations is not None:
+                name = f"{name}-i{iterations}"
+                TABLES[name] = shortened(table, iterations)
         chosen.append(name)
     return chosen
 

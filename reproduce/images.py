@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import BatchSampler
@@ -129,14 +129,27 @@ def _decoded(content: bytes, name: str) -> np.ndarray:
     """The pixels [H, W, 3] of an image file in 8-bit RGB; nothing is converted, as that would be a choice of ours."""
     try:
         with Image.open(io.BytesIO(content)) as image:
-            mode = image.mode
-            if mode == "RGB" and not image.info.get("transparency"):
+            mode, more = image.mode, _more_than_pixels(image)
+            if mode == "RGB" and not more:
                 return np.asarray(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: broken or not an image ({error})") from error
     kinds = {"L": "grey", "1": "black and white", "P": "of a palette", "RGBA": "with transparency",
-             "LA": "grey with transparency", "RGB": "with a transparent colour"}  # fmt: skip
+             "LA": "grey with transparency", "RGB": more}  # fmt: skip
     raise InputError(f"{name}: is {kinds.get(mode, f'of mode {mode}')}, must be RGB of 8 bits; convert all images")
+
+
+def _more_than_pixels(image: Image.Image) -> str:
+    """What an RGB image has that an array of 8-bit pixels would lose; "" for nothing."""
+    if image.info.get("transparency"):
+        return "with a transparent colour"
+    if any(depth in str(tile[3]) for tile in image.tile for depth in (";16", "65535")):  # Pillow keeps the high byte
+        return "of 16 bits"
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        return "of several frames"
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        return "turned by EXIF"
+    return ""
 
 
 # --- Arrays -----------------------------------------------------------------------------------------------------------
@@ -144,7 +157,7 @@ def _decoded(content: bytes, name: str) -> np.ndarray:
 
 def _npy(path: Path) -> Images:
     with _readable(path):
-        array = np.load(path, mmap_mode="r")
+        array = _mapped(path)
     return _array(path, array, array.shape, str(array.dtype))
 
 
@@ -152,8 +165,16 @@ def _npz(path: Path) -> Images:
     """Of an array that may be larger than memory: it is unpacked to a file that has no name once it is open."""
     with _readable(path), zipfile.ZipFile(path) as archive, TemporaryDirectory() as folder:
         name = _only_one(path, archive.namelist(), ("arr_0.npy", "images.npy"))
-        array = np.load(archive.extract(name, folder), mmap_mode="r")
+        array = _mapped(archive.extract(name, folder))
     return _array(path, array, array.shape, str(array.dtype))
+
+
+def _mapped(path: str | Path) -> np.ndarray:
+    """The array of a .npy file, which stays on the disk. Raises ValueError for anything else that NumPy can load."""
+    array = np.load(path, mmap_mode="r")
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it is an archive, not one array")
+    return array
 
 
 def _safetensors(path: Path) -> Images:
@@ -202,7 +223,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except OSError as error:  # of the disk: an array of a .npz is unpacked to TMPDIR
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error, SafetensorError) as error:
+    except (ValueError, EOFError, RuntimeError, OverflowError, zipfile.BadZipFile, zipfile.zlib.error,
+            SafetensorError) as error:
         raise InputError(f"{path}: damaged or not what its name says ({error})".replace("\n", " ")) from error
 
 

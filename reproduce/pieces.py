@@ -51,6 +51,8 @@ class Pieces:
         """The slices of this process."""
         group = group_size(batch, self.group)
         start, stop = own_rows(batch // group, group)
+        if processes() > 1 and stop - start == batch:  # too few to share: every process has them all
+            return [Rows(0, batch, batch)]
         size = stop - start
         if self.micro_batch and not has_batch_norm(network):
             size = max(group, self.micro_batch // group * group)

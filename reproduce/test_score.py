@@ -2,16 +2,18 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from safetensors.numpy import save_file
 
 from benchmarks import field
@@ -114,6 +116,17 @@ def saved(**options) -> bytes:
     return buffer.getvalue()
 
 
+def of_16_bits() -> bytes:
+    """An RGB PNG of 16 bits a channel, which Pillow reads and cannot write."""
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", struct.pack(">IIBBBBB", 32, 32, 16, 2, 0, 0, 0)),
+                       (b"IDAT", zlib.compress(bytes(32 * (1 + 32 * 6)))), (b"IEND", b"")):  # fmt: skip
+        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return content
+
+
+TURNED = Image.Exif()
+TURNED[ExifTags.Base.Orientation] = 6
 WHOLE = saved()
 FAULTS = {  # what one of the files is instead, and words of the refusal
     "mixed sizes": (saved(size=(16, 16)), ("00007.png", "16 x 16")),
@@ -122,6 +135,9 @@ FAULTS = {  # what one of the files is instead, and words of the refusal
     "alpha": (saved(mode="RGBA"), ("00007.png", "transparency")),
     "palette": (saved(mode="P"), ("00007.png", "palette")),
     "16 bits": (saved(mode="I;16"), ("00007.png", "I;16")),
+    "16 bits a channel": (of_16_bits(), ("00007.png", "of 16 bits")),
+    "turned": (saved(exif=TURNED), ("00007.png", "turned by EXIF")),
+    "frames": (saved(save_all=True, append_images=[Image.new("RGB", (32, 32), "red")]), ("00007.png", "frames")),
     "broken": (WHOLE[:60], ("00007.png", "broken")),
     "empty": (b"", ("00007.png", "broken")),
     "a text": (b"not an image at all", ("00007.png", "broken")),
@@ -163,6 +179,15 @@ def test_an_array_at_fault(suffix, array, word, data, tmp_path):
     save = np.save if suffix == ".npy" else np.savez
     save(tmp_path / f"theirs{suffix}", array)
     refused(asked(tmp_path / f"theirs{suffix}"), data, tmp_path / "results", f"theirs{suffix}", word)
+
+
+def test_a_file_of_another_kind_than_its_name_says(pixels, data, tmp_path):
+    np.savez(tmp_path / "renamed.npz", pixels)
+    (tmp_path / "renamed.npz").rename(tmp_path / "renamed.npy")
+    with zipfile.ZipFile(tmp_path / "inner.npz", "w") as archive:
+        archive.write(tmp_path / "renamed.npy", "inner.npz")
+    for name in ("renamed.npy", "inner.npz"):
+        refused(asked(tmp_path / name), data, tmp_path / "results", name, "not what its name says")
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors", ".zip"])

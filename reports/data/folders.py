@@ -95,7 +95,7 @@ def _progress(path: Path, run: Run) -> tuple[float, str]:
             last = parsed(file.read().split(b"\n")[-2])
         done, seconds = last["iteration"], last["seconds"]
         minutes = round(seconds / max(done, 1) * (run.iterations - done) / 60)
-    except (OSError, IndexError, ValueError, KeyError, TypeError):
+    except (OSError, IndexError, ValueError, KeyError, TypeError, OverflowError):
         return 0.0, ""
     left = f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m"
     return 100 * done / max(run.iterations, 1), f" {left} left"

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.field import SUBJECT
 from benchmarks.runs import Run
-from benchmarks.state import parsed
+from benchmarks.state import parsed, typed
 from reports.data.folders import run_folders
 
 COLUMNS = [
@@ -110,6 +111,7 @@ def _facts(data: dict, path: Path, run: Run | None) -> dict:
     for key in ("dataset", "resolution", "fraction", "seed"):
         facts[key] = described[key]
     if run is None:
+        typed("run", described, SUBJECT)
         return facts | ELSEWHERE | {"method": described["name"]}
     override = " ".join(f"{key}={value}" for key, value in run.override.items())
     return described | facts | {"kind": "run", "method": run.method, "override": override}

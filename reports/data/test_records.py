@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks.field import scored_rows
 from benchmarks.runs import InputError, Run
 from reports.conftest import entry
 from reports.data import frame
@@ -80,7 +81,8 @@ def test_a_record_that_cannot_be_believed_is_one_problem(writer, change):
     assert made.frame.empty and len(made.problems) == 1 and RUN.id in made.problems[0]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}', "[" * 100_000,
+                                  '{"id": ' + "9" * 400 + "}", '{"id": "\\ud800"}'])
 def test_a_damaged_record_is_one_problem(writer, text):
     writer.write(RUN, [])
     (writer.folder / RUN.id / "metrics.json").write_text(text)
@@ -92,6 +94,25 @@ def test_images_of_other_code(writer):
     writer.external("theirs", "cifar-100", 64, 0.1, 0, [entry("fid", 5.0)])
     made = frame(writer.folder)
     assert made[["kind", "method", "seed", "value"]].values.tolist() == [["external", "theirs", 0, 5.0]]
+
+
+@pytest.mark.parametrize("change", [{"seed": "0"}, {"dataset": None}, {"fraction": [0.1]}, {"resolution": "64"}])
+def test_a_foreign_record_of_another_form_is_one_problem(writer, change):
+    writer.external("theirs", "cifar-100", 64, 0.1, 0, [entry("fid", 5.0)])
+    (file,) = writer.folder.glob("*/metrics.json")
+    data = json.loads(file.read_text())
+    data["run"] |= change
+    file.write_text(json.dumps(data))
+    made = read(writer.folder)
+    assert made.frame.empty and len(made.problems) == 1
+    assert "seed" in change or scored_rows(writer.folder) == []  # the field does not ask for the seed
+
+
+def test_a_log_with_a_number_beyond_all_bounds_is_one_problem(writer):
+    writer.write(RUN, [entry("fid", 1.0)])
+    (writer.folder / RUN.id / "log.jsonl").write_text('{"iteration": 1, "gap": ' + "9" * 400 + "}\n")
+    made = read(writer.folder)
+    assert list(made.frame["value"]) == [1.0] and len(made.problems) == 1
 
 
 def test_reports_of_another_results_folder_are_not_overwritten(writer, tmp_path):

@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.runs import Protocol, Run
-from benchmarks.tables import TABLES, Cell, Table
+from benchmarks.tables import TABLES, TUNING, Cell, Table
 from reports.data.records import Results, cell_id
 from reports.data.stats import Estimate, contrast, estimate
 
 HEADLINES = {"fid": "lower", "fd": "lower", "is": "higher"}  # what tables are about -> which value is better
-TUNING = 100  # training seeds from here on chose weights; they are never shown as results
 MEANINGLESS = {"is_effnet": ["digits"]}  # real held-out digits score below untrained generators
 DECIMALS = {"fid": 2, "fd": 2, "is": 2, "precision": 3, "recall": 3, "density": 3, "coverage": 3, "memorised": 3}
 REAL, UNTRAINED = "held-out real images", "untrained generator"

@@ -128,15 +128,17 @@ def duel_grid(view: View, found: list[Duel], name: str) -> list[Grid]:
                      "cells": duel.cells, "seeds": duel.effect.n,
                      "detectable": detectable(duel.effect, duel.tests)})  # fmt: skip
     return simple(rows, f"Change of {metric} (below zero: {name} is better) against each other method on the same "
-                  "data, mean over the cells that have both, with its 95 % interval over the training seeds. Verdicts "
-                  "are at the 5 % level, Holm-corrected for the number of competitors. Detectable: the smallest "
-                  "change that would have been found 4 times in 5.")  # fmt: skip
+                  "data, mean over the cells that have both, with its 95 % interval over the training seeds. The "
+                  "baseline is tested alone at the 5 % level, the others with Holm's correction for their number, so "
+                  "that an interval may leave out zero without a verdict. Detectable: the smallest change that would "
+                  "have been found 4 times in 5.")  # fmt: skip
 
 
 def in_words(view: View, found: list[Duel], name: str) -> str:
     """The competitors by the method's verdict against them, each with the change of the distance."""
     groups: dict[str, list[str]] = {}
     for duel in found:
-        groups.setdefault(duel.verdict, []).append(f"{duel.opponent} ({interval(duel.effect)}; {duel.cells} cells)")
+        groups.setdefault(duel.verdict, []).append(f"{duel.opponent} ({interval(duel.effect)}, mean over {duel.cells} "
+                                                     "cells)")
     parts = [f"{PHRASES[verdict]} {', '.join(opponents)}" for verdict, opponents in groups.items()]
     return f"by {title(view.headline[0])}, {name} {'; '.join(parts)}."

@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.field import DATASETS
+from benchmarks.tables import TUNING
 from reports.data.records import Results, cell_id
-from reports.data.views import TUNING, View, decimals, off_table
+from reports.data.views import View, decimals, off_table
 from reports.show import claims
 from reports.show.claims import BENCH, CONSISTENT, INCONSISTENT, OPEN, OURS, PAPER, UNPUBLISHED, UNTESTABLE, Finding
 from reports.show.contest import contest, in_words, is_judged
@@ -23,7 +24,10 @@ DOI = "10.12677/aam.2023.123139"
 INTRODUCTION = (
     f"The paper ([Adv. Appl. Math. 12(3), 2023, doi {DOI}](https://doi.org/{DOI})) adds to any discriminator's loss "
     "the squared difference between the norms of its gradients at real and at generated images, and reports better "
-    "images in every cell of its tables. This page puts its claims to the test.")
+    "images in every cell of its tables. This page puts its claims to the test. The regularizer, R, here called "
+    "gradgap, is a reconstruction from the paper's words, since its equations are lost; a tuned weight is the best of "
+    "a few on a seed of its own. Where FID is out of reach, fd_effnet stands in: the Frechet distance between features "
+    "of EfficientNet-Lite0, which must not be compared with an FID. For both, lower is better.")
 FIELD = ("What others published for each data set, ranked within one protocol only, with the paper's numbers and ours "
          f"in place: {', '.join(f'[{dataset}](field/{dataset}.md)' for dataset in DATASETS)}.")
 QUESTION = "Do GANs trained on few images get better when the discriminator's gradient norms are held equal?"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.runs import Run
-from benchmarks.tables import TABLES, Cell
+from benchmarks.tables import TABLES, TUNING, Cell
 from reports.data.folders import FINISHED, run_folders, state
 
 
@@ -22,10 +22,11 @@ def board(table: str, runs: list[Run], results: Path) -> tuple[list[list[str]], 
     states: dict[str, list[str]] = {}
     for cell in cells:
         run, name = cell.run, row(cell)
-        own = [state(results, each) for each in runs if replace(each, seed=run.seed) == run] or ["missing"]
+        own = [state(results, each) for each in runs
+               if each.seed < TUNING and replace(each, seed=run.seed) == run]
         line = lines.setdefault(name, [name] + [""] * len(columns))
-        line[1 + columns.index((datasets.index(run.dataset), run.fraction))] = text(own)
-        states[run.id] = own
+        line[1 + columns.index((datasets.index(run.dataset), run.fraction))] = text(own or ["missing"])
+        states[run.id] = own or ["missing"]
     return list(lines.values()), states
 
 

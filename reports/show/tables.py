@@ -6,10 +6,10 @@ from itertools import product
 import pandas as pd
 
 from benchmarks.runs import Run
-from benchmarks.tables import tunings
+from benchmarks.tables import TUNING, tunings
 from reports.data.records import GAP, Results, cell_id
 from reports.data.stats import MIN_SEEDS
-from reports.data.views import REAL, TRAINED, TUNING, UNTRAINED, View, share
+from reports.data.views import REAL, TRAINED, UNTRAINED, View, share
 from reports.show.contest import contest, duel_grid, preconditions
 from reports.show.document import Grid, Section, latex, simple
 from reports.show.words import NOTHING, change, detectable, interval, linked, protocol, score, span, title

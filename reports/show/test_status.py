@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import TABLES
+from benchmarks.tables import TABLES, TUNING
 from reports import __main__
 from reports.conftest import entry
 from reports.show.status import status
@@ -34,6 +34,22 @@ def test_states_of_a_table(writer, capsys):
         ["wgan baseline", "1 done, 1 diverged", "missing", "missing"],
         ["wgan gradgap100", "running 10 % 9h00m left", "missing", "missing"]]  # fmt: skip
     assert code == 1
+
+
+def test_a_seed_that_chose_a_weight_does_not_count(writer, capsys):
+    run = TABLES["small"].cells[0].run
+    writer.write(replace(run, seed=TUNING), [])
+    assert status(writer.folder, ["small"], require="all") == 1
+    assert "done" not in capsys.readouterr().out
+
+
+def test_a_log_without_an_end_in_sight_is_no_reason_to_fail(writer, capsys):
+    folder = writer.folder / TABLES["table3"].cells[0].run.id
+    folder.mkdir()
+    (folder / "config.json").touch()
+    (folder / "log.jsonl").write_text('{"iteration": 1, "seconds": Infinity}\n')
+    assert status(writer.folder, ["table3"]) == 0
+    assert "stopped 0 %" in capsys.readouterr().out
 
 
 def test_a_full_table_is_complete(writer, capsys):
@@ -89,6 +105,20 @@ def test_rendering_other_iterations(writer, tmp_path, monkeypatch, table):
     monkeypatch.setattr(sys, "argv", ["reports", "render", *arguments])
     assert __main__.main() == 0
     assert (tmp_path / "made" / "smoke-i4" / "table.md").exists() == (table == "smoke")
+
+
+def test_another_number_of_samples_is_shown_when_it_is_asked_for(writer, tmp_path, monkeypatch):
+    monkeypatch.setattr("reports.__main__.TABLES", dict(TABLES))
+    monkeypatch.setattr("reports.data.views.TABLES", __main__.TABLES)
+    cell = TABLES["smoke"].cells[1].run
+    writer.write(cell, [entry("fd_effnet", 7.25, n_generated=50)])
+    for options, shown in (["SAMPLES=50"], True), ([], False):
+        where = [f"RESULTS={writer.folder}", f"REPORTS={tmp_path / str(shown)}"]
+        monkeypatch.setattr(sys, "argv", ["reports", "render", "smoke", *options, *where])
+        __main__.TABLES.update(TABLES)
+        assert __main__.main() == 0
+        table = (tmp_path / str(shown) / "smoke" / "table.md").read_text()
+        assert ("7.25" in table.partition("## fd_effnet, 50")[0]) == shown
 
 
 def test_a_terminal_without_plus_minus_signs_is_no_reason_to_fail(tmp_path):
