@@ -65,7 +65,7 @@ def test_the_contest_in_words(made):
     found = contest(made)
     text = in_words(made, found, "gradgap")
     assert text.startswith("by fd_effnet, gradgap is better than baseline (-10 % [-11, -8.7], mean over 1 of 1 cells)")
-    assert "; is worse than r1_1 (+29 % [+26, +31]; 1 of 1 cells), diffaugment (+50 % [" in text
+    assert "; is worse than r1_1 (+29 % [+26, +31], mean over 1 of 1 cells), diffaugment (+50 % [" in text
     assert "; is not told apart from lecam1 (" in text
     assert "| r1_1 | +29 % [+26, +31] | worse | 1 of 1 | 4 |" in markdown(duel_grid(made, found, "gradgap")[0])
 
