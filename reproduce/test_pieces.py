@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.layers import trunk
+from baselines.layers import Rows, trunk
 from baselines.losses import LOSSES
 from baselines.models import MODELS
 from baselines.regularizers import REGULARIZERS, Regularizer, Training
@@ -125,3 +125,9 @@ def test_what_cannot_be_sliced_says_so():
                 OfItsOwn()(scorer, real, fake)
         else:
             OfItsOwn()(scorer, real, fake).backward()
+
+
+def test_a_batch_that_is_too_small_to_share_is_whole_in_every_process(monkeypatch):
+    """Cut into slices its values would be taken for those of some rows, and be added up over the processes."""
+    monkeypatch.setattr("reproduce.pieces.processes", lambda: 4)
+    assert Pieces(micro_batch=1).slices(nn.Linear(1, 1), 3) == [Rows(0, 3, 3)]

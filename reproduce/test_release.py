@@ -223,7 +223,7 @@ CHANGES = {  # a place in config.json, what is put there, a word of the refusal
     "negative classes": ("dataset.classes", -1, "biggan"),
     "other classes": ("dataset.classes", 11, "do not fit"),
     "more classes than memory": ("dataset.classes", 10**12, "biggan"),
-    "more classes than numbers": ("dataset.classes", 10**30, "biggan"),
+    "more classes than numbers": ("dataset.classes", 10**30, "31 digits"),
     "another data set": ("dataset.name", "cifar-10", "cifar-10"),
     "no run id": ("id", "os.system('true')", "MODEL-DATASET"),
     "a run id of many digits": ("id", TINY.id.replace("-32-", f"-{'9' * 5000}-"), "digits"),
