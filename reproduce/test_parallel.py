@@ -24,6 +24,7 @@ from baselines.models import MODELS
 from baselines.regularizers import REGULARIZERS, LeCam
 from benchmarks.runs import InputError, Run, TryLaterError
 from reproduce import parallel, record
+from reproduce.run import main
 from reproduce.settings import Settings
 from reproduce.train import train
 
@@ -173,13 +174,13 @@ def command(run_id: str, results: Path, data: Path) -> list[str]:
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
 
-def test_too_many_processes_are_refused_in_one_line(tmp_path):
+def test_too_many_processes_are_refused_in_one_line(tmp_path, ended):
     run_id = "stylegan2-digits-32-f1.0-baseline-b4-width0.03-s0"
-    done = subprocess.run(command(run_id, tmp_path / "r", tmp_path), cwd=ROOT, env=ENVIRONMENT, capture_output=True,
-                          text=True)
-    assert done.returncode == InputError.status and not (tmp_path / "r").exists()
-    assert done.stderr == ("error: GPUS_PER_RUN=2: a batch of 4 in groups of 4 (minibatch standard deviation) is "
-                           "enough for at most 1\n")
+    status, _, said = ended(main, run_id, "GPUS_PER_RUN=2", f"RESULTS={tmp_path / 'r'}", f"DATA={tmp_path}",
+                            "DEVICE=cpu", "EXTRACTOR=effnet")
+    assert status == InputError.status and not (tmp_path / "r").exists()
+    assert said == ("error: GPUS_PER_RUN=2: a batch of 4 in groups of 4 (minibatch standard deviation) is enough for "
+                    "at most 1\n")
 
 
 def test_told_to_stop_both_save_and_the_resumed_run_ends_as_the_undisturbed(tmp_path, folder):

@@ -39,7 +39,7 @@ NAME, COUNT = "few-digits", 40
 def data(tmp_path_factory) -> Path:
     """A folder with one data set: the first digits. All would take half a minute to embed."""
     folder = tmp_path_factory.mktemp("data")
-    digits = load("digits", 32, folder).images[:300]
+    digits = load("digits", 32, folder).images[:200]
     pngs(folder / NAME, digits.transpose(0, 2, 3, 1))
     return folder
 
