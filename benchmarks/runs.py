@@ -111,6 +111,11 @@ class Run:
         return method
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether it is trained, with its recipe alone."""
+        return self.iterations > 0 and not self.regularizers and not self.augment
+
+    @property
     def id(self) -> str:
         """The run as text, as the head of this file shows it."""
         options: dict[str, float | str] = {}

@@ -132,6 +132,8 @@ def _choose(path: Path, names: list[str], read: Callable[[str], bytes], classes:
     if classes and not folders:
         folders = _by_name(path, train, classes)
     source = _images(path, train, read, folders)
+    for place in set(range(len(folders))) - set(source.labels):
+        raise InputError(f"{path}: no training image in class folder {folders[place]}; take it out of {CLASSES}")
     source.aside = [name for name in aside if PurePosixPath(name).name != CLASSES]
     if test:
         source.heldout = _images(path, test, read, folders)

@@ -14,6 +14,11 @@ from benchmarks.runs import InputError, Option, Protocol, Run, command, read_opt
 GRADGAP = {"gradgap": 100.0}  # lambda = 100: the one value the paper states, for Table 3
 
 
+def is_gradgap(run: Run) -> bool:
+    """Whether a run has the paper's regularizer, at any weight, and nothing else."""
+    return list(run.regularizers) == ["gradgap"] and not run.augment
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell of a table: the run (of seed 0) and what the paper published for it, metric -> value.
@@ -314,7 +319,7 @@ def sweep(rows: list[Run]) -> list[Run]:
     """The trained baselines among the runs, each followed by itself with gradgap at every weight of SWEPT."""
     swept = []
     for run in rows:
-        if run.iterations and not run.regularizers and not run.augment:
+        if run.is_baseline:
             swept.append(run)
             for weight in SWEPT:
                 swept.append(replace(run, regularizers={"gradgap": weight}))

@@ -171,6 +171,7 @@ def test_a_set_of_ones_own_with_classes_and_a_test_part(tmp_path, pack):
 
 
 @pytest.mark.parametrize("lines, words", [("bee\n", "two class folders or more"), ("bee\nbee\n", "each once"),
+                                          ("apple\nbee\ncat\n", "no training image in class folder cat"),
                                           ("bee\ncat\n", "apple/0.png lies in none of the 2 class folders")])
 def test_a_wrong_list_of_classes(tmp_path, lines, words):
     in_folder(tmp_path / "mine", {"apple/0.png": png(0), "bee/1.png": png(1), "classes.txt": lines.encode()})

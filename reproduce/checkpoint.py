@@ -48,15 +48,25 @@ def write(path: Path, content: object) -> None:
 
 def load(folder: Path, parts: dict) -> tuple[int, float]:
     """Restore the newest checkpoint that is whole. Returns iterations done and seconds spent; (0, 0.0) without one."""
+    found = newest(folder)
+    if not found:
+        return 0, 0.0
+    file, state = found
+    _restore(file, state, parts)
+    return state["step"], state["seconds"]
+
+
+def newest(folder: Path) -> tuple[Path, dict] | None:
+    """The newest checkpoint that is whole, and its state."""
     there = [file for file in (folder / "checkpoint.pt", folder / "checkpoint.prev.pt") if file.exists()]
     for file in there:
         state = _read(file)
         if state is not None:
-            _restore(file, state, parts)
-            return state["step"], state["seconds"]
+            typed(f"{file}", state, {"run": str, "step": int, "seconds": float | int}, _remedy(file))
+            return file, state
     if there:
         warn(f"{folder}: no checkpoint is whole; the training begins anew")
-    return 0, 0.0
+    return None
 
 
 def _read(file: Path) -> dict | None:
@@ -77,8 +87,8 @@ def _read(file: Path) -> dict | None:
 
 def _restore(file: Path, state: dict, parts: dict) -> None:
     """Load the state of a checkpoint. Raises InputError where it is that of another run or another code."""
-    remedy = f"remove {file.parent} to train the run anew"
-    typed(f"{file}", state, {"run": str, "step": int, "seconds": float | int} | dict.fromkeys(parts, dict), remedy)
+    remedy = _remedy(file)
+    typed(f"{file}", state, dict.fromkeys(parts, dict), remedy)
     require_own(file, state["run"], file.parent.name, remedy)
     try:
         for name, part in parts.items():
@@ -86,6 +96,10 @@ def _restore(file: Path, state: dict, parts: dict) -> None:
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{file}: does not fit this version of the code ({reason}); {remedy}") from error
+
+
+def _remedy(file: Path) -> str:
+    return f"remove {file.parent} to train the run anew"
 
 
 def trained_peak(folder: Path) -> int | None:

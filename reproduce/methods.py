@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.runs import InputError, Run, command
 from benchmarks.state import read_json, write_whole
+from benchmarks.tables import is_gradgap
 from reproduce.cell import answered
 from reproduce.settings import Settings
 
@@ -50,11 +51,11 @@ def compared(rows: list[Run], method: Method) -> list[Run]:
     """Each baseline among `rows` and the method in its place, then what has the paper's regularizer alone."""
     chosen = {}
     for run in rows:
-        if run.iterations and not run.regularizers and not run.augment:
+        if run.is_baseline:
             own = method.of(run)
             chosen |= {run.id: run, own.id: own}
     for run in rows:
-        if list(run.regularizers) == ["gradgap"] and not run.augment:
+        if is_gradgap(run):
             chosen[run.id] = run
     return list(chosen.values())
 

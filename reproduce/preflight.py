@@ -165,14 +165,13 @@ def iterations_done(folder: Path, run: Run) -> int:
     """How many iterations of a run will not be done again."""
     if (folder / "generator.safetensors").exists():
         return run.iterations
-    if not (folder / "checkpoint.pt").exists():
-        return 0
-    import torch
+    from reproduce import checkpoint
 
-    try:
-        return torch.load(folder / "checkpoint.pt", mmap=True, map_location="cpu", weights_only=True)["step"]
-    except Exception:  # of a damaged checkpoint the training says what becomes of it
+    found = checkpoint.newest(folder)
+    if not found:
         return 0
+    _, state = found
+    return state["step"]
 
 
 def require_engine(settings: Settings) -> None:

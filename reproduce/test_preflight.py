@@ -131,7 +131,9 @@ def test_a_run_that_kept_no_generators_is_not_measured_on_the_way(settings):
     assert look([TINY], replace(settings, eval_every=30)).faults == []
     (settings.results / TINY.id / "generator.safetensors").unlink()
     assert len(look([TINY], replace(settings, eval_every=10)).faults) == 1
-    (settings.results / TINY.id / "checkpoint.pt").unlink()
+    (settings.results / TINY.id / "checkpoint.pt").write_bytes(b"damaged")
+    assert len(look([TINY], replace(settings, eval_every=10)).faults) == 1, "the one before it is read"
+    (settings.results / TINY.id / "checkpoint.prev.pt").unlink()
     assert look([TINY], replace(settings, eval_every=10)).faults == []
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.runs import Protocol, Run
-from benchmarks.tables import TABLES, TUNING, Cell, Table
+from benchmarks.tables import TABLES, TUNING, Cell, Table, is_gradgap
 from reports.data.records import Results, cell_id
 from reports.data.stats import Estimate, contrast, estimate
 
@@ -118,11 +118,6 @@ def kind(run: Run) -> str:
     if run.iterations == 0:
         return "untrained"
     return "method" if run.regularizers or run.augment else "baseline"
-
-
-def is_gradgap(run: Run) -> bool:
-    """Whether a run has the paper's regularizer, at any weight, and nothing else."""
-    return list(run.regularizers) == ["gradgap"] and not run.augment
 
 
 def baseline_of(run: Run) -> str:

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from benchmarks.runs import InputError, Run
-from benchmarks.tables import Cell
+from benchmarks.tables import Cell, is_gradgap
 from reports.data.records import Results, cell_id
-from reports.data.views import View, is_gradgap, kind, off_table, share, view
+from reports.data.views import View, kind, off_table, share, view
 from reports.show.contest import duel_grid, duels
 from reports.show.document import Grid, Section, simple
 from reports.show.tables import coverage, score_grid

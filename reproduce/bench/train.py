@@ -40,7 +40,7 @@ def thin_baselines() -> Iterator[Run]:
     """The smoke table's trained baselines on the whole data set."""
     for cell in TABLES["smoke"].cells:
         run = cell.run
-        if run.fraction == 1 and run.iterations and not run.regularizers:
+        if run.fraction == 1 and run.is_baseline:
             yield run
 
 
