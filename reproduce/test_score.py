@@ -136,6 +136,7 @@ FAULTS = {  # what one of the files is instead, and words of the refusal
     "palette": (saved(mode="P"), ("00007.png", "palette")),
     "16 bits": (saved(mode="I;16"), ("00007.png", "I;16")),
     "16 bits a channel": (of_16_bits(), ("00007.png", "of 16 bits")),
+    "16 bits a channel, PPM": (b"P6 32 32 65535\n" + bytes(32 * 32 * 6), ("00007.png", "of 16 bits")),
     "turned": (saved(exif=TURNED), ("00007.png", "turned by EXIF")),
     "frames": (saved(save_all=True, append_images=[Image.new("RGB", (32, 32), "red")]), ("00007.png", "frames")),
     "broken": (WHOLE[:60], ("00007.png", "broken")),
