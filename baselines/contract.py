@@ -21,7 +21,7 @@ TRAINING = Training(BATCH, d_steps=1, iterations=2000)
 
 
 class Broken(ValueError):
-    """A regularizer that does not hold the contract: one line that says what it does and what it should do."""
+    """A regularizer, or a model's file, that does not hold its contract: one line that names the fault."""
 
 
 def register(path: Path) -> str:
@@ -29,13 +29,13 @@ def register(path: Path) -> str:
 
     Raises Broken for a file that does not run, or whose regularizer does not hold the contract.
     """
-    if not path.is_file():
-        raise Broken("there is no such file")
     name = path.stem
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise Broken("the file's name goes into run ids: lower-case letters, digits and _, first a letter")
     if name in REGULARIZERS and not REGULARIZERS[name]().sha256:
         raise Broken(f"{name} is a regularizer already; give the file another name")
+    if name in ("loss_d", "loss_g") or hasattr(nn.ModuleDict(), name):
+        raise Broken(f"{name} has another meaning in a trainer; give the file another name")
     member = _load(path)
     check(member)
     member.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -47,7 +47,7 @@ def _load(path: Path) -> type[Regularizer]:
     """The one subclass of Regularizer that a file defines."""
     spec = spec_from_file_location(path.stem, path)
     module = module_from_spec(spec)
-    _attempt("does not run", lambda: spec.loader.exec_module(module))
+    attempt("does not run", lambda: spec.loader.exec_module(module))
     found = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Regularizer)
              and value.__module__ == module.__name__]
     if len(found) != 1:
@@ -55,21 +55,22 @@ def _load(path: Path) -> type[Regularizer]:
     return found[0]
 
 
-def _attempt(what: str, work: Callable[[], object]) -> object:
+def attempt(what: str, work: Callable[[], object]) -> object:
+    """What the work returns. Raises Broken in one line for whatever goes wrong in a stranger's code."""
     try:
         return work()
-    except Exception as error:  # whatever a stranger's code raises, the user wants it in one line
+    except (Exception, SystemExit) as error:
         message = str(error).strip().partition("\n")[0]
         raise Broken(f"{what}: {type(error).__name__}: {message}") from error
 
 
 def check(make: Callable[[], Regularizer]) -> None:
     """Hold a regularizer to the contract, on a small network. Raises Broken. torch's random state stays as it was."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # all of it is on the CPU
         torch.manual_seed(0)
-        regularizer = _attempt("cannot be made without arguments", make)
+        regularizer = attempt("cannot be made without arguments", make)
         check_settings(regularizer)
-        _attempt("begin failed", lambda: regularizer.begin(TRAINING))
+        attempt("begin failed", lambda: regularizer.begin(TRAINING))
         network = NETWORKS[regularizer.of]()
         check_value(regularizer, network)
         check_state(make, network)
@@ -77,7 +78,7 @@ def check(make: Callable[[], Regularizer]) -> None:
 
 def check_settings(regularizer: Regularizer) -> None:
     """Of a network that exists, at a whole interval and a weight of more than 0."""
-    weight, interval = _attempt("its settings", lambda: (regularizer.default_weight, regularizer.interval))
+    weight, interval = regularizer.default_weight, regularizer.interval
     if regularizer.of not in NETWORKS:
         raise Broken(f'of is {regularizer.of!r}; it must be "D" or "G"')
     if not isinstance(interval, int) or interval < 1:
@@ -118,11 +119,10 @@ def check_state(make: Callable[[], Regularizer], network: nn.Module) -> None:
 
 
 def parameter_gradients(value: Tensor, network: nn.Module) -> list[Tensor]:
-    """By the parameters that the value depends on; [] where there is none."""
+    """By all parameters, 0 where the value does not depend on one; [] where it depends on none."""
     if not value.requires_grad:
         return []
-    return [gradient for gradient in torch.autograd.grad(value, list(network.parameters()), allow_unused=True)
-            if gradient is not None]
+    return list(torch.autograd.grad(value, [*network.parameters()], materialize_grads=True))
 
 
 def penalise(regularizer: Regularizer, network: nn.Module, update: int) -> Tensor:
@@ -131,11 +131,11 @@ def penalise(regularizer: Regularizer, network: nn.Module, update: int) -> Tenso
     y = torch.zeros(BATCH, dtype=torch.long)
     if regularizer.of == "G":
         z = torch.randn(BATCH, network.latent)
-        return _attempt("forward(G, z, y) failed", lambda: regularizer(Drawer(network), z, y))
+        return attempt("forward(G, z, y) failed", lambda: regularizer(Drawer(network), z, y))
     D = Scorer(network)
     images = torch.randn(BATCH, *SHAPE), y, torch.randn(BATCH, *SHAPE), y
     real, fake = D.pair(*images, gradient=regularizer.uses_gradients)
-    return _attempt("forward(D, real, fake) failed", lambda: regularizer(D, real, fake))
+    return attempt("forward(D, real, fake) failed", lambda: regularizer(D, real, fake))
 
 
 class Discriminator(nn.Module):

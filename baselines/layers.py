@@ -21,14 +21,6 @@ class Rows(NamedTuple):
 ROWS: ContextVar[Rows | None] = ContextVar("rows", default=None)
 
 
-def batch_size(x: Tensor) -> int:
-    """How many rows the whole batch has, where x may be a slice of it."""
-    rows = ROWS.get()
-    if rows is None:
-        return len(x)
-    return len(x) * rows.whole // (rows.stop - rows.start)  # x may hold two halves, each with a slice of its own
-
-
 def noise_like(x: Tensor) -> Tensor:
     """Standard normal noise of the shape and type of x. A row gets the same noise however its batch is split."""
     rows = ROWS.get()
@@ -36,11 +28,6 @@ def noise_like(x: Tensor) -> Tensor:
         return torch.randn_like(x)
     start, stop, whole = rows
     return torch.randn(whole, *x.shape[1:], dtype=x.dtype, device=x.device)[start:stop]
-
-
-def group_size(n: int, limit: int) -> int:
-    """The largest divisor of n up to a limit: the size of groups into which n rows can be cut evenly."""
-    return max(k for k in range(1, limit + 1) if n % k == 0)
 
 
 def trunk(network: nn.Module) -> nn.Module:
@@ -55,11 +42,11 @@ def use_bf16(network: nn.Module) -> None:
     spectral norms do not, because power iteration needs float32's precision.
     """
     part = trunk(network)
-    whole, kind = part.forward, next(part.parameters()).device.type
+    compute, kind = part.forward, next(part.parameters()).device.type
 
     def forward(*inputs: Tensor) -> Tensor:
         with torch.autocast(kind, torch.bfloat16):
-            return whole(*inputs).float()
+            return compute(*inputs).float()
 
     part.forward = forward
     for module in part.modules():

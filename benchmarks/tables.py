@@ -306,10 +306,12 @@ def runs(table: str, seeds: int = 1, iterations: int | None = None) -> list[Run]
     rows = [cell.run for cell in TABLES[table].cells]
     if iterations is not None:
         rows = [replace(run, iterations=min(run.iterations, iterations)) for run in rows]
-    seeded = []
+    seeded = {}
     for seed in range(seeds):
-        seeded += [replace(run, seed=seed) for run in rows]
-    return seeded
+        for run in rows:
+            run = replace(run, seed=seed)
+            seeded[run.id] = run  # runs that differ in their length alone may be one when they are shortened
+    return list(seeded.values())
 
 
 SWEPT = (1.0, 10.0, 100.0, 1000.0, 10_000.0)  # beside 0, the baseline

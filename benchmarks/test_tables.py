@@ -81,6 +81,8 @@ def test_seeds_and_iterations():
     rows = runs("table3", seeds=3, iterations=50)
     assert len(rows) == 36 and {run.seed for run in rows} == {0, 1, 2} and {run.iterations for run in rows} == {50}
     assert replace(rows[0], iterations=100_000) == TABLES["table3"].cells[0].run
+    untrained = [run.id for run in runs("small", iterations=0)]
+    assert len(set(untrained)) == len(untrained), "runs that become one are listed once"
 
 
 def test_the_command_lists_ids_with_the_standard_library_alone():

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,7 +48,7 @@ METRIC_NAMES = _metric_names()
 
 
 def finished(run_id: str, settings: Settings) -> bool:
-    """Is the run evaluated just so, or has it diverged? A damaged record is not finished: evaluation names it.
+    """Whether a run has diverged, or is evaluated by this protocol. A damaged record is not finished.
 
     A run that was evaluated before a metric was written is not finished: it gets it from its stored features, unless
     its record is all that is here.
@@ -75,7 +76,8 @@ class Attempt:
     """What came of one try of a cell.
 
     state    "done"; "refused" for what the user must mend; "failed" when its process crashed or hung more often than
-             `retries`; "later" where another process is at it or this one was told to stop
+             `retries`; "later" where another process is at it or this one was told to stop; "left out" by the
+             preflight, which found that its data set or its generator is not there
     reason   one line
     seconds  how long the try took
     """
@@ -171,8 +173,12 @@ def _wait(process: subprocess.Popen, seconds: float) -> int | None:
 
 def _signs(folder: Path) -> set[tuple]:
     """What changes while a run makes progress. Compared, not subtracted from the clock, which may jump."""
-    files = [(path.name, path.stat()) for path in folder.glob("*") if path.suffix != ".tmp"]
-    return {(name, stat.st_mtime_ns, stat.st_size) for name, stat in files}
+    signs = set()
+    for path in folder.glob("*"):
+        with suppress(FileNotFoundError):  # files are renamed meanwhile
+            stat = path.stat()
+            signs.add((path.name, stat.st_mtime_ns, stat.st_size))
+    return signs
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -1,7 +1,8 @@
 """Who runs the cells of a sweep, and where: threads of this process, Ray, or SLURM.
 
 Each engine comes down to reproduce.cell, whose truth is in files: an engine may die at any moment, and the same sweep
-under any engine goes on from there. A new engine is a function here and a line in ENGINES.
+under any engine goes on from there. A new engine is a function here, a line in ENGINES, and its name in
+settings.ENGINES, which knows no engine so that `make` can check options without loading any.
 """
 
 import os
@@ -157,8 +158,8 @@ def _share(core: ModuleType, settings: Settings) -> dict[str, float]:
     most = max(node["Resources"].get("GPU", 0) for node in core.nodes() if node["Alive"])
     if settings.gpus_per_run > max(most, 1):
         raise InputError(f"GPUS_PER_RUN={settings.gpus_per_run}: no machine has more than {most:g} GPUs")
-    if not most:
-        return {"num_cpus": 1}
+    if not most or (settings.device == "cpu" and not settings.gpus):
+        return {"num_cpus": settings.gpus_per_run}
     return {"num_gpus": settings.gpus_per_run / settings.runs_per_gpu, "num_cpus": 0}
 
 

@@ -68,7 +68,7 @@ class RealImages:
 
     @cached_property
     def heldout(self) -> np.ndarray | None:
-        """The features of these images [H, D]."""
+        """Features [H, D] of real images that the generator was not trained on; None where has_heldout is False."""
         if self.tested is not None:
             return self.tested.features
         if self.has_heldout:

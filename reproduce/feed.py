@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.datasets import Dataset
-from benchmarks.runs import InputError
 
 BUDGET = {"cpu": 0}  # bytes of uint8 images kept on a device, by its type
 DEFAULT_BUDGET = 4 << 30
@@ -32,8 +31,6 @@ class Feed:
 
     def __init__(self, dataset: Dataset, indices: np.ndarray, batch: int, seed: int, device: str | torch.device,
                  flip: bool, budget: int | None = None):
-        if not len(indices):
-            raise InputError(f"dataset {dataset.name!r}: no image to draw from")
         self.dataset, self.indices, self.batch, self.seed, self.flip = dataset, indices, batch, seed, flip
         self.device = torch.device(device)
         self.labels = torch.from_numpy(dataset.labels[indices]).to(self.device)

@@ -55,7 +55,9 @@ def read(path: Path, run: Run) -> Trained:
         raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.run {run.id}` makes it")
     remedy = f"get it again, or remove it and `python -m reproduce.run {run.id}`"
     try:
-        state, about = _content(path)
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}
+            about = parsed(file.metadata()["trained"])
         name, iteration, sha256 = about["run"], int(about["iteration"]), about["sha256"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a whole safetensors file of a generator; {remedy}") from error
@@ -64,12 +66,6 @@ def read(path: Path, run: Run) -> Trained:
     if state_sha256(state, name, iteration) != sha256:
         raise InputError(f"{path}: damaged, its weights are not those that were written; {remedy}")
     return Trained(state, iteration, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def _content(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """The tensors of a file and what its header says of them."""
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, parsed(file.metadata()["trained"])
 
 
 # --- The network ------------------------------------------------------------------------------------------------------
@@ -133,7 +129,7 @@ def to_bytes(x: Tensor) -> Tensor:
 
 
 def generate(G: nn.Module, seed: int, labels: Tensor) -> Tensor:
-    """The same images as one tensor, uint8 [n, 3, R, R]."""
+    """All images of stream() as one tensor, uint8 [n, 3, R, R], on the device of the labels."""
     return torch.cat(list(stream(G, seed, labels)))
 
 

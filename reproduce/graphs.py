@@ -78,7 +78,6 @@ class CudaRecorder:
 
     def __call__(self, work: Callable[[], Outputs]) -> tuple[Replay, Outputs]:
         graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
         # thread_local: the feed's threads may go on allocating pinned memory meanwhile
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             outputs = work()

@@ -17,7 +17,7 @@ class Log:
     """The log of a training that goes on after `start` iterations. Lines of later ones are dropped: they are redone."""
 
     def __init__(self, file: Path, start: int):
-        lines = [line for line in read(file, damaged="dropped") if line["iteration"] <= start]
+        lines = [line for line in read(file) if line["iteration"] <= start]
         _warn_of_holes(file, [line["iteration"] for line in lines], start)
         write_bytes(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
         self.file = file
@@ -32,7 +32,7 @@ class Log:
             raise InputError(f"cannot write {self.file}: {error.strerror}") from error
 
 
-def read(file: Path, damaged: str = "passed over") -> list[dict]:
+def read(file: Path) -> list[dict]:
     """The lines of a log. A last line that is cut short belongs to a killed process; other damaged ones are named."""
     lines, rows = _lines(file), []
     for number, line in enumerate(lines, 1):
@@ -40,7 +40,7 @@ def read(file: Path, damaged: str = "passed over") -> list[dict]:
             rows.append(typed("", parsed(line), LINE))
         except ValueError:  # InputError is one
             if line.endswith(b"\n") or number < len(lines):
-                warn(f"{file}: line {number} is damaged; it is {damaged}")
+                warn(f"{file}: line {number} is damaged; it is passed over")
     return rows
 
 

@@ -102,8 +102,6 @@ def _no_method(text: str, part: str) -> InputError:
     from baselines.augment import AUGMENTATIONS
     from baselines.regularizers import REGULARIZERS
 
-    if not text:
-        return InputError("METHOD: none given; a file of your own, a regularizer or an augmentation")
     if _files(part):
         return InputError(f"METHOD={text}: there is no file {part}")
     names = ", ".join([*REGULARIZERS, *filter(None, AUGMENTATIONS)])
@@ -148,8 +146,6 @@ def _regularizer(part: str) -> tuple[str, float]:
             return name, float(weight or REGULARIZERS[name]().default_weight)
     except Broken as error:
         raise InputError(f"METHOD={part}: {error}") from error
-    except SystemExit as error:
-        raise InputError(f"METHOD={part}: it calls sys.exit({error.code!r}); it may only define a class") from error
 
 
 def _registered_name(part: str) -> tuple[str, str | None]:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from types import ModuleType
 
 from baselines.augment import AUGMENTATIONS
-from baselines.models import MODELS, BrokenModel
+from baselines.contract import Broken
+from baselines.models import MODELS
 from baselines.recipe import LIMITS, Recipe
 from baselines.regularizers import REGULARIZERS
 from benchmarks.runs import InputError, Run
@@ -20,25 +21,22 @@ def model_of(run: Run) -> ModuleType:
     _require("model", run.model, MODELS)
     try:
         return MODELS[run.model]
-    except BrokenModel as error:
+    except Broken as error:
         raise InputError(f"model {run.model!r}: {error}") from error
 
 
 def resolve(run: Run) -> tuple[ModuleType, Recipe]:
-    """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist."""
+    """The model's module and its recipe with the run's overrides. Raises InputError for a name that does not exist,
+    a value that is not allowed, or a batch that minibatch standard deviation cannot divide into groups.
+    """
     model, override = model_of(run), dict(run.override)
     name = override.pop("recipe", "") or _default_recipe(model, run.resolution)
     _require("recipe", name, model.RECIPES)
     recipe = _overridden(model.RECIPES[name], override)
-    _require_groups(run, recipe.group)
-    return model, recipe
-
-
-def _require_groups(run: Run, group: int) -> None:
-    """Raises InputError where a batch is no whole number of the groups of minibatch standard deviation."""
-    if run.batch % group:
-        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {group}, the images that "
+    if run.batch % recipe.group:  # else a group of the joint batch would mix real and generated images
+        raise InputError(f"batch {run.batch}: must be a multiple of mbstd_group = {recipe.group}, the images that "
                          f"{run.model}'s minibatch standard deviation compares")
+    return model, recipe
 
 
 def _default_recipe(model: ModuleType, resolution: int) -> str:
@@ -74,6 +72,8 @@ def _require_kind(published: float, name: str, value: float | str) -> None:
     """Raises InputError where the value is not of the kind that the published one is."""
     if isinstance(value, str):
         raise InputError(f"override {name} {value!r}: must be a number")
+    if isinstance(published, str):
+        raise InputError(f"override {name} {value}: is a word in the recipe, so give another recipe")
     if isinstance(published, bool) and value not in (0, 1):
         raise InputError(f"override {name} {value}: must be 0 or 1")
     if isinstance(published, int) and value != int(value):
@@ -82,8 +82,11 @@ def _require_kind(published: float, name: str, value: float | str) -> None:
 
 def _require_within_limits(name: str, value: float) -> None:
     low, high = LIMITS.get(name, ANY)
+    least = f"above {low:g}"
+    if low < 0:  # just below, so that 0 itself is valid
+        least = "at least 0"
     if not low < value <= high:
-        raise InputError(f"override {name} {value}: must be above {max(low, 0):g} and at most {high:g}")
+        raise InputError(f"override {name} {value}: must be {least} and at most {high:g}")
 
 
 def require_method(run: Run) -> None:

@@ -11,7 +11,7 @@ rows. They exchange the outputs of the first pass and, once per backward pass, t
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from baselines.layers import ROWS, Rows, batch_size, group_size
+from baselines.layers import ROWS, Rows
 from benchmarks.runs import InputError
 from reproduce.parallel import processes, rank
 
@@ -43,7 +43,7 @@ class Pieces:
         slices = self.slices(network, batch)
         if slices == [Rows(0, batch, batch)]:
             return _replicated(function(*inputs))
-        evaluation = Evaluation(network, function, slices, len(inputs))
+        evaluation = Evaluation(network, function, slices, len(inputs), State.of(network))
         outputs = TwoPasses.apply(evaluation, *inputs, *network.parameters())
         return evaluation.as_function_returns_it(outputs)
 
@@ -57,6 +57,11 @@ class Pieces:
         if self.micro_batch and not has_batch_norm(network):
             size = max(group, self.micro_batch // group * group)
         return [Rows(first, min(first + size, stop), batch) for first in range(start, stop, size)]
+
+
+def group_size(n: int, limit: int) -> int:
+    """The largest divisor of n up to a limit: the size of groups into which n rows can be cut evenly."""
+    return max(k for k in range(1, limit + 1) if n % k == 0)
 
 
 def own_rows(groups: int, group: int) -> tuple[int, int]:
@@ -89,7 +94,6 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 def require_groups(batch: int, group: int, count: int) -> None:
     """Raises InputError where `count` processes are more than the groups that a discriminator must see together."""
-    group = group_size(batch, group)
     if count > batch // group:
         raise InputError(f"GPUS_PER_RUN={count}: a batch of {batch} in groups of {group} (minibatch standard "
                          f"deviation) is enough for at most {batch // group}")
@@ -125,11 +129,8 @@ class Evaluation:
     function: Callable
     slices: list[Rows]
     inputs: int
-    before: "State" = field(init=False)
-    alone: bool = field(init=False, default=False)  # whether the function returns a single tensor
-
-    def __post_init__(self):
-        self.before = State.of(self.network)
+    before: "State"
+    alone: bool = False  # whether the function returns a single tensor
 
     def outputs(self, rows: Rows, inputs: list[Tensor]) -> list[Tensor | None]:
         """The function's outputs of some rows, given the inputs of these rows."""
@@ -171,7 +172,7 @@ class Evaluation:
             if gradient is not None:
                 values.append(output)
                 cotangents.append(gradient[rows.start:rows.stop])
-        return torch.autograd.grad(values, wanted, cotangents, allow_unused=True, materialize_grads=True)
+        return torch.autograd.grad(values, wanted, cotangents, materialize_grads=True)
 
     def as_function_returns_it(self, outputs: tuple[Tensor | None, ...]) -> object:
         if self.alone:
@@ -229,7 +230,9 @@ class State:
 
     @classmethod
     def of(cls, network: nn.Module) -> "State":
-        generators = generators_of(next(network.parameters()).device)
+        device, generators = next(network.parameters()).device, [torch.default_generator]
+        if device.type == "cuda":
+            generators.append(torch.cuda.default_generators[device.index])
         buffers = [buffer.clone() for buffer in network.buffers()]
         return cls(buffers, generators, [generator.get_state() for generator in generators])
 
@@ -247,14 +250,6 @@ class State:
             yield
         finally:
             now.restore(network)
-
-
-def generators_of(device: torch.device) -> list[torch.Generator]:
-    """The sources of random numbers that a network on a device may draw from."""
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index])
-    return generators
 
 
 @contextmanager
@@ -325,7 +320,9 @@ def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | Non
     dtype = x.dtype
     if dtype == torch.bfloat16:
         x = x.float()  # as F.batch_norm, which takes sums in float32
-    count = batch_size(x) * x[0, 0].numel()
+    rows = ROWS.get()
+    images = len(x) * rows.whole // (rows.stop - rows.start)  # of all processes; x may hold rows of two batches
+    count = images * x[0, 0].numel()
     mean = sum_of_channels(x) / count
     variance = sum_of_channels((x - mean).square()) / count
     if running_mean is not None:

@@ -43,13 +43,18 @@ def room(device: torch.device) -> int:
 
 
 def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
-    """The probe of a run, or None where its tensors alone are more than the device has. Says which, in one line."""
+    """The probe of a run, or None where its tensors alone are more than the device has. Prints one line."""
     need, there = peak_bytes(run), room(device)
     print(f"{run.model} {run.resolution} px {run.method}, {need / 1e9:.1f} GB at the peak: ", end="")
     if need >= there:
         print(f"not tried, there are {there / 1e9:.0f} GB", flush=True)
         return None
-    made = probe(run, DATASETS[run.dataset].classes, seconds, device)
+    machine.free_memory(device)  # of the run before
+    try:
+        made = probe(run, DATASETS[run.dataset].classes, seconds, device)
+    except torch.cuda.OutOfMemoryError:
+        print(f"out of memory, of {there / 1e9:.0f} GB", flush=True)
+        return None
     print(f"{made.seconds:.3g} s per iteration (over {made.iterations})", flush=True)
     return made
 

@@ -199,7 +199,8 @@ def require_device(runs: list[Run], settings: Settings) -> None:
 def is_large(run: Run) -> bool:
     """Whether networks of the published width are trained long enough to take a CPU hours or more: 1,000 iterations at
     32 px, or as many pixels."""
-    narrow = float(run.override.get("width", 1)) < 1
+    width = run.override.get("width", 1)  # a word, where somebody has mistyped it
+    narrow = isinstance(width, int | float) and width < 1
     return not narrow and run.iterations * (run.resolution / 32) ** 2 > 1000
 
 
@@ -237,7 +238,7 @@ def existing(path: Path) -> Path:
 def require_space(runs: list[Run], settings: Settings) -> None:
     """What the runs will leave fits on the disk; what a data set takes when it is prepared is not counted."""
     free = shutil.disk_usage(existing(settings.results)).free
-    if free > LARGE * len(runs) + LARGE / 10 * sum(generators(run, settings) for run in runs):
+    if free > LARGE * len(runs) + LARGE / 10 * sum(generators_kept(run, settings) for run in runs):
         return  # to build the networks takes seconds
     need = 0
     for run in runs:
@@ -248,7 +249,7 @@ def require_space(runs: list[Run], settings: Settings) -> None:
                          f"{free / 1e9:.1f} GB are free")
 
 
-def generators(run: Run, settings: Settings) -> int:
+def generators_kept(run: Run, settings: Settings) -> int:
     """How many generators a run keeps."""
     if not settings.eval_every:
         return 1
@@ -260,7 +261,7 @@ def bytes_left_by(run: Run, settings: Settings) -> int:
     generator, discriminator = network_bytes(_shape(run))
     checkpoint = 4 * generator + 3 * discriminator
     features = FEATURES * settings.samples * settings.eval_seeds
-    return 2 * checkpoint + generators(run, settings) * generator + features
+    return 2 * checkpoint + generators_kept(run, settings) * generator + features
 
 
 @cache

@@ -117,12 +117,8 @@ def failures_noted(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         with suppress(InputError):  # what cannot be written at all must not hide the error
-            write_json(path / "failed.json", {"error": first_line(error)})
+            write_json(path / "failed.json", {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
         raise
-
-
-def first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 # --- The config: all that decides a run's numbers ---------------------------------------------------------------------

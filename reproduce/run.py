@@ -8,8 +8,6 @@ options.
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from benchmarks.runs import InputError, Run, TryLaterError, command
 from reproduce.cell import STOP, end_with, finished, stop_on_signals
@@ -51,17 +49,8 @@ def train_here(run: Run, settings: Settings) -> str:
     machine.keep_memory()
     if settings.method:
         methods.read(settings.method)
-    with crashes_in_words(run, settings):
-        return train(run, settings, parallel.device(machine.device(settings.device)))
-
-
-@contextmanager
-def crashes_in_words(run: Run, settings: Settings) -> Iterator[None]:
-    """Raises InputError for an error that the user can mend."""
-    from reproduce import methods
-
     try:
-        yield
+        return train(run, settings, parallel.device(machine.device(settings.device)))
     except InputError:
         raise
     except Exception as error:
@@ -76,7 +65,7 @@ def out_of_memory(error: Exception) -> str:
     import torch
 
     text = str(error).partition("\n")[0]
-    exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
+    exhausted = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in text
     if not exhausted:
         return ""
     return (f"out of memory ({text or 'MemoryError'}); give a MICRO_BATCH (or a smaller one), "

@@ -88,11 +88,11 @@ def main() -> int:
     left = [run_id for run_id in findings.run_ids if not finished(run_id, settings)]
     if left:
         outcome |= ENGINES[settings.engine](left, settings)
-    return conclude(run_ids, outcome, settings)
+    return conclude(run_ids, outcome)
 
 
 def looked_for(run_ids: list[str], settings: Settings) -> Findings:
-    """What the preflight finds, which says it; for no runs, nothing."""
+    """What the preflight has found, printed as well. Where there are no runs, it need not look: torch takes seconds."""
     if not run_ids:
         return Findings([], {}, [])
     findings = look_apart(run_ids, settings)
@@ -100,7 +100,7 @@ def looked_for(run_ids: list[str], settings: Settings) -> Findings:
     return findings
 
 
-def conclude(run_ids: list[str], outcome: dict[str, Attempt], settings: Settings) -> int:
+def conclude(run_ids: list[str], outcome: dict[str, Attempt]) -> int:
     """Say how many runs are done and why the others are not. Returns the exit status."""
     unfinished = [tried for tried in outcome.values() if tried.state != "done"]
     if STOP.is_set():

@@ -165,6 +165,14 @@ time.sleep(600)
 """
 
 
+def test_a_file_that_is_renamed_while_it_is_looked_at_is_no_fault(tmp_path, monkeypatch):
+    (tmp_path / "log.jsonl").write_text("a line")
+    before = cell._signs(tmp_path)
+    there = list(tmp_path.iterdir())
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [*there, tmp_path / "checkpoint.new.pt"])
+    assert len(before) == 1 and cell._signs(tmp_path) == before
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG and /proc")
 def test_a_process_that_is_deaf_ends_with_its_launcher(tmp_path):
     """The launcher is killed; its child does not hear SIGTERM, and is ended when its time to save has passed."""

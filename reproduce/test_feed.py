@@ -6,7 +6,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.datasets import Dataset
-from benchmarks.runs import InputError
 from reproduce.feed import Feed
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
@@ -95,8 +94,3 @@ def test_error_while_reading_ahead_is_raised(dataset, monkeypatch):
     monkeypatch.setattr(feed, "_mirrored", lambda step: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         feed(0)
-
-
-def test_nothing_to_draw_from(dataset):
-    with pytest.raises(InputError, match="no image"):
-        Feed(dataset, np.arange(0), 16, 0, "cpu", True)

@@ -100,6 +100,12 @@ def test_a_broken_file_is_refused(kind, write):
     assert "mine.py" in str(caught.value) and "\n" not in str(caught.value) and "mine" not in REGULARIZERS
 
 
+@pytest.mark.parametrize("name", ["train", "update", "loss_d"])
+def test_a_file_whose_name_a_trainer_uses_is_refused(name, write):
+    with pytest.raises(InputError, match=f"{name} has another meaning in a trainer"):
+        methods.read(str(write(MINE, f"{name}.py")))
+
+
 @pytest.mark.parametrize("name", ["diffaugment", "baseline", "mine_", "r1"])
 def test_a_file_whose_name_means_something_else_is_refused(name, write):
     with pytest.raises(InputError, match=f"{name}.*another name"):
@@ -107,7 +113,7 @@ def test_a_file_whose_name_means_something_else_is_refused(name, write):
 
 
 @pytest.mark.parametrize("program, said, limit", [
-    ("import sys; sys.exit(0)", "calls sys.exit", 60), ("while True: pass", "not loaded and checked within 4 s", 4),
+    ("import sys; sys.exit(0)", "run: SystemExit", 60), ("while True: pass", "not loaded and checked within 4 s", 4),
     ("import os; os._exit(0)", "ended its process", 60), (BROKEN["shape"][0], "shape [5]", 60)])
 def test_a_file_that_misbehaves_when_it_is_loaded_is_refused_in_one_line(program, said, limit, write):
     with pytest.raises(InputError, match=re.escape(said)) as caught:

@@ -28,6 +28,11 @@ def test_a_probe_is_the_time_of_training_divided_by_its_iterations(monkeypatch):
     assert counting.probe(TINY, 10, 0.1, torch.device("cpu")) == counting.Probe(0.5, 1)
 
 
+def test_operations_are_those_of_bf16_too():
+    """Whose layers have the same shapes."""
+    assert counting.operations(replace(TINY, override={"width": 0.1, "bf16": 1})) == counting.operations(TINY)
+
+
 def test_what_does_not_fit_is_not_tried(monkeypatch, capsys):
     """At 1024 px the images of a batch alone, real and generated, are 0.4 GB."""
     monkeypatch.setattr(plan, "room", lambda device: 400_000_000)

@@ -61,6 +61,15 @@ def test_slurm_without_its_commands_is_said(settings, monkeypatch, tmp_path):
     assert "no sbatch here" in line
 
 
+@pytest.mark.parametrize("override, words", [
+    ({"width": "wide"}, "width 'wide': must be a number"), ({"init": 5}, "init 5: is a word in the recipe"),
+    ({"ema_decay": 2}, "ema_decay 2: must be at least 0"), ({"lr_g": 0}, "lr_g 0: must be above 0")])
+def test_a_wrong_override_is_one_line(override, words, settings):
+    run = Run("biggan", "noise", 32, override=override)
+    lines = look([run], replace(settings, device="auto")).faults
+    assert any(words in line for line in lines), lines
+
+
 def test_a_batch_is_not_cut_for_more_processes_than_it_has_groups(settings, monkeypatch):
     monkeypatch.setattr(preflight.os, "cpu_count", lambda: 64)
     run = Run("stylegan2", "noise", 32, batch=8, override={"width": 0.03})

@@ -16,8 +16,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.runs import InputError, Run
+from benchmarks.runs import InputError, Run, TryLaterError
 from reproduce import checkpoint, generators, names, record
+from reproduce.preflight import require_kept
 from reproduce.run import main
 from reproduce.settings import Settings
 from reproduce.train import snapshot, train
@@ -127,6 +128,18 @@ def test_generators_are_kept_on_the_way_and_training_does_not_feel_it(tmp_path, 
     assert_equal(a | {"seconds": 0}, b | {"seconds": 0})
     assert record.read_json(folder / "config.json")["run"] == record.read_json(
         tmp_path / "plain" / run.id / "config.json")["run"]
+
+
+def test_told_to_stop_it_keeps_the_generator_of_that_iteration(tmp_path, data, monkeypatch):
+    """The checkpoint of an iteration says that it will not be done again."""
+    settings = Settings(data=data, results=tmp_path, eval_every=2)
+    with monkeypatch.context() as told:
+        told.setattr("reproduce.train.STOP", SimpleNamespace(is_set=lambda: True))
+        for done in (1, 2):
+            with pytest.raises(TryLaterError, match=f"iteration {done}"):
+                train(TINY, settings, CPU)
+    assert (tmp_path / TINY.id / "generators" / "2.safetensors").exists()
+    require_kept(TINY, settings)
 
 
 def test_a_run_that_another_process_holds_is_refused(tmp_path, data):

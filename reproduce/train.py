@@ -84,7 +84,7 @@ def iterate(trainer: Trainer, feed: Feed, folder: Path, eval_every: int | None) 
     # 1. The state
     run = trainer.run
     start, seconds = checkpoint.load(folder, trainer.parts)
-    trainer.after_loading()
+    trainer.bind_optimizers()
     parallel.any_of(False)  # nobody writes before all have read
     log = Log(folder / "log.jsonl", start)
     log_every = max(1, min(100, run.iterations // 50))
@@ -104,13 +104,13 @@ def iterate(trainer: Trainer, feed: Feed, folder: Path, eval_every: int | None) 
             if not all(math.isfinite(line[name]) for name in LOGGED):
                 record.write_json(folder / "diverged.json", {"iteration": done})
                 return f"{run.id}: diverged at iteration {done}"
+        if eval_every and done % eval_every == 0:  # before any checkpoint of this iteration, which would pass over it
+            generators.write(folder / "generators" / f"{done}.safetensors", snapshot(trainer), run, done)
         if parallel.any_of(STOP.is_set()):
             saver.save(done)
             raise TryLaterError(f"run {run.id}: told to stop; saved at iteration {done}, the same command goes on")
         if done % (10 * log_every) == 0:
             saver.save_if_cheap(done)
-        if eval_every and done % eval_every == 0:
-            generators.write(folder / "generators" / f"{done}.safetensors", snapshot(trainer), run, done)
 
     # 3. The result: the averaged generator, ready for evaluation
     saver.save(run.iterations)
@@ -150,10 +150,10 @@ def log_line(done: int, trainer: Trainer, values: dict[str, Tensor]) -> dict:
 
 
 @torch.no_grad()
-def snapshot(trainer: Trainer, batches: int = 64) -> nn.Module:
+def snapshot(trainer: Trainer) -> nn.Module:
     """The averaged generator in evaluation mode, with standing statistics in its batch norms.
 
-    Batch statistics do not average along with weights: they are taken anew over `batches` batches (Brock et al. 2019,
+    Batch statistics do not average along with weights: they are taken anew over 64 batches (Brock et al. 2019,
     appendix on standing statistics), so that an image does not depend on the others of its batch.
     """
     G, run, labels = copy.deepcopy(trainer.average), trainer.run, trainer.labels
@@ -163,7 +163,7 @@ def snapshot(trainer: Trainer, batches: int = 64) -> nn.Module:
         norm.momentum = None  # a plain mean over the batches that follow
     if norms:
         torch.manual_seed(key(run.seed))
-        for _ in range(batches):
+        for _ in range(64):
             y = labels[torch.randint(len(labels), (run.batch,), device=labels.device)]
             G.train()(torch.randn(run.batch, G.latent, device=labels.device), y)
     return G.eval()

@@ -37,7 +37,7 @@ class Trainer:
         torch.manual_seed(key(run.seed))
         self.G, self.D = networks(run, model, recipe, classes, device)
         self.average = copy.deepcopy(self.G).requires_grad_(False)
-        if recipe.bf16:
+        if recipe.bf16 and device.type != "meta":  # autocast does not know it; the shapes are the same without
             use_bf16(self.G)
             use_bf16(self.D)
 
@@ -60,8 +60,8 @@ class Trainer:
         return {"G": self.G, "D": self.D, "ema": self.average, "opt_g": self.optimizer_g, "opt_d": self.optimizer_d,
                 "regularizers": self.regularizers, "augment": self.augment}
 
-    def classes(self) -> Tensor:
-        """A batch of classes [N], drawn as often as the training images have them."""
+    def draw_labels(self) -> Tensor:
+        """A batch of labels [N], each class as often as among the training images."""
         return self.labels[torch.randint(len(self.labels), (self.run.batch,), device=self.device)]
 
     def draw(self, y: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class Trainer:
         penalised = any(self.regularizers[name].uses_gradients for name in due)
         with torch.no_grad():
             x = self.augment(self.augment.mix(x, lambda: self.draw(y)))
-            y_fake = self.classes()
+            y_fake = self.draw_labels()
             generated = self.augment(self.draw(y_fake))
         real, fake = self.discriminator.pair(x, y, generated, y_fake, gradient=penalised or logging,
                                              create_graph=penalised)
@@ -120,7 +120,7 @@ class Trainer:
     def generator_step(self, due: tuple[str, ...]) -> dict[str, Tensor]:
         """Update G by the scores of its images, with the regularizers that are due."""
         self.D.requires_grad_(False)
-        y = self.classes()
+        y = self.draw_labels()
         logits = self.discriminator.logits(self.augment(self.draw(y)), y)
         losses = {"loss_g": self.loss.generator(logits)}
         for name in due:
@@ -133,22 +133,23 @@ class Trainer:
         return {name: value.detach() for name, value in losses.items()}
 
     def weight(self, name: str) -> float:
-        """A lazy regularizer has the weight of the updates that it skips, too."""
-        regularizer: Regularizer = self.regularizers[name]
-        return self.weights[name] * regularizer.interval
+        """Lazy regularizers run every `interval` updates, weighted by `interval`."""
+        return self.weights[name] * self.regularizers[name].interval
 
     def record_graphs(self, recorder: CudaRecorder) -> None:
         """From now on launch each kind of step as one CUDA graph (reproduce.graphs)."""
         state = nn.ModuleList([self.G, self.D, self.regularizers, self.augment])
         self.step_d = Graphed(self.discriminator_step, state, recorder)
         self.step_g = Graphed(self.generator_step, state, recorder)
+        self.bind_optimizers()
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
-    def after_loading(self) -> None:
-        """Bind the learning rates again: a checkpoint may come from another kind of device."""
+    def bind_optimizers(self) -> None:
+        """Give the optimizers what a checkpoint of another kind of training may have changed."""
+        capturable = self.device.type == "cuda" and isinstance(self.step_d, Graphed)
         for optimizer, rate in ((self.optimizer_g, self.rate_g), (self.optimizer_d, self.rate_d)):
-            optimizer.param_groups[0] |= {"lr": rate, "capturable": self.device.type == "cuda"}
+            optimizer.param_groups[0] |= {"lr": rate, "capturable": capturable}
 
 
 def key(*numbers: int) -> int:
@@ -177,8 +178,7 @@ def adam(network: nn.Module, rate: float, recipe: Recipe, device: torch.device) 
     now = torch.tensor(rate, device=device)
     if device.type == "meta":  # whose tensors have no values, and Adam asks for some
         return now, torch.optim.Adam(network.parameters(), rate, recipe.betas, recipe.eps)
-    capturable = device.type == "cuda"
-    return now, torch.optim.Adam(network.parameters(), now, recipe.betas, recipe.eps, fused=True, capturable=capturable)
+    return now, torch.optim.Adam(network.parameters(), now, recipe.betas, recipe.eps, fused=True)
 
 
 @torch.no_grad()
@@ -187,8 +187,7 @@ def move_average(average: nn.Module, G: nn.Module, decay: float) -> None:
 
     Integers, as batch norm's counters, are left out; its statistics are taken anew by reproduce.train.snapshot.
     """
-    averages, values = floating(average), floating(G)
-    torch._foreach_lerp_(averages, values, 1 - decay)
+    torch._foreach_lerp_(floating(average), floating(G), 1 - decay)
 
 
 def floating(network: nn.Module) -> list[Tensor]:

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 from pkgutil import iter_modules
 from types import ModuleType
 
-from baselines.models.contract import BrokenModel, load
-
-__all__ = ["MODELS", "BrokenModel"]
+from baselines.models.contract import load
 
 
 class Models(Mapping):
-    """Name -> module of every file here that is not a test. An access raises BrokenModel for a file that is broken."""
+    """Name -> module of every file here that is not a test. An access raises Broken for a file that is broken."""
 
     def __init__(self, names: list[str]):
         self._modules: dict[str, ModuleType | None] = dict.fromkeys(names)

@@ -183,8 +183,6 @@ class DiscriminatorBlock(nn.Module):
 class Discriminator(nn.Module):
     """Images x [N, 3, resolution, resolution] and labels y [N] -> logits [N]. Arguments as of the generator."""
 
-    joint = True
-
     def __init__(self, resolution: int, classes: int = 0, width: float = 1.0, channels: int = 64, attention: int = 0,
                  init: str = "normal", sn_eps: float = 1e-8):
         super().__init__()

@@ -48,7 +48,6 @@ their channels, 1 as published, and each recipe gives it. The loss reaches every
     RECIPES = {"mine": Recipe(source="where its hyperparameters were published, or: ours", resolutions=(32, 64))}
 '''
 
-from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 
@@ -56,6 +55,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from baselines.contract import Broken, attempt
 from baselines.losses import LOSSES
 from baselines.recipe import SIZES, Recipe
 from baselines.regularizers import REGULARIZERS
@@ -63,12 +63,8 @@ from baselines.regularizers import REGULARIZERS
 BATCH, CLASSES, THIN = 8, 3, 1 / 32
 
 
-class BrokenModel(ValueError):
-    """A model's file that does not run or does not hold the contract: one line that names the file and its fault."""
-
-
 def load(module: str) -> ModuleType:
-    """Import a model's file and hold it to the contract, at the smallest of its sizes. Raises BrokenModel."""
+    """Import a model's file and hold it to the contract, at the smallest of its sizes. Raises Broken."""
     path = module.replace(".", "/") + ".py"
     try:
         model = attempt("does not run", lambda: import_module(module))
@@ -79,18 +75,9 @@ def load(module: str) -> ModuleType:
         recipe, resolution = smallest(model)
         for classes in (0, CLASSES):
             check_networks(model, recipe, resolution, classes)
-    except BrokenModel as error:
-        raise BrokenModel(f"{path}: {error}") from error
+    except Broken as error:
+        raise Broken(f"{path}: {error}") from error
     return model
-
-
-def attempt(what: str, work: Callable[[], object]) -> object:
-    """What the work returns. Raises BrokenModel in one line for whatever goes wrong in the model's code."""
-    try:
-        return work()
-    except (Exception, SystemExit) as error:
-        message = str(error).strip().partition("\n")[0]
-        raise BrokenModel(f"{what}: {type(error).__name__}: {message}") from error
 
 
 def check_definitions(model: ModuleType) -> None:
@@ -98,13 +85,13 @@ def check_definitions(model: ModuleType) -> None:
     for name in ("Generator", "Discriminator"):
         network = getattr(model, name, None)
         if not isinstance(network, type) or not issubclass(network, nn.Module):
-            raise BrokenModel(f"must define {name}, a subclass of torch.nn.Module")
+            raise Broken(f"must define {name}, a subclass of torch.nn.Module")
     recipes = getattr(model, "RECIPES", None)
     if not isinstance(recipes, dict) or not recipes:
-        raise BrokenModel("must define RECIPES, a dict of at least one name -> baselines.recipe.Recipe")
+        raise Broken("must define RECIPES, a dict of at least one name -> baselines.recipe.Recipe")
     for name, recipe in recipes.items():
         if not isinstance(recipe, Recipe):
-            raise BrokenModel(f"RECIPES[{name!r}] is a {type(recipe).__name__}, must be a baselines.recipe.Recipe")
+            raise Broken(f"RECIPES[{name!r}] is a {type(recipe).__name__}, must be a baselines.recipe.Recipe")
 
 
 def check_recipes(model: ModuleType) -> None:
@@ -112,20 +99,20 @@ def check_recipes(model: ModuleType) -> None:
     for name, recipe in model.RECIPES.items():
         where = f"RECIPES[{name!r}]"
         if recipe.loss not in LOSSES:
-            raise BrokenModel(f"{where}: loss {recipe.loss!r} is not one of {', '.join(LOSSES)}")
+            raise Broken(f"{where}: loss {recipe.loss!r} is not one of {', '.join(LOSSES)}")
         for regularizer in recipe.regularizers:
             if regularizer not in REGULARIZERS:
-                raise BrokenModel(f"{where}: regularizer {regularizer!r} is not one of {', '.join(REGULARIZERS)}")
+                raise Broken(f"{where}: regularizer {regularizer!r} is not one of {', '.join(REGULARIZERS)}")
         for size in recipe.resolutions:
             if size not in SIZES:
-                raise BrokenModel(f"{where}: resolution {size!r} is not one of {', '.join(map(str, SIZES))}")
+                raise Broken(f"{where}: resolution {size!r} is not one of {', '.join(map(str, SIZES))}")
         for part in ("generator", "discriminator"):
             if "width" not in getattr(recipe, part):
-                raise BrokenModel(f"{where}: {part} must give a width")
+                raise Broken(f"{where}: {part} must give a width")
         if not recipe.source:
-            raise BrokenModel(f"{where}: source must say where the hyperparameters were published")
+            raise Broken(f"{where}: source must say where the hyperparameters were published")
     if not any(recipe.resolutions for recipe in model.RECIPES.values()):
-        raise BrokenModel("no recipe in RECIPES is for any resolution")
+        raise Broken("no recipe in RECIPES is for any resolution")
 
 
 def smallest(model: ModuleType) -> tuple[Recipe, int]:
@@ -149,11 +136,11 @@ def check_networks(model: ModuleType, recipe: Recipe, resolution: int, classes: 
                     lambda: model.Discriminator(resolution, classes, **recipe.discriminator | thin))
         latent = getattr(G, "latent", None)
         if not isinstance(latent, int) or latent < 1:
-            raise BrokenModel(f"Generator.latent is {latent!r}, must be the size of z, a whole number")
+            raise Broken(f"Generator.latent is {latent!r}, must be the size of z, a whole number")
         if not isinstance(D.joint, bool):
-            raise BrokenModel(f"Discriminator.joint is {D.joint!r}, must be True or False")
+            raise Broken(f"Discriminator.joint is {D.joint!r}, must be True or False")
         if D.joint and any(isinstance(module, _BatchNorm) for module in D.modules()):
-            raise BrokenModel("Discriminator has batch norm, and so must say joint = False")
+            raise Broken("Discriminator has batch norm, and so must say joint = False")
         y = torch.arange(BATCH)  # which a network without classes has to ignore, whatever they are
         if classes:
             y = y % classes
@@ -170,11 +157,11 @@ def check_networks(model: ModuleType, recipe: Recipe, resolution: int, classes: 
 def check_output(what: str, value: object, shape: tuple[int, ...]) -> None:
     """A finite tensor of the shape."""
     if not isinstance(value, Tensor):
-        raise BrokenModel(f"{what} returned a {type(value).__name__}, must return a tensor")
+        raise Broken(f"{what} returned a {type(value).__name__}, must return a tensor")
     if value.shape != shape:
-        raise BrokenModel(f"{what} returned a tensor of shape {list(value.shape)}, must be {list(shape)}")
+        raise Broken(f"{what} returned a tensor of shape {list(value.shape)}, must be {list(shape)}")
     if not value.isfinite().all():
-        raise BrokenModel(f"{what} returned numbers that are not finite")
+        raise Broken(f"{what} returned numbers that are not finite")
 
 
 def check_gradients(G: nn.Module, D: nn.Module, x: Tensor, y: Tensor, logits: Tensor) -> None:
@@ -183,7 +170,7 @@ def check_gradients(G: nn.Module, D: nn.Module, x: Tensor, y: Tensor, logits: Te
     for name, network in (("Generator", G), ("Discriminator", D)):
         for key, parameter in network.named_parameters():
             if parameter.requires_grad and parameter.grad is None:
-                raise BrokenModel(f"{name}.{key} gets no gradient from the loss")
+                raise Broken(f"{name}.{key} gets no gradient from the loss")
 
     def penalise() -> None:
         images = x.clone().requires_grad_()
@@ -206,4 +193,4 @@ def check_labels(G: nn.Module, D: nn.Module, z: Tensor, x: Tensor) -> None:
             torch.manual_seed(1)  # of the noise that a network may draw
             outputs.append(network(inputs, y))
         if torch.equal(*outputs):
-            raise BrokenModel(f"{name} ignores its labels where there are classes")
+            raise Broken(f"{name} ignores its labels where there are classes")

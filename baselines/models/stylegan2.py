@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from baselines.layers import batch_size, noise_like
+from baselines.layers import noise_like
 from baselines.recipe import Recipe
 
 FIR = (1.0, 3.0, 3.0, 1.0)  # low-pass filter of every resampling, along each axis
@@ -152,7 +152,7 @@ class ToRGB(nn.Module):
 
     def __init__(self, inputs: int, style: int):
         super().__init__()
-        self.affine = Linear(style, inputs, bias=1.0, gain=1.0)
+        self.affine = Linear(style, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(3, inputs))
         self.bias = nn.Parameter(torch.zeros(3))
 
@@ -170,14 +170,10 @@ def _channels(values: Tensor, x: Tensor) -> Tensor:
 def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     """Append to x [N, C, H, W] a channel with the mean standard deviation within each group of samples.
 
-    Groups are `group` consecutive samples (Karras et al. 2018, arXiv 1710.10196, section 3). Raises ValueError for a
-    batch that `group` does not divide: where it divides the n generated images of the generator's step, no group of the
-    discriminator's joint batch of n real and n generated images mixes the two.
+    Groups are `group` consecutive samples (Karras et al. 2018, arXiv 1710.10196, section 3). `group` must divide the
+    batch of either kind of image: then no group of the joint batch mixes real and generated ones.
     """
     n, _, h, w = x.shape
-    if batch_size(x) % group:
-        raise ValueError(f"batch {batch_size(x)}: must be a multiple of mbstd_group = {group}, the images that "
-                         "minibatch standard deviation compares")
     variance = x.unflatten(0, (-1, group)).var(dim=1, correction=0)  # [N / group, C, H, W]
     stddev = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3)).repeat_interleave(group)  # [N]
     return torch.cat([x, stddev[:, None, None, None].expand(n, 1, h, w)], dim=1)
@@ -195,7 +191,7 @@ class Mapping(nn.Module):
         self.embed = Linear(classes, style) if classes else None
         widths = [latent + (style if classes else 0)] + [style] * layers
         self.layers = nn.ModuleList(
-            Linear(i, o, gain=GAIN, lr_multiplier=0.01) for i, o in zip(widths, widths[1:], strict=False))
+            Linear(i, o, gain=GAIN, lr_multiplier=0.01) for i, o in pairwise(widths))
 
     def forward(self, z: Tensor | None, y: Tensor) -> Tensor:
         """z [N, latent] or None, y [N] -> [N, style]."""
@@ -313,8 +309,6 @@ class Discriminator(nn.Module):
 
     mbstd_group must divide every batch (minibatch_stddev); the other arguments are the generator's.
     """
-
-    joint = True
 
     def __init__(self, resolution: int, classes: int, width: float = 1.0, channel_base: int = 32768,
                  mapping_layers: int = 8, mbstd_group: int = 4):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from baselines import models
-from baselines.models import MODELS, BrokenModel, Models, contract
+from baselines.contract import Broken
+from baselines.models import MODELS, Models, contract
 from baselines.recipe import SIZES
 
 SMALLEST = dedent(contract.__doc__[contract.__doc__.index("    import torch\n"):])
@@ -84,7 +85,7 @@ def test_each_fault_is_one_line_and_stops_no_other_model(fault, file):
     assert SMALLEST.count(old) >= 1
     loaded = file(SMALLEST.replace(old, new))
     assert "mine" in loaded and loaded["dcgan"].Generator
-    with pytest.raises(BrokenModel) as error:
+    with pytest.raises(Broken) as error:
         loaded["mine"]
     message = str(error.value)
     assert message.startswith("baselines/models/mine.py: ") and said in message and "\n" not in message

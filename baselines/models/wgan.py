@@ -112,8 +112,6 @@ class Discriminator(nn.Module):
     The label enters as a projection (Miyato & Koyama 2018): the embedding of y times the pooled features.
     """
 
-    joint = True
-
     def __init__(self, resolution: int, classes: int = 0, width: float = 1.0):
         super().__init__()
         channels = [3, *(max(1, round(width * c)) for c in widths(resolution)[1])]

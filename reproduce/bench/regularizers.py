@@ -112,7 +112,7 @@ def gradient(network: nn.Module, regularizer: GradGap, real: Tensor, fake: Tenso
     """The regularizer's gradient by all parameters in one vector, with zeros for those that it does not depend on."""
     D = Scorer(network)
     value = regularizer(D, *D.pair(real, y, fake, y))
-    parts = torch.autograd.grad(value, [*network.parameters()], allow_unused=True, materialize_grads=True)
+    parts = torch.autograd.grad(value, [*network.parameters()], materialize_grads=True)
     return torch.cat([part.flatten() for part in parts])
 
 

@@ -16,7 +16,7 @@ def test_a_row_agrees_with_itself():
     """Images a second are batch / time; operations a second those of an iteration, counted, over time."""
     row = bench_train.measure(TINY, graphs=False, seconds=1.5, device=CPU)
     seconds = row["ms"] / 1000
-    assert abs(row["images_per_second"] * seconds / TINY.batch - 1) < 1e-12 and row["peak_bytes"] is None
+    assert abs(row["images_per_second"] * seconds / TINY.batch - 1) < 1e-12 and row["peak_bytes"] > 0
     counted = bench_train.operations(TINY)
     assert abs(row["flop_per_second"] * seconds / counted - 1) < 1e-12
 

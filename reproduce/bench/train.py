@@ -22,8 +22,6 @@ from reproduce.bench.harness import begun, in_turn, wall_seconds, write
 from reproduce.counting import operations, probe
 from reproduce.settings import seconds as length
 
-RESOLUTIONS = "64,256,1024"  # on a GPU, in pixels
-
 
 def cases(device: torch.device, resolutions: list[int]) -> Iterator[Run]:
     """Baselines whose speed is measured, each also with gradgap; at the protocol's batch of 16 on a GPU."""
@@ -56,20 +54,18 @@ def measure(run: Run, graphs: bool, seconds: float, device: torch.device) -> dic
     except torch.cuda.OutOfMemoryError:
         return row | {"error": "out of memory"}
     counted = operations(replace(run, regularizers={}, augment=""))
-    peak = None
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
     return row | {"ms": 1000 * speed.seconds, "iterations": speed.iterations,
                   "images_per_second": run.batch / speed.seconds, "flop_per_second": counted / speed.seconds,
-                  "peak_bytes": peak}
+                  "peak_bytes": machine.peak_bytes(device)}
 
 
-def matrix_peak(device: torch.device, size: int = 8192, rounds: int = 20) -> float | None:
+def matrix_peak(device: torch.device) -> float | None:
     """Operations per second of a large bf16 matrix product on random numbers, the best of some rounds; None on CPUs."""
     if device.type == "cpu":
         return None
+    size = 8192
     a, b = torch.randn(2, size, size, device=device, dtype=torch.bfloat16)
-    taken = in_turn({"product": lambda: a @ b}, rounds, wall_seconds)
+    taken = in_turn({"product": lambda: a @ b}, 20, wall_seconds)
     return 2 * size**3 / min(taken["product"])
 
 
@@ -79,7 +75,7 @@ def sizes(text: str) -> list[int]:
 
 
 OPTIONS = {"DEVICE": Option(str, "auto"), "SECONDS": Option(length, 10.0),
-           "RESOLUTIONS": Option(sizes, sizes(RESOLUTIONS))}  # fmt: skip
+           "RESOLUTIONS": Option(sizes, [64, 256, 1024])}  # of a GPU, in pixels  # fmt: skip
 
 
 def main() -> None:
