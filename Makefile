@@ -3,7 +3,6 @@
 
 PYTHON  ?= python3
 RESULTS := results
-REPORTS := reports
 TABLES  := $(shell $(PYTHON) -m reproduce.settings tables)
 BENCHES := bench-data bench-eval bench-models bench-regularizers bench-train
 
@@ -43,7 +42,7 @@ env: $(ENV)  ## install what is needed into .venv; done by the others when missi
 $(TABLES): env  ## train, evaluate and render a table: the paper's; on open data: open; for a CPU: the others
 	@$(PY) -m reproduce.sweep $@ $(call given,%) || test $$? -eq 1
 	@$(PY) -m reports render $@ $(call given,$(SHOWN))
-	@$(PY) -m reports status $@ REQUIRE=all $(call given,$(SHOWN))
+	@$(PY) -m reports status $@ REQUIRE=all $(call given,$(SHOWN) SEEDS)
 
 compare: env  ## a method on a table: METHOD=path/to/mine.py or METHOD=diffaugment+lecam0.3 [TABLE=small]
 	@$(PY) -m reproduce.sweep compare $(call given,%) || test $$? -eq 1
@@ -61,22 +60,22 @@ score: env  ## judge images of other code: IMAGES=folder|zip|npz|npy|safetensors
 	@$(PY) -m reproduce.score $(call given,%)
 
 field: env  ## the published numbers of a data set, ranked within one protocol: DATASET=100-shot-obama
-	@$(PY) -m benchmarks.field $(call given,DATASET RESULTS)
+	@$(PY) -m reports field $(call given,DATASET RESULTS)
 
 check-results: options  ## check an addition to the published numbers or to the scores of other code
-	@$(PYTHON) -m benchmarks.field check $(call given,RESULTS)
+	@$(PYTHON) -m benchmarks.field $(call given,RESULTS)
 
 plan: env  ## what a table will cost on this device: runs, seconds per iteration, hours, disk [TABLE=smoke]
 	@$(PY) -m reproduce.plan $(call given,%)
 
-figure1: env  ## the tables and figures, gradient norms first, from the runs there are
+figure1: env  ## the tables and their figures, the gradient norms among them, from the runs there are
 	@$(PY) -m reports render $(filter-out smoke,$(TABLES)) $(call given,$(SHOWN))
 
 report: env  ## every table, figure and claim from the results there are, and reports/index.html
-	@$(PY) -m reports all $(call given,$(SHOWN))
+	@$(PY) -m reports all $(call given,$(filter-out ITERATIONS,$(SHOWN)))
 
 status: options  ## done, running, failed and missing cells of each table
-	@$(PYTHON) -m reports status $(call given,$(SHOWN))
+	@$(PYTHON) -m reports status $(call given,$(SHOWN) SEEDS)
 
 data: env  ## prepare a data set: DATASET=name [SOURCE=folder|zip|parquet|url] [RESOLUTION=px] [ALLOW_COUNT=1]
 	@$(PY) -m benchmarks.datasets prepare $(call given,DATA DATASET SOURCE RESOLUTION ALLOW_COUNT)

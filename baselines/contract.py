@@ -60,8 +60,12 @@ def attempt(what: str, work: Callable[[], object]) -> object:
     try:
         return work()
     except (Exception, SystemExit) as error:
-        message = str(error).strip().partition("\n")[0]
-        raise Broken(f"{what}: {type(error).__name__}: {message}") from error
+        raise Broken(f"{what}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Type and message of an error, as in the last line of a traceback."""
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 
 
 def check(make: Callable[[], Regularizer]) -> None:

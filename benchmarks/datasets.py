@@ -277,7 +277,8 @@ def _part(name: str, row: Row, target: Path, prefix: str, known: dict, manifest:
     if images.shape != shape or images.dtype != np.uint8 or labels.shape != shape[:1] or labels.dtype != np.int64:
         raise InputError(f"{target}: damaged, {prefix}images.npy is {images.dtype} {images.shape}, labels are "
                          f"{labels.dtype} {labels.shape}, but manifest.json tells of {shape}; {remedy}")
-    if images.nbytes <= CHECKED and _digest(images, labels) != known["digest"]:
+    hashes = (hashlib.sha256(image).hexdigest() for image in images)
+    if images.nbytes <= CHECKED and digest(hashes, labels) != known["digest"]:
         raise InputError(f"{target}: damaged, the digest of {prefix}images.npy and its labels is not that of "
                          f"manifest.json; {remedy}")
     return Dataset(name, images, labels, manifest["classes"], row.flip, known["digest"], provenance)
@@ -289,10 +290,6 @@ def _arrays(target: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
         return np.load(target / f"{prefix}images.npy", mmap_mode="r"), np.load(target / f"{prefix}labels.npy")
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{target}: damaged ({error}); {REMEDY.format(target)}") from error
-
-
-def _digest(images: np.ndarray, labels: np.ndarray) -> str:
-    return digest((hashlib.sha256(image).hexdigest() for image in images), labels)
 
 
 def _read(path: Path, schema: Schema) -> dict:

@@ -1,7 +1,7 @@
 """The field: published numbers, ours and external scores of a data set, ranked within one protocol only.
 
-`python -m benchmarks.field DATASET=100-shot-obama` prints those of a data set; `python -m benchmarks.field check` says
-what is wrong with related_work.csv and with the records of external scores. Standard library only.
+`make field DATASET=100-shot-obama` prints those of a data set (reports/show/field.py); `make check-results` says what
+is wrong with related_work.csv and with the records of external scores, with the standard library only.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.published import BETTER, FILE, GRADES, Row, parse, read
+from benchmarks.published import BETTER, FILE, Row, parse
 from benchmarks.runs import InputError, command, existing_folder, options
 from benchmarks.state import read_json, then, typed
 from benchmarks.tables import TABLES
@@ -239,50 +239,6 @@ def _order(section: Section, names: list[str]) -> tuple:
     return named, list(BETTER).index(row.metric), -(row.resolution or 0), -(row.n_generated or 0), section.title
 
 
-def listing(dataset: str, rows: list[Row]) -> str:
-    """The sections of a data set as text."""
-    text = []
-    for section in sections(dataset, rows):
-        text += ["", *_text(section)]
-    return "\n".join(text)
-
-
-def _text(section: Section) -> list[str]:
-    """A section line by line."""
-    ranked = "  not ranked"
-    if section.named:
-        ranked = f"  protocol {section.named!r}"
-    return [section.title, ranked, *(_line(rank, row) for rank, row in section.lines)]
-
-
-def _line(rank: int | None, row: Row) -> str:
-    spread = mark = ""
-    if row.sd is not None:
-        spread = f"sd {row.sd:g}"
-    if row.tolerance is not None:
-        spread = f"+-{row.tolerance:g}"
-    if row.kind != "published":
-        mark = f"[{row.kind}] "
-    facts = "; ".join(filter(None, [row.extractor, row.note, row.source]))
-    grade = row.grade or " "
-    return f"  {rank or '-':>3}  {row.value:>8g} {spread:<9} {grade}  {mark}{row.method}  ({facts})"
-
-
-def show(dataset: str, results: Path) -> None:
-    published = read()
-    rows = [*published, *paper_rows(), *scored_rows(results)]
-    known = sorted({row.slug for row in rows})
-    if dataset not in known:
-        raise InputError(f"DATASET={dataset}: no numbers; there are some for {', '.join(known)}")
-    own = [row for row in rows if row.slug == dataset]
-    print(f"{dataset}: {len(own)} numbers; {len(match_a_cell(own))} FIDs of others match a cell of the paper in "
-          "data set, resolution, fraction and protocol")
-    if sentence := plain_or_augmented(dataset, published):
-        print(sentence)
-    print("Grades: " + "; ".join(f"{letter} {words}" for letter, words in GRADES.items()))
-    print(listing(dataset, own))
-
-
 # --- Scores of ours and of other code ---------------------------------------------------------------------------------
 
 IN_THE_LITERATURE = {  # metric and extractor of a record -> metric and extractor as related_work.csv has them
@@ -360,14 +316,10 @@ def read_record(file: Path, remedy: str = "") -> dict:
     if not record["metrics"]:
         raise InputError(f"{file}: no metrics{then(remedy)}")
     for i, entry in enumerate(record["metrics"]):
-        _require_entry(f"{file}: metrics[{i}]", entry, remedy)
+        where = f"{file}: metrics[{i}]"
+        if typed(where, entry, ENTRY, remedy)["better"] not in ("lower", "higher"):
+            raise InputError(f"{where}: better must be lower or higher{then(remedy)}")
     return record
-
-
-def _require_entry(where: str, entry: object, remedy: str) -> None:
-    better = typed(where, entry, ENTRY, remedy)["better"]
-    if better not in ("lower", "higher"):
-        raise InputError(f"{where}: better must be lower or higher{then(remedy)}")
 
 
 def _require_same(where: str, record: dict, wanted: dict[str, str], remedy: str) -> None:
@@ -390,13 +342,8 @@ def check(results: Path) -> int:
     return 0
 
 
-def main() -> int | None:
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["check"]:
-        return check(existing_folder("RESULTS", options(arguments[1:], {"RESULTS": "results"})["RESULTS"]))
-    chosen = options(arguments, {"DATASET": "", "RESULTS": "results"})
-    show(chosen["DATASET"], existing_folder("RESULTS", chosen["RESULTS"]))
-    return 0
+def main() -> int:
+    return check(existing_folder("RESULTS", options(sys.argv[1:], {"RESULTS": "results"})["RESULTS"]))
 
 
 if __name__ == "__main__":

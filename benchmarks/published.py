@@ -199,5 +199,5 @@ def read(file: Path = FILE) -> list[Row]:
     """All rows. Raises InputError that names the first fault."""
     rows, faults = parse(file)
     if faults:
-        raise InputError(f"{faults[0]} ({len(faults)} faults; `python -m benchmarks.field check` lists them)")
+        raise InputError(f"{faults[0]} ({len(faults)} faults; `make check-results` lists them)")
     return rows

@@ -397,7 +397,7 @@ class ImageColumn:
 
         self.files = files
         self.shards = [pyarrow.parquet.ParquetFile(file) for file in files]
-        self.columns = list(map(_image_column, files, self.shards))
+        self.columns = [_column(file, shard, ("image", "img")) for file, shard in zip(files, self.shards, strict=True)]
         self.places = _places(self.shards)
         self.lock = threading.Lock()
         self.group = lru_cache(maxsize=4)(self._group)
@@ -438,10 +438,6 @@ def _table(files: list[Path], classes: int) -> Source:
             parts.append(_labels(file, shard, classes))
         labels = np.concatenate(parts)
     return Source(names, labels, column.read, classes=classes)
-
-
-def _image_column(file: Path, shard) -> str:
-    return _column(file, shard, ("image", "img"))
 
 
 def _column(file: Path, shard, names: tuple[str, ...]) -> str:

@@ -10,7 +10,8 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks"},
     "baselines": {"baselines"},
     "reproduce": {"reproduce", "benchmarks", "baselines"},
-    "reports": {"reports", "benchmarks.runs", "benchmarks.state", "benchmarks.tables", "benchmarks.field"},
+    "reports": {"reports", "benchmarks.runs", "benchmarks.state", "benchmarks.tables", "benchmarks.field",
+                "benchmarks.published"},
 }
 FILES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
 

@@ -253,17 +253,14 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_the_commands(tmp_path):
-    listed = command("DATASET=animalface-dog")
-    assert listed.returncode == 0 and "[paper] stylegan2" in listed.stdout and "protocol 'benchmark'" in listed.stdout
-    checked = command("check", f"RESULTS={tmp_path}")
+    checked = command(f"RESULTS={tmp_path}")
     assert checked.returncode == 0 and "105 FIDs match" in checked.stdout
     faults_of(tmp_path, "{")
-    checked = command("check", f"RESULTS={tmp_path}")
+    checked = command(f"RESULTS={tmp_path}")
     assert checked.returncode == 2 and checked.stderr.count("\n") == 1 and RECORD["id"] in checked.stderr
 
 
-@pytest.mark.parametrize("arguments", [["DATASET=nothing"], [], ["DATASET="], ["SET=ffhq"], ["check", "TABLE=x"],
-                                       ["DATASET=cifar-100", "RESULTS=resluts"], ["check", "RESULTS=resluts"]])
+@pytest.mark.parametrize("arguments", [["SET=ffhq"], ["check"], ["TABLE=x"], ["RESULTS=resluts"]])
 def test_what_the_command_refuses(arguments):
     ended = command(*arguments)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)

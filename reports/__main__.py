@@ -2,24 +2,27 @@
 
 render TABLE...                      reports/TABLE/: the table, its CSVs and figures; "bench" is a table here
 all                                  every table, claims.md, the benches, the field, index.html and records.html
+field DATASET=NAME                   the published numbers of a data set, ranked within one protocol only
 compare METHOD=NAME TABLE=NAME       a method beside a table's baselines; status 1 unless every cell is measured
-status [TABLE...] [REQUIRE=all]      done, running, failed and missing cells; 1 with REQUIRE=all unless all are done
+status [TABLE...] [REQUIRE=all]      done, running, failed and missing runs; 1 with REQUIRE=all unless all are done
 
-RESULTS=folder of the runs (results), REPORTS=folder of what is written; ITERATIONS, EXTRACTOR and SAMPLES as they were
-given to the sweep.
+RESULTS=folder of the runs (results), REPORTS=folder of what is written; EXTRACTOR, SAMPLES, ITERATIONS (but for `all`)
+and SEEDS (of `status`) as they were given to the sweep.
 """
 
 import sys
 from dataclasses import replace
 
 from benchmarks.runs import MINIMUM, InputError, Option, command, existing_folder, one_of, read_options, whole
-from benchmarks.tables import TABLES
-from reports.data.folders import RESULTS, claim_reports, reports_folder, shortened
+from benchmarks.tables import TABLES, shortened
+from reports.data.folders import RESULTS, claim_reports, reports_folder
 
-SHARED = {"RESULTS": Option(str, RESULTS), "REPORTS": Option(str, ""), "ITERATIONS": Option(whole(0)),
-          "EXTRACTOR": Option(str, ""), "SAMPLES": Option(whole(MINIMUM))}
-COMMANDS = {"render": {}, "all": {}, "status": {"REQUIRE": Option(one_of("all"), "")},
-            "compare": {"METHOD": Option(str, ""), "TABLE": Option(str, "small")}}  # fmt: skip
+SHARED = {"RESULTS": Option(str, RESULTS), "REPORTS": Option(str, ""), "EXTRACTOR": Option(str, ""),
+          "SAMPLES": Option(whole(MINIMUM))}  # fmt: skip
+SHORTER = {"ITERATIONS": Option(whole(0))}
+COMMANDS = {"render": SHORTER, "all": {}, "field": {"DATASET": Option(str, "")},
+            "compare": SHORTER | {"METHOD": Option(str, ""), "TABLE": Option(str, "small")},
+            "status": SHORTER | {"REQUIRE": Option(one_of("all"), ""), "SEEDS": Option(whole(1, 100))}}  # fmt: skip
 
 
 def main() -> int:
@@ -34,15 +37,18 @@ def main() -> int:
     results = existing_folder("RESULTS", given["RESULTS"])
     if words and name not in ("render", "status"):
         raise InputError(f"{words[0]!r}: `{name}` takes options of the form NAME=value only")
-    unnamed = {"status": list(TABLES), "compare": [given.get("TABLE")]}
+    unnamed = {"all": list(TABLES), "status": list(TABLES), "compare": [given.get("TABLE")]}
     tables = _tables(words or unnamed.get(name, []), name, given)
     if name == "status":
         from reports.show.status import status  # the others need pandas, and this one must not
 
-        return status(results, tables, given["REQUIRE"])
+        return status(results, tables, given["REQUIRE"], given["SEEDS"])
     from reports.data.records import read
-    from reports.show import render
+    from reports.show import field, render
 
+    if name == "field":
+        field.show(results, given["DATASET"])
+        return 0
     reports = reports_folder(results, given["REPORTS"])
     claim_reports(results, reports)
     found, code = read(results), 0
@@ -59,7 +65,7 @@ def main() -> int:
 
 def _tables(names: list[str], command: str, given: dict) -> list[str]:
     """The tables that were asked for. Other ITERATIONS make tables of shorter runs of them, such as smoke-i4."""
-    chosen, iterations = [], given["ITERATIONS"]
+    chosen, iterations = [], given.get("ITERATIONS")
     measured = {key: given[key.upper()] for key in ("extractor", "samples") if given[key.upper()]}
     for name in names:
         if name not in TABLES and (name, command) != ("bench", "render"):

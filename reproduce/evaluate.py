@@ -139,8 +139,7 @@ class Measured:
     def measured(self, known: list[dict]) -> Entries:
         """The known entries that were measured from as many images by the same extractor."""
         facts = {"n_generated": self.count, **self.real.extractor.facts}
-        same = [entry for entry in known if agree(entry, facts)]
-        return {(entry["name"], entry["checkpoint"], entry["eval_seed"]) for entry in same}
+        return {(entry["name"], entry["checkpoint"], entry["eval_seed"]) for entry in known if agree(entry, facts)}
 
     def full(self, features: Features, heldout: np.ndarray | None, **which) -> list[dict]:
         """The entries of metrics.json of every metric."""

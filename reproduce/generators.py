@@ -55,9 +55,7 @@ def read(path: Path, run: Run) -> Trained:
         raise InputError(f"{path}: missing, and nothing else is read; `python -m reproduce.run {run.id}` makes it")
     remedy = f"get it again, or remove it and `python -m reproduce.run {run.id}`"
     try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}
-            about = parsed(file.metadata()["trained"])
+        state, about = _content(path)
         name, iteration, sha256 = about["run"], int(about["iteration"]), about["sha256"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a whole safetensors file of a generator; {remedy}") from error
@@ -66,6 +64,12 @@ def read(path: Path, run: Run) -> Trained:
     if state_sha256(state, name, iteration) != sha256:
         raise InputError(f"{path}: damaged, its weights are not those that were written; {remedy}")
     return Trained(state, iteration, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _content(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The tensors of a file and what its header says of them."""
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, parsed(file.metadata()["trained"])
 
 
 # --- The network ------------------------------------------------------------------------------------------------------
@@ -143,5 +147,5 @@ def grid(images: Tensor) -> bytes:
     columns = math.ceil(math.sqrt(len(images)))
     pixels = make_grid(images, nrow=columns, padding=0).permute(1, 2, 0)
     buffer = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(buffer, "png")
+    Image.fromarray(pixels.cpu().numpy()).save(buffer, "png")
     return buffer.getvalue()

@@ -104,8 +104,8 @@ def _no_method(text: str, part: str) -> InputError:
 
     if _files(part):
         return InputError(f"METHOD={text}: there is no file {part}")
-    names = ", ".join([*REGULARIZERS, *filter(None, AUGMENTATIONS)])
-    return InputError(f"METHOD={text}: {part!r} is neither a file that ends in .py nor one of {names}")
+    return InputError(f"METHOD={text}: {part!r} is neither a file that ends in .py nor one of "
+                      f"{', '.join([*REGULARIZERS, *filter(None, AUGMENTATIONS)])}")
 
 
 def is_augmentation(part: str) -> bool:
@@ -169,13 +169,14 @@ def blamed(error: Exception, text: str) -> str:
     """One line on an error that was raised in a user's file of METHOD=text; "" for any other error."""
     if not text:
         return ""
+    from baselines.contract import first_line
+
     files = set()
     for part in parts(text):
         files.update(path.resolve() for path in _files(part))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if Path(frame.filename).resolve() in files:
-            message = str(error).strip().partition("\n")[0]
-            return f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {message}"
+            return f"{frame.filename}, line {frame.lineno}: {first_line(error)}"
     return ""
 
 

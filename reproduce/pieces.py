@@ -230,9 +230,7 @@ class State:
 
     @classmethod
     def of(cls, network: nn.Module) -> "State":
-        device, generators = next(network.parameters()).device, [torch.default_generator]
-        if device.type == "cuda":
-            generators.append(torch.cuda.default_generators[device.index])
+        generators = generators_of(next(network.parameters()).device)
         buffers = [buffer.clone() for buffer in network.buffers()]
         return cls(buffers, generators, [generator.get_state() for generator in generators])
 
@@ -250,6 +248,14 @@ class State:
             yield
         finally:
             now.restore(network)
+
+
+def generators_of(device: torch.device) -> list[torch.Generator]:
+    """The sources of random numbers that a network on a device may draw from."""
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index])
+    return generators
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import TextIO
 import numpy as np
 import torch
 
+from baselines.contract import first_line
 from benchmarks.datasets import Dataset
 from benchmarks.runs import InputError, Run, TryLaterError
 from benchmarks.state import read_json, typed, write_whole
@@ -117,7 +118,7 @@ def failures_noted(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         with suppress(InputError):  # what cannot be written at all must not hide the error
-            write_json(path / "failed.json", {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
+            write_json(path / "failed.json", {"error": first_line(error)})
         raise
 
 

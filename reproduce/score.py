@@ -182,7 +182,7 @@ def _entries(order: Order, real: RealImages, trained: images.Images | None, feat
         if metric.of_training:
             pair = copying
         entries.append(real.entry(name, metric.measure(pair), order.protocol.samples, len(pair.real),
-                                  reference=order.against, weights="ema", checkpoint="last", iteration=None,
+                                  reference=order.against, weights="", checkpoint="last", iteration=None,
                                   eval_seed=0))  # fmt: skip
     return entries
 

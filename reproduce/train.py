@@ -172,5 +172,5 @@ def snapshot(trainer: Trainer) -> nn.Module:
 def save_samples(folder: Path, G: nn.Module, trainer: Trainer) -> None:
     """samples.png: a grid of images at latents and labels that stay the same over training."""
     y = generators.in_turn(trainer.labels.unique(), SAMPLES)
-    images = generators.generate(G, trainer.run.seed, y).cpu()
+    images = generators.generate(G, trainer.run.seed, y)
     record.write_bytes(folder / "samples.png", generators.grid(images))

@@ -3,12 +3,10 @@
 import fcntl
 import os
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.runs import InputError, Run
-from benchmarks.state import aside, parsed
-from benchmarks.tables import Table
+from benchmarks.state import parsed, write_whole
 
 RESULTS = "results"  # the tracked results folder, from which the tracked reports are made
 FINISHED = ("done", "diverged")  # states of a run that nothing is left to do for
@@ -34,18 +32,9 @@ def claim_reports(results: Path, reports: Path) -> None:
 
 def write(path: Path, data: bytes | str) -> None:
     """Write a report file aside, then rename it: nobody reads half of it. Raises InputError where it cannot."""
-    with aside(path) as partial:
-        partial.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
-
-
-def shortened(table: Table, iterations: int) -> Table:
-    """A table whose runs have at most so many iterations; the paper's values are not those of a shortened run."""
-    cells = []
-    for cell in table.cells:
-        if cell.run.iterations > iterations:
-            cell = replace(cell, run=replace(cell.run, iterations=iterations), published={})
-        cells.append(cell)
-    return replace(table, cells=tuple(cells))
+    if isinstance(data, str):
+        data = data.encode("utf-8")
+    write_whole(path, data)
 
 
 def run_folders(results: Path) -> list[Run]:

@@ -1,7 +1,6 @@
 """From run folders to one tidy frame: every record is checked, and whatever is left out is named with the reason."""
 
 import math
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,9 +23,7 @@ COLUMNS = [
 # the whole training set. record: its path.
 GAP = "norm_gap"  # mean |n_R - n_F| over the second half of training, from the log
 LITERATURE = ("fid", "kid", "is")  # names of Inception's scores alone; any other is called METRIC_EXTRACTOR
-ELSEWHERE = {"kind": "external", "model": "external", "iterations": 0, "batch": 0, "override": ""}
-NO_CHECKPOINT = {"weights": "", "checkpoint": "last", "eval_seed": 0}  # like the former, of images that other code made
-EXTERNAL = re.compile(r"external-.+-f\d+\.\d+-s\d+")
+ELSEWHERE = {"kind": "external", "model": "external", "iterations": 0, "batch": 0, "override": ""}  # of other code
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a file of another form raises
 
 
@@ -55,8 +52,7 @@ def read(folder: Path) -> Results:
         if log is not None:
             logs.append(log.assign(cell=cell_id(run), seed=run.seed, iterations=run.iterations))
     for path in sorted(folder.glob("external-*/metrics.json")):
-        if EXTERNAL.fullmatch(path.parent.name):
-            rows += _rows(path, None, None, problems)
+        rows += _rows(path, None, None, problems)
     return Results(folder, pd.DataFrame(rows, columns=COLUMNS), pd.concat(logs[1:] or logs), problems)
 
 
@@ -76,10 +72,9 @@ def _rows(path: Path, run: Run | None, log: pd.DataFrame | None, problems: list[
     if not entries:
         return [common]
     rows: dict[tuple, dict] = {}
-    defaults = {} if run else NO_CHECKPOINT
     for entry in entries:
         try:
-            row = _metric(defaults | entry | common)
+            row = _metric(entry | common)
             key = row["metric"], row["protocol"], row["draw"]
             if key in rows:
                 raise ValueError(f"{row['metric']} is there twice under one protocol and eval_seed")

@@ -55,7 +55,7 @@ def test_holm_rejects_as_its_definition_says():
 
 
 def test_the_smallest_effect_is_seen_four_times_in_five():
-    """Simulated: the effect that `smallest` names, at a known spread, is found with a power of about 0.8."""
+    """Simulated: the effect that `detectable` names, at a known spread, is found with a power of about 0.8."""
     random, n, spread = np.random.default_rng(1), 5, 0.1
     t = stats.t(n - 1)
     size = (t.ppf(0.975) + t.ppf(0.8)) * spread / math.sqrt(n)

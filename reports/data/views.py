@@ -117,7 +117,9 @@ def kind(run: Run) -> str:
         return "heldout"
     if run.iterations == 0:
         return "untrained"
-    return "method" if run.regularizers or run.augment else "baseline"
+    if run.is_baseline:
+        return "baseline"
+    return "method"
 
 
 def baseline_of(run: Run) -> str:
@@ -135,7 +137,8 @@ def view(results: Results, name: str, extra: Sequence[Cell] = ()) -> View:
         rows = rows[(rows["metric"] != metric) | ~rows["dataset"].isin(datasets)]
     rows["own"] = _is_own(rows, table.protocol)
     values = _values(rows)
-    headline = list(dict.fromkeys(chain(*cells["published"]))) or score_names(table.protocol.extractor)
+    names, printed = score_names(table.protocol.extractor), set(chain(*cells["published"]))
+    headline = [name for name in names if name in printed] or names
     made = View(name, table, headline, cells, rows, values)
     made.summary = _summary(made)
     return made
@@ -207,7 +210,7 @@ def _values(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _summary(made: View) -> pd.DataFrame:
-    further = set(made.values["metric"]) - set(made.headline)
+    further = set(chain(made.values["metric"], *made.cells["published"])) - set(made.headline)
     metrics = made.headline + sorted(further)
     places = pd.MultiIndex.from_product([metrics, made.cells.index], names=["metric", "cell"])
     groups = made.values.groupby(["metric", "cell"])["value"]

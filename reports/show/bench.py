@@ -18,27 +18,30 @@ BENCHES = tomllib.loads((Path(__file__).parent / "benches.toml").read_text("utf-
 def benches(results: Path, problems: list[str]) -> dict[str, Section]:
     """The report of each measurement that there is; a damaged file is a line in `problems`."""
     made = {}
-    for name, bench in BENCHES.items():
+    for target, bench in BENCHES.items():
+        name = target.removeprefix("bench-")
         path = results / "bench" / f"{name}.json"
         try:
             if path.exists():
-                made[name] = _section(bench, parsed(path.read_bytes()))
+                made[name] = _section(target, bench, parsed(path.read_bytes()))
         except DAMAGE as error:
-            problems.append(f"{path}: damaged or of an older version ({error!r}); `{bench['command']}` makes it anew")
+            problems.append(f"{path}: damaged or of an older version ({error!r}); `make {target}` makes it anew")
     return made
 
 
-def _section(bench: dict, data: dict) -> Section:
+def _section(target: str, bench: dict, data: dict) -> Section:
     parts, origin = [], data["provenance"]
     for table in bench["tables"]:
         columns = table["columns"]
         rows = pd.DataFrame(_rows(data[table["part"]], columns), dtype=object)
         rows = rows.rename(columns=lambda name: name.replace("_", " "))
         parts += simple(rows, table["caption"], max(1, len(columns)))
-    changed = " (changed)" if origin["dirty"] else ""
+    changed = ""
+    if origin["dirty"]:
+        changed = " (changed)"
     versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
     parts += [note.strip().format_map(data) for note in bench["notes"]]
-    parts.append(f"Made by `{data.get('command', bench['command'])}`: commit {origin['commit'][:12]}{changed}, "
+    parts.append(f"Made by `{data.get('command', f'make {target}')}`: commit {origin['commit'][:12]}{changed}, "
                  f"{origin['device']}, {versions}.")  # fmt: skip
     return Section(bench["title"], parts, folded=True)
 

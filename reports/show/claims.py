@@ -171,25 +171,24 @@ def _printed(claim: Claim, cells: pd.DataFrame, logs: pd.DataFrame, contrasts: C
 
     The unit is the data set, since the cells of one share its images; "in every cell" is taken at its word.
     """
-    rows = []
-    for name, weights in contrasts.items():
-        cluster = name
-        if claim.between != "models":
-            cluster = cells["dataset"][min(weights)]  # any of them: they have one data set
-        rows += [(cluster, value) for value in contrast(logs, weights)]
-    if not rows:
+    values = pd.Series({name: contrast(logs, contrasts[name]).mean() for name in contrasts}, dtype=float).dropna()
+    if values.empty:
         return (UNPUBLISHED,)
-    values = pd.DataFrame(rows, columns=["cluster", "value"])
-    effect = estimate(values.groupby("cluster")["value"].mean())
+    unit, clusters = "models", values.index
+    if claim.between != "models":  # any cell of a contrast says its data set: they have one
+        unit, clusters = "data sets", cells["dataset"][[min(contrasts[name]) for name in values.index]].to_numpy()
+    effect = estimate(values.groupby(clusters).mean())
     agrees = effect.mean * claim.sign > 0
     if claim.every:
-        agrees = (values["value"] * claim.sign > 0).all()
-    unit = "models" if claim.between == "models" else "data sets"
+        agrees = (values * claim.sign > 0).all()
     text = interval(effect)
     if effect.n < MIN_SEEDS:
         text += ", no interval"
-    verdict = CONSISTENT if agrees else INCONSISTENT
-    return (verdict, f"{text}, by {unit} ({effect.n}), {len(values)} numbers", f"{len(values)} of {len(contrasts)}")
+    verdict = CONSISTENT
+    if not agrees:
+        verdict = INCONSISTENT
+    printed = logs.count().reindex(list(average(contrasts)), fill_value=0) > 0
+    return (verdict, f"{text}, by {unit} ({effect.n}), {len(values)} numbers", f"{printed.sum()} of {len(printed)}")
 
 
 def verdicts(view: View) -> list[Finding]:

@@ -11,13 +11,11 @@ from reports.show.document import Grid, Section, simple
 from reports.show.tables import coverage, score_grid
 from reports.show.words import interval, linked, protocol, score, title
 
-PLUMBING = ("The smoke table checks the plumbing: one seed of tiny networks, trained for a minute, says nothing about "
-            "the method.")  # fmt: skip
 LEGEND = [
     "Ours: mean ± standard deviation over the training seeds. Changes are log ratios as percent, within each training "
     "seed, with 95 % intervals from 3 seeds on. Rank: of the mean, among everything that was trained on the same data.",
     "Other people's published numbers on these data sets, ranked within one protocol: "
-    "`python -m benchmarks.field DATASET=name`.",
+    "`make field DATASET=name`.",
 ]
 
 
@@ -58,9 +56,7 @@ def beside(results: Results, made: View) -> list[Section]:
 def comparison(made: View, pairs: dict[str, str], name: str) -> list[Section]:
     """The method against each other one and in each cell, then everything that was trained."""
     lines = [f"{measured(made, pairs)} of {len(pairs)} cells have the method. {coverage(made)}",
-             protocol(made.table), *LEGEND]  # fmt: skip
-    if made.name.startswith("smoke"):
-        lines.insert(0, PLUMBING)
+             protocol(made.table), *made.table.notes, *LEGEND]  # fmt: skip
     return [Section("", _against(made, pairs, name) + lines),
             Section("Everything that was trained", score_grid(made, made.headline[:1]))]  # fmt: skip
 

@@ -38,7 +38,9 @@ class Duel:
             return FEW
         if self.p >= LEVEL:
             return ALIKE
-        return BETTER if self.effect.mean < 0 else WORSE  # the headline is a distance
+        if self.effect.mean < 0:  # the headline is a distance
+            return BETTER
+        return WORSE
 
 
 def is_judged(view: View) -> bool:
@@ -101,12 +103,11 @@ def preconditions(view: View) -> list[Grid]:
         cell = view.cells.loc[least]
         same = known[known["dataset"] == cell["dataset"]]
         own = same[same["model"] == cell["model"]]
-        baselines = own[own["kind"] == "baseline"]
-        fewest = baselines[baselines.index == least]
+        fewest = own[own.index == least]
         rows.append({
             "model": title(cell["model"]), "data set": cell["dataset"],
             "held-out real images": _first(same.loc[same["kind"] == "heldout", "score"]),
-            "most data": _first(baselines.loc[baselines["fraction"] == 1, "score"]),
+            "most data": _first(own.loc[own.index == (cell["against"] or least), "score"]),
             "fewest data": _first(fewest["score"]), "untrained": _first(own.loc[own["kind"] == "untrained", "score"]),
             "fewer data": _first(fewest["change"]),
             "DiffAugment": _first(own.loc[own["control"] & (own["baseline"] == least), "change"])})  # fmt: skip

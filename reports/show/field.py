@@ -1,17 +1,15 @@
 """The field of each data set: published numbers, ours and external scores, ranked within one protocol only.
 
-They are written to field/<data set>.md and .csv.
+They are written to field/<data set>.md.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 
-import pandas as pd
-
 import benchmarks.field as field
-from benchmarks.field import Row
+from benchmarks.published import GRADES, Row, read
+from benchmarks.runs import InputError
 from reports.data.folders import write
-from reports.show.document import Grid, Section, report, simple
+from reports.show.document import Section, report, simple
 
 LEGEND = (
     "Numbers of two protocols do not rank against each other, so only the numbers of a named protocol are ranked. "
@@ -20,49 +18,51 @@ LEGEND = (
     "set, but no extractor; they are ranked as if it were the usual one. *Italic*: scores of this benchmark's runs, "
     "and of images of other code.",
     "± is the standard deviation of the value, or the tolerance that its source gives.",
-    "Grades: " + "; ".join(f"{letter}, {words}" for letter, words in field.GRADES.items()) + ".",
+    "Grades: " + "; ".join(f"{letter}, {words}" for letter, words in GRADES.items()) + ".",
 )  # fmt: skip
-SHOWN = ["rank", "value", "±", "method", "augmentation", "extractor", "grade", "source", "note"]
 MARKS = {"paper": "**", "ours": "*", "external": "*", "published": ""}
 
 
-def field_frame(dataset: str, rows: list[Row]) -> pd.DataFrame:
-    """A line for each number of a data set, in the order in which they are shown."""
-    lines = []
-    for section in field.sections(dataset, rows):
-        for rank, row in section.lines:
-            lines.append({"section": section.title, "protocol": section.named, "rank": rank, **asdict(row)})
-    frame = pd.DataFrame(lines)
-    whole = ["rank", "resolution", "n_images", "n_generated", "n_reference"]
-    return frame.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(["fraction", "sd", "tolerance"], float))
-
-
 def field_markdown(dataset: str, rows: list[Row]) -> str:
-    frame = field_frame(dataset, rows)
-    published = int((frame["kind"] == "published").sum())
-    about = [f"{published} published numbers, from `benchmarks/related_work.csv`.",
+    published = [row for row in rows if row.slug == dataset and row.kind == "published"]
+    about = [f"{len(published)} published numbers, from `benchmarks/related_work.csv`.",
              field.plain_or_augmented(dataset, rows), *LEGEND]  # fmt: skip
     sections = [Section("", list(filter(None, about)))]
-    for title, part in frame.groupby("section", sort=False):
-        name, ranked = part["protocol"].iloc[0], "Not ranked."
-        if name:
-            ranked = f"Protocol `{name}`: {field.PROTOCOLS[name].about}."
-        sections.append(Section(title, [ranked, *_grid(part)]))
+    for section in field.sections(dataset, rows):
+        ranked = "Not ranked."
+        if section.named:
+            ranked = f"Protocol `{section.named}`: {field.PROTOCOLS[section.named].about}."
+        lines = [_line(rank, row) for rank, row in section.lines]
+        sections.append(Section(section.title, [ranked, *simple(lines, "")]))
     return report(f"The field: {dataset}", sections)
 
 
-def _grid(part: pd.DataFrame) -> list[Grid]:
-    """Some lines of the frame as a table; what is not known is blank."""
-    spread, marks = part["sd"].fillna(part["tolerance"]), part["kind"].map(MARKS)
-    shown = part.assign(value=part["value"].map("{:g}".format), method=marks + part["method"] + marks)
-    shown["±"] = spread.map("{:g}".format).where(spread.notna(), "")
-    shown["rank"] = part["rank"].astype(object).where(part["rank"].notna(), "-")
-    return simple(shown[SHOWN], "")
+def _line(rank: int | None, row: Row) -> dict:
+    """A number as a line of a table."""
+    spread, mark = "", MARKS[row.kind]
+    for known in (row.tolerance, row.sd):
+        if known is not None:
+            spread = f"{known:g}"
+    return {"rank": rank, "value": f"{row.value:g}", "±": spread,
+            "method": f"{mark}{row.method}{mark}", "augmentation": row.augmentation, "extractor": row.extractor,
+            "grade": row.grade, "source": row.source, "note": row.note}  # fmt: skip
+
+
+def rows_of(results: Path) -> list[Row]:
+    return [*read(), *field.paper_rows(), *field.scored_rows(results)]
+
+
+def show(results: Path, dataset: str) -> None:
+    """Print the field of any data set with a published number."""
+    rows = rows_of(results)
+    known = sorted({row.slug for row in rows})
+    if dataset not in known:
+        raise InputError(f"DATASET={dataset}: no numbers; there are some for {', '.join(known)}")
+    print(field_markdown(dataset, rows))
 
 
 def render(results: Path, reports: Path) -> None:
     """Write the field of every data set that others measured."""
-    rows = [*field.read(), *field.paper_rows(), *field.scored_rows(results)]
+    rows = rows_of(results)
     for dataset in field.DATASETS:
         write(reports / "field" / f"{dataset}.md", field_markdown(dataset, rows))
-        write(reports / "field" / f"{dataset}.csv", field_frame(dataset, rows).to_csv(index=False))

@@ -18,7 +18,7 @@ from reports.show.claims import BENCH, CONSISTENT, INCONSISTENT, OPEN, OURS, PAP
 from reports.show.contest import contest, in_words, is_judged
 from reports.show.document import Figure, Grid, Section, chapter, document, part_html, simple
 from reports.show.tables import coverage
-from reports.show.words import linked, relative, title
+from reports.show.words import NOTHING, linked, relative, title
 
 DOI = "10.12677/aam.2023.123139"
 INTRODUCTION = (
@@ -51,7 +51,7 @@ def page(results: Results, reports: Path, parts: list[Part], findings: dict[str,
     """The whole page."""
     root, records = relative(ROOT, reports), relative(results.folder, reports)
     ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", part.view.values.empty))
-    picture = _taken_picture(ordered)
+    picture = _picture(ordered)
     body = chapter("claims", "The claims", [*claims.sections(findings), "[claims.md](claims.md)"])
     for part in ordered:
         body += chapter(part.view.name, part.view.table.title, [*part.sections, _files(part, root)])
@@ -95,13 +95,13 @@ def _sentence(found: list[Finding]) -> str:
     return "; ".join(f"{WORDS.get(verdict, f'{verdict}:')} {', '.join(names[verdict])}" for verdict in names) + "."
 
 
-def _taken_picture(parts: list[Part]) -> Section:
-    """The first figure of a measured table that has verdicts, else of the paper's numbers, taken out of its place."""
+def _picture(parts: list[Part]) -> Section:
+    """The first figure of a measured table that has verdicts, else of the paper's numbers."""
     measured = [part for part in parts if len(part.view.values) and is_judged(part.view)]
     printed = [part for part in reversed(parts) if len(part.view.published)]
     for section in [section for part in measured + printed for section in part.sections]:
         if isinstance(section.parts[0], Figure):
-            return Section("", [section.parts.pop(0)])
+            return Section("", [section.parts[0]])
     return Section("", [])
 
 
@@ -143,8 +143,9 @@ def _other_runs(results: Results, parts: list[Part]) -> list[Grid]:
 def records_page(results: Results, reports: Path) -> str:
     """A chapter for each cell that has records, of any table or of none."""
     address = relative(results.folder, reports)
+    shown = results.frame[results.frame["seed"] < TUNING]
     body = "<h1>Records</h1>\n<p><a href='index.html'>all results</a></p>\n"
-    for cell, rows in results.frame.groupby("cell", sort=False):
+    for cell, rows in shown.groupby("cell", sort=False):
         lines = []
         for row in rows.drop_duplicates("seed").to_dict("records"):
             facts = ", ".join(f"{name} {row[name]}" for name in MADE)
@@ -159,6 +160,6 @@ def _values(rows: pd.DataFrame) -> list[Grid]:
     wide = shown.pivot_table(index=["metric", "protocol"], columns="seed", values="value", sort=False)
     text = {}
     for (metric, protocol), row in wide.iterrows():
-        text[title(metric), protocol] = row.map(f"{{:.{decimals(metric)}f}}".format)
+        text[title(metric), protocol] = row.map(f"{{:.{decimals(metric)}f}}".format).replace("nan", NOTHING)
     caption = "The mean over the draws. Scores of generators kept on the way are in the records."
     return [Grid(pd.DataFrame(text).T, caption)] if text else []

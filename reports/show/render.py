@@ -50,7 +50,7 @@ def _table(found: Results, name: str, reports: Path) -> Part:
     """A table's folder. Its figures stand after what answers its question."""
     made, folder = view(found, name), reports / name
     drawn = figures(made, found, folder)
-    shown = sections(made, found) + beside(found, made)
+    shown = sections(made) + beside(found, made)
     if drawn:
         shown.append(Section("Figures", drawn, folded=not len(made.values)))
     part = Part(made, sorted(shown, key=lambda section: section.folded))

@@ -12,9 +12,9 @@ from benchmarks.tables import TABLES, TUNING, Cell
 from reports.data.folders import FINISHED, run_folders, state
 
 
-def board(table: str, runs: list[Run], results: Path) -> tuple[list[list[str]], dict]:
+def board(table: str, runs: list[Run], results: Path, seeds: int) -> tuple[list[list[str]], dict]:
     """A header of data sets, then a line for each model and method, "" where it has no cell; and the states of the
-    seeds of each cell, by its run."""
+    seeds of each cell, by its run. A cell that has fewer than so many seeds misses the others."""
     cells = TABLES[table].cells
     datasets = list(dict.fromkeys(cell.run.dataset for cell in cells))
     columns = sorted({(datasets.index(cell.run.dataset), cell.run.fraction) for cell in cells})
@@ -24,9 +24,10 @@ def board(table: str, runs: list[Run], results: Path) -> tuple[list[list[str]], 
         run, name = cell.run, row(cell)
         own = [state(results, each) for each in runs
                if each.seed < TUNING and replace(each, seed=run.seed) == run]
+        own += ["missing"] * (seeds - len(own))
         line = lines.setdefault(name, [name] + [""] * len(columns))
-        line[1 + columns.index((datasets.index(run.dataset), run.fraction))] = text(own or ["missing"])
-        states[run.id] = own or ["missing"]
+        line[1 + columns.index((datasets.index(run.dataset), run.fraction))] = text(own)
+        states[run.id] = own
     return list(lines.values()), states
 
 
@@ -47,12 +48,15 @@ def aligned(lines: list[list[str]]) -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def status(results: Path, tables: list[str], require: str = "") -> int:
-    """Print the boards, below several the runs of no table; 1 where `require` is "all" and a cell is not finished."""
+def status(results: Path, tables: list[str], require: str = "", seeds: int | None = None) -> int:
+    """Print the boards, below several the runs of no table; 1 where `require` is "all" and a run is not finished.
+
+    seeds  how many a cell should have; those of the table if not given
+    """
     runs = run_folders(results)
     states: dict[str, list[str]] = {}
     for number, table in enumerate(tables):
-        lines, own = board(table, runs, results)
+        lines, own = board(table, runs, results, seeds or TABLES[table].seeds)
         print(("\n" if number else "") + aligned(lines))
         states |= own
     others = [[run.id, state(results, run)] for run in runs if replace(run, seed=0).id not in states]

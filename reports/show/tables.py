@@ -6,8 +6,8 @@ from itertools import product
 import pandas as pd
 
 from benchmarks.runs import Run
-from benchmarks.tables import TUNING, tunings
-from reports.data.records import GAP, Results, cell_id
+from benchmarks.tables import tunings
+from reports.data.records import GAP, cell_id
 from reports.data.stats import MIN_SEEDS
 from reports.data.views import REAL, TRAINED, UNTRAINED, View, share
 from reports.show.contest import contest, duel_grid, preconditions
@@ -17,10 +17,13 @@ from reports.show.words import NOTHING, change, detectable, interval, linked, pr
 STAND_IN = ("fd_effnet is the Frechet distance between features of EfficientNet-Lite0, a stand-in that needs no "
             "download; it is no FID and must not be compared with one.")  # fmt: skip
 ROW = ["model", "method", "source"]
+CHANGES = ("Changes are log ratios in percent, within each training seed, of a method to the same model's baseline and "
+           "of a baseline to itself on the most data, with 95 % intervals (Student's t). Detectable: the smallest "
+           "change that would have been found 4 times in 5 at the 5 % level.")  # fmt: skip
 DOUBTFUL = "is_effnet is not shown for digits: real held-out digits score below untrained generators there."
 
 
-def sections(made: View, results: Results) -> list[Section]:
+def sections(made: View) -> list[Section]:
     """Everything that is shown of a table. What answers its question comes first."""
     shown = [Section("", [coverage(made), protocol(made.table)]),
              Section("gradgap against its competitors", duel_grid(made, contest(made), "gradgap")),
@@ -33,7 +36,7 @@ def sections(made: View, results: Results) -> list[Section]:
             parts = ["0 in every run."]
         shown.append(Section(", ".join(map(title, group)), parts, folded=number > 0))
     shown += [Section("Weights that were tried", _weights(made), folded=True),
-              Section("Notes", notes(made, results), folded=True)]  # fmt: skip
+              Section("Notes", notes(made), folded=True)]  # fmt: skip
     return [section for section in shown if section.parts]
 
 
@@ -98,10 +101,7 @@ def change_grid(made: View, metrics: list[str]) -> list[Grid]:
         return found
 
     names = ", ".join(map(title, metrics))
-    return _pivot(made, metrics, texts, f"{names}: change against the same model's baseline, and of the "
-                  "baseline against itself on the most data, in percent (the log ratio), with its 95 % interval over "
-                  "the training seeds that both have (Student's t). Detectable: the smallest change, down and up, that "
-                  "a cell's seeds and their spread would have shown 4 times in 5 at the 5 % level.")  # fmt: skip
+    return _pivot(made, metrics, texts, f"{names}: change against the same model's baseline, in percent.")
 
 
 def _pivot(made: View, metrics: list[str], texts: Callable, caption: str) -> list[Grid]:
@@ -148,7 +148,7 @@ def _weights(made: View) -> list[Grid]:
                   "seed that no other table shows; the lowest is tuned, even at the edge of what was tried.", 3)
 
 
-def notes(made: View, results: Results) -> list[str]:
+def notes(made: View) -> list[str]:
     """How to read the table, its oddities, and what was tried and is not shown."""
     names = set(made.values["metric"])
     lines = [*made.table.notes, *_label_notes(made)]
@@ -166,13 +166,8 @@ def notes(made: View, results: Results) -> list[str]:
     if {"heldout", "untrained"} & set(made.cells.loc[made.values["cell"].unique(), "kind"]):
         lines.append(f"Yardsticks: {REAL} are scored as if generated (what a perfect generator reaches), the "
                      f"{UNTRAINED} is where training starts.")  # fmt: skip
-    places = made.trained["model"] + made.trained["dataset"]
-    tuning = results.frame[results.frame["seed"] >= TUNING]
-    tuned = tuning.loc[(tuning["model"] + tuning["dataset"]).isin(places), "run"].nunique()
-    if tuned:
-        lines.append(f"{tuned} runs with seeds from {TUNING} on chose weights; they are under results/ and not shown.")
     if names:
-        lines.append("Each number leads to its records on the page; every seed's value is in seeds.csv.")
+        lines += [CHANGES, "Each number leads to its records on the page; every seed's value is in seeds.csv."]
     return lines
 
 
@@ -194,17 +189,16 @@ def summary_csv(made: View) -> str:
     frame = frame.sort_values("cell", key=lambda cells: cells.map(made.cells.index.get_loc), kind="stable")
     columns = ["table", "model", "dataset", "resolution", "fraction", "method", "cell", "metric", "published", "mean",
                "sd", "n", "diverged", "against", "log_ratio", "low", "high", "p"]  # fmt: skip
-    return frame[columns].to_csv(index=False, lineterminator="\n")
+    return frame[columns].to_csv(index=False)
 
 
 def seeds_csv(made: View) -> str:
     """The rows of the frame that belong to the table: every seed, draw and protocol."""
-    columns = made.rows.columns.drop(["kind", "override", "iterations", "batch"])
-    return made.rows[columns].to_csv(index=False, lineterminator="\n")
+    return made.rows.to_csv(index=False)
 
 
 def to_latex(made: View, shown: list[Section]) -> str:
-    """The scores and the changes, for a paper."""
+    """Every table of the report, for a paper."""
     text = [f"% {made.table.title}; needs \\usepackage{{booktabs}}"]
     for section in shown:
         for part in section.parts:

@@ -42,8 +42,6 @@ def score(mean: float, sd: float, metric: str) -> str:
 
 def change(value: float) -> str:
     """A log ratio as percent of change: "-10 %" is a tenth less."""
-    if math.isinf(value):
-        return NOTHING
     size = 100 * math.expm1(min(value, 700))
     return f"{size:+.1f} %" if abs(size) < 9.95 else f"{size:+.0f} %"
 
