@@ -43,6 +43,12 @@ def test_a_seed_that_chose_a_weight_does_not_count(writer, capsys):
     assert "done" not in capsys.readouterr().out
 
 
+def test_seeds_that_a_table_should_have_are_missed(writer, capsys):
+    writer.table("small", seeds=1)
+    assert status(writer.folder, ["small"], require="all") == 1 and "1 done, 4 missing" in capsys.readouterr().out
+    assert status(writer.folder, ["small"], require="all", seeds=1) == 0 and "missing" not in capsys.readouterr().out
+
+
 def test_a_log_without_an_end_in_sight_is_no_reason_to_fail(writer, capsys):
     folder = writer.folder / TABLES["table3"].cells[0].run.id
     folder.mkdir()

@@ -14,6 +14,7 @@ from reports.data.records import cell_id, read
 from reports.data.views import view
 from reports.show import render
 from reports.show.document import markdown, report
+from reports.show.page import records_page
 from reports.show.tables import coverage, score_grid, sections, seeds_csv, summary_csv
 
 TABLE3 = TABLES["table3"].cells
@@ -124,6 +125,18 @@ def test_tuning_seeds_are_never_shown(writer):
     writer.write(replace(BASELINE, seed=100), [entry("fid", 1.0)])
     text = made(writer, "table3")[2]
     assert "52.00 ± 2.00" in text
+    page = records_page(read(writer.folder), writer.folder)
+    assert "Seed 0" in page and "Seed 100" not in page
+
+
+def test_a_table_by_another_extractor_shows_its_scores(writer, monkeypatch):
+    """The published FIDs stand in a table of their own."""
+    table = TABLES["table3"]
+    monkeypatch.setitem(TABLES, "table3", replace(table, protocol=replace(table.protocol, extractor="effnet")))
+    writer.table("table3")
+    found, _, text = made(writer, "table3")
+    assert found.headline == ["fd_effnet", "is_effnet"] and coverage(found).startswith("12 of 12 cells")
+    assert "49.61" in text
 
 
 def test_every_weight_that_was_tried_is_told(writer, monkeypatch):
