@@ -121,7 +121,7 @@ def test_graphs_give_the_same_bits_with_every_regularizer(tmp_path):
     assert_equal(*both(replace(TINY, regularizers=OF_D), tmp_path))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["biggan", "stylegan2"])  # the latter has a trunk of its own
 def test_graphs_give_the_same_bits_in_bf16(model, tmp_path):
     run = replace(TINY, model=model, regularizers={"gradgap": 1.0}, iterations=8,
                   override={"width": 0.03 if model == "stylegan2" else 0.1, "bf16": 1})

@@ -26,7 +26,7 @@ from reproduce import images
 from reproduce.evaluate import evaluate
 from reproduce.features import printed, reference
 from reproduce.release import main as release
-from reproduce.score import Order, parse, score
+from reproduce.score import Order, main, parse, score
 from reproduce.settings import Settings
 from reproduce.train import train
 
@@ -219,16 +219,15 @@ def test_what_is_no_source_of_images(data, tmp_path):
 # --- Scores -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_of_pngs_is_scored_by_one_command(pixels, data, tmp_path):
+def test_a_folder_of_pngs_is_scored_by_one_command(pixels, data, tmp_path, ended):
     """Held-out real images are at the floor: their distance is that of the same features, and noise is far above."""
     pngs(tmp_path / "theirs", pixels)
-    command = [sys.executable, "-m", "reproduce.score", f"IMAGES={tmp_path}/theirs", f"DATASET={NAME}", "RESOLUTION=32",
-               "FRACTION=0.1", f"SAMPLES={COUNT}", "EXTRACTOR=effnet", f"DATA={data}", f"RESULTS={tmp_path}/results",
-               "DEVICE=cpu"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    arguments = [f"IMAGES={tmp_path}/theirs", f"DATASET={NAME}", "RESOLUTION=32", "FRACTION=0.1", f"SAMPLES={COUNT}",
+                 "EXTRACTOR=effnet", f"DATA={data}", f"RESULTS={tmp_path}/results", "DEVICE=cpu"]
+    status, said, _ = ended(main, *arguments)
+    assert status == 0
     name = f"external-theirs-{NAME}-32-f0.1-s0"
-    assert ended.stdout.startswith(name) and ended.stdout.count("\n") == 1
+    assert said.startswith(name) and said.count("\n") == 1
     record = json.loads((tmp_path / "results" / name / "metrics.json").read_text())
     assert record_faults(tmp_path / "results") == []
     entries = {entry["name"]: entry for entry in record["metrics"]}
@@ -249,8 +248,8 @@ def test_a_folder_of_pngs_is_scored_by_one_command(pixels, data, tmp_path):
     above = {entry["name"]: entry["value"] for entry in read(tmp_path / "results", order)["metrics"]}
     assert above["fd_effnet"] > 5 * entries["fd_effnet"]["value"]
     assert entries["memorised_effnet"]["value"] < 0.3
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert "already scored" in again.stdout and record == json.loads(
+    _, again, _ = ended(main, *arguments)
+    assert "already scored" in again and record == json.loads(
         (tmp_path / "results" / name / "metrics.json").read_text())  # fmt: skip
 
 
