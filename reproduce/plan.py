@@ -43,7 +43,7 @@ def room(device: torch.device) -> int:
 
 
 def tried(run: Run, seconds: float, device: torch.device) -> Probe | None:
-    """The probe of a run, or None where its tensors alone are more than the device has. Prints one line."""
+    """The probe of a run, or None where it needs more memory than the device has. Prints one line."""
     need, there = peak_bytes(run), room(device)
     print(f"{run.model} {run.resolution} px {run.method}, {need / 1e9:.1f} GB at the peak: ", end="")
     if need >= there:

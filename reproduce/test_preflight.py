@@ -78,6 +78,11 @@ def test_a_batch_is_not_cut_for_more_processes_than_it_has_groups(settings, monk
     assert "GPUS_PER_RUN=3" in line and "at most 2" in line
 
 
+def test_a_batch_whose_groups_would_mix_real_and_generated_images_is_refused(settings):
+    faults = look([Run("stylegan2", "noise", 32, batch=6, override={"width": 0.03})], settings).faults
+    assert any("batch 6: must be a multiple of mbstd_group = 4" in line for line in faults)
+
+
 def test_runs_without_their_data_set_are_left_out_with_what_mends_it(settings):
     runs = [TINY, *(replace(TINY, dataset="cifar-100", fraction=fraction) for fraction in (0.1, 1.0))]
     found = look(runs, settings)

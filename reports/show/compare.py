@@ -14,8 +14,7 @@ from reports.show.words import interval, linked, protocol, score, title
 LEGEND = [
     "Ours: mean ± standard deviation over the training seeds. Changes are log ratios as percent, within each training "
     "seed, with 95 % intervals from 3 seeds on. Rank: of the mean, among everything that was trained on the same data.",
-    "Other people's published numbers on these data sets, ranked within one protocol: "
-    "`make field DATASET=name`.",
+    "Other people's published numbers on these data sets, ranked within one protocol: `make field DATASET=name`.",
 ]
 
 

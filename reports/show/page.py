@@ -51,10 +51,11 @@ def page(results: Results, reports: Path, parts: list[Part], findings: dict[str,
     """The whole page."""
     root, records = relative(ROOT, reports), relative(results.folder, reports)
     ordered = sorted(parts, key=lambda part: (part.view.name == "smoke", part.view.values.empty))
-    picture = _picture(ordered)
+    picture = _taken_picture(ordered)
     body = chapter("claims", "The claims", [*claims.sections(findings), "[claims.md](claims.md)"])
     for part in ordered:
-        body += chapter(part.view.name, part.view.table.title, [*part.sections, _files(part, root)])
+        left = [section for section in part.sections if section.parts]  # without what has lost its only figure
+        body += chapter(part.view.name, part.view.table.title, [*left, _files(part, root)])
     body += chapter("bench", "The suite, measured", _benches(benches, records))
     body += chapter("field", "The field", [FIELD])
     body += chapter("others", "Other runs", _other_runs(results, parts))
@@ -95,13 +96,13 @@ def _sentence(found: list[Finding]) -> str:
     return "; ".join(f"{WORDS.get(verdict, f'{verdict}:')} {', '.join(names[verdict])}" for verdict in names) + "."
 
 
-def _picture(parts: list[Part]) -> Section:
-    """The first figure of a measured table that has verdicts, else of the paper's numbers."""
+def _taken_picture(parts: list[Part]) -> Section:
+    """The first figure of a measured table that has verdicts, else of the paper's numbers, taken out of its place."""
     measured = [part for part in parts if len(part.view.values) and is_judged(part.view)]
     printed = [part for part in reversed(parts) if len(part.view.published)]
     for section in [section for part in measured + printed for section in part.sections]:
         if isinstance(section.parts[0], Figure):
-            return Section("", [section.parts[0]])
+            return Section("", [section.parts.pop(0)])
     return Section("", [])
 
 
